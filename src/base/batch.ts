@@ -1,0 +1,146 @@
+/**
+ * A batch: what the drivers fill, the pipeline's stages read and write, and the drivers send. A struct of typed arrays;
+ * index i is one packet in every column. Nothing in here is allocated after construction.
+ *
+ *     slotAt     frameAt            networkAt   transportAt                  frameAt + frameLength
+ *     |          |                  |           |                            |
+ *     | headroom | Ethernet (VLAN)  | IP header | TCP / UDP header | payload |
+ *
+ * After `encapsulate` the packet to send begins earlier, in the headroom (the link header is overwritten):
+ *
+ *     outAt = outerNetworkAt   outerTransportAt  tunnelAt  networkAt (inner)    outAt + outLength
+ *     |                        |                 |         |                    |
+ *     | outer IPv4 / IPv6      | UDP             | GUE     | inner IP packet    |
+ *
+ * All offsets count bytes from the start of the arena. They are explicit, never derived from one another by a stage that
+ * did not write them: the incident behind this project was one stale offset.
+ */
+import type { Arena } from './arena.ts';
+import { HEADROOM } from './arena.ts';
+
+/** The frame starts with an Ethernet header. */
+export const LINK_ETHERNET = 1;
+/** The frame starts with an IP header (TUN, raw-IP captures). */
+export const LINK_RAW_IP = 2;
+
+/** virtio-net `flags` bit: the transport checksum holds only the pseudo-header sum and must be completed. */
+export const VIRTIO_NEEDS_CSUM = 1;
+
+/** Facts about the ingress driver that the stages need; the driver sets them once. */
+export interface IngressFacts {
+  readonly link: typeof LINK_ETHERNET | typeof LINK_RAW_IP;
+  /** The kernel has already decremented the TTL on its way to us (TUN): never decrement twice. */
+  readonly hopDone: boolean;
+  /** The driver owns the packet and can leave it to the kernel (xdp). Elsewhere not-a-service is a drop. */
+  readonly canPass: boolean;
+  /** The kernel has verified the IPv4 header (TUN: it routed the packet). */
+  readonly headerVerified: boolean;
+}
+
+export class Batch {
+  readonly arena: Arena;
+  readonly capacity: number;
+  readonly ingress: IngressFacts;
+  /** Packets in this batch: columns are valid for 0 ≤ i < count. */
+  count = 0;
+
+  // Written by the ingress driver.
+  readonly slotAt: Int32Array;
+  readonly frameAt: Int32Array;
+  readonly frameLength: Int32Array;
+  /** virtio-net facts; zero where the driver has none. csumStart counts from frameAt. */
+  readonly virtioFlags: Uint8Array;
+  readonly gsoType: Uint8Array;
+  readonly gsoSize: Uint16Array;
+  readonly headerLength: Uint16Array;
+  readonly csumStart: Uint16Array;
+  readonly csumOffset: Uint16Array;
+
+  // Written by classify.
+  readonly networkAt: Int32Array;
+  readonly transportAt: Int32Array;
+  /** Length of the IP packet as its own header says; link padding is not part of it. */
+  readonly networkLength: Int32Array;
+  /** 4 or 6. */
+  readonly family: Uint8Array;
+  readonly protocol: Uint8Array;
+  /** TCP flag byte (offset 13), 0 for other protocols. */
+  readonly tcpFlags: Uint8Array;
+  /** Deterministic hash of the 5-tuple, the same on every director. */
+  readonly flowHash: Int32Array;
+  /** Service number (index in the snapshot), −1 when none. */
+  readonly service: Int32Array;
+
+  // Written by steer.
+  readonly fingerprintLow: Int32Array;
+  readonly fingerprintHigh: Int32Array;
+  /** Backend id, −1 when none. */
+  readonly backend: Int32Array;
+
+  // Written by encapsulate (forward) or by the stage that answered (reply).
+  readonly outAt: Int32Array;
+  readonly outLength: Int32Array;
+  readonly outerNetworkAt: Int32Array;
+  readonly outerTransportAt: Int32Array;
+  readonly tunnelAt: Int32Array;
+  /** 4 or 6. */
+  readonly outerFamily: Uint8Array;
+  readonly sourcePort: Uint16Array;
+  /** Bytes of payload per segment and their number; 0 and 1 for a packet that leaves as it is. */
+  readonly segmentSize: Uint16Array;
+  readonly segmentCount: Uint16Array;
+
+  readonly verdict: Uint8Array;
+  readonly reason: Uint8Array;
+
+  /** Slots are the first `capacity` of the arena, in order. */
+  constructor(arena: Arena, ingress: IngressFacts, capacity: number = arena.slots) {
+    if (capacity > arena.slots) throw new RangeError(`batch of ${capacity} needs as many slots, the arena has ${arena.slots}`);
+    const int32 = () => new Int32Array(capacity);
+    const uint16 = () => new Uint16Array(capacity);
+    const uint8 = () => new Uint8Array(capacity);
+    this.arena = arena;
+    this.ingress = ingress;
+    this.capacity = capacity;
+    this.slotAt = int32();
+    this.frameAt = int32();
+    this.frameLength = int32();
+    this.virtioFlags = uint8();
+    this.gsoType = uint8();
+    this.gsoSize = uint16();
+    this.headerLength = uint16();
+    this.csumStart = uint16();
+    this.csumOffset = uint16();
+    this.networkAt = int32();
+    this.transportAt = int32();
+    this.networkLength = int32();
+    this.family = uint8();
+    this.protocol = uint8();
+    this.tcpFlags = uint8();
+    this.flowHash = int32();
+    this.service = int32();
+    this.fingerprintLow = int32();
+    this.fingerprintHigh = int32();
+    this.backend = int32();
+    this.outAt = int32();
+    this.outLength = int32();
+    this.outerNetworkAt = int32();
+    this.outerTransportAt = int32();
+    this.tunnelAt = int32();
+    this.outerFamily = uint8();
+    this.sourcePort = uint16();
+    this.segmentSize = uint16();
+    this.segmentCount = uint16();
+    this.verdict = uint8();
+    this.reason = uint8();
+    for (let i = 0; i < capacity; i++) {
+      this.slotAt[i] = i * arena.stride;
+      this.frameAt[i] = this.slotAt[i] + HEADROOM;
+    }
+  }
+
+  /** Bytes a frame may have: a slot less its headroom. */
+  get frameCapacity(): number {
+    return this.arena.stride - HEADROOM;
+  }
+}

@@ -1,0 +1,22 @@
+/** Time for the per-packet path: read once per batch, passed in, never taken from the environment. */
+export interface Clock {
+  /** Whole seconds since boot, suspended time included (CLOCK_BOOTTIME): the same in every thread and process. */
+  seconds(): number;
+}
+
+/** A clock that a test or `replay` moves by hand. */
+export class ManualClock implements Clock {
+  #now: number;
+
+  constructor(now = 0) {
+    this.#now = now;
+  }
+
+  seconds(): number {
+    return this.#now;
+  }
+
+  set(seconds: number): void {
+    this.#now = seconds;
+  }
+}

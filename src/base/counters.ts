@@ -1,0 +1,52 @@
+/**
+ * Counters are memory: one bank per forwarding thread, written by that thread alone, summed by whoever reads. Float64, because
+ * it counts exactly to 2^53 and costs as little as an int32 increment (a metrics library costs 40 times as much).
+ *
+ *     bank: | fixed counters | drops by reason | service: packets, bytes | backend: packets, bytes |
+ */
+import { DROP_REASON_COUNT } from './drop-reason.ts';
+
+/** Fixed counters: [metric name without the `gue_director_` prefix, help]. The index is the counter's place in the bank. */
+export const FIXED_COUNTERS = [
+  ['received_packets_total', 'Packets taken from the ingress driver.'],
+  ['received_bytes_total', 'Bytes taken from the ingress driver, link headers included.'],
+  ['forwarded_packets_total', 'Packets encapsulated and handed to the egress driver without error.'],
+  ['forwarded_bytes_total', 'Bytes of encapsulated packets, outer IP header included.'],
+  ['replied_packets_total', 'Packets answered by the director itself (ICMP echo, ARP, neighbour advertisement).'],
+  ['passed_packets_total', 'Packets left to the kernel.'],
+  ['flow_table_hits_total', 'Packets whose flow had an entry in the flow table.'],
+  ['flow_table_misses_total', 'Packets without an entry: steered by a Maglev table.'],
+  ['flow_table_inserts_total', 'Flow entries created.'],
+  ['flow_table_evictions_total', 'Live flow entries replaced by a newer flow.'],
+  ['completed_checksums_total', 'Packets whose partial transport checksum (virtio-net NEEDS_CSUM) was completed.'],
+  ['batches_total', 'Batches processed: received packets divided by this is the mean batch size.'],
+  ['wakeups_total', 'Times a forwarding thread woke from poll.'],
+] as const satisfies readonly (readonly [string, string])[];
+
+export type FixedCounter = (typeof FIXED_COUNTERS)[number][0];
+
+/** Most services and backends that a process can ever have counted separately; ids above share the last cell. */
+export const MAX_SERVICES = 8192;
+export const MAX_BACKENDS = 65536;
+
+export const DROPS_AT = FIXED_COUNTERS.length;
+export const SERVICES_AT = DROPS_AT + DROP_REASON_COUNT;
+export const BACKENDS_AT = SERVICES_AT + 2 * MAX_SERVICES;
+export const BANK_LENGTH = BACKENDS_AT + 2 * MAX_BACKENDS;
+
+/** Place of a fixed counter. For module-level constants only. */
+export function counterAt(name: FixedCounter): number {
+  return FIXED_COUNTERS.findIndex((row) => row[0] === name);
+}
+
+/** A thread's bank in memory that other threads may read. Untouched pages cost nothing. */
+export function createBank(): Float64Array {
+  return new Float64Array(new SharedArrayBuffer(BANK_LENGTH * 8));
+}
+
+/** Sum of one cell over all banks. */
+export function sumOf(banks: readonly Float64Array[], at: number): number {
+  let sum = 0;
+  for (const bank of banks) sum += bank[at];
+  return sum;
+}

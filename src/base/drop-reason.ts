@@ -1,0 +1,49 @@
+/**
+ * The one table of drop reasons. The word is the API of the data plane: metric label, log field, `explain` and `replay`
+ * output, and the anchor in docs/drop-reasons.md (a test holds the two together).
+ */
+
+interface DropReasonEntry {
+  readonly word: string;
+  /** One sentence for people. */
+  readonly text: string;
+}
+
+const TABLE = [
+  ['none', 'not dropped'],
+  ['not-a-service', 'no service has this destination address, protocol and port'],
+  ['not-ip', 'the frame carries neither IPv4 nor IPv6'],
+  ['truncated', 'the frame ends before the headers or the length it claims'],
+  ['malformed-ip', 'the IP header has an impossible version, header length or total length'],
+  ['ip-checksum', 'the IPv4 header checksum is wrong'],
+  ['malformed-transport', 'the TCP or UDP header has an impossible length'],
+  ['ipv6-extension', 'the IPv6 extension header chain is too long or can not be followed'],
+  ['fragment', 'an IP fragment: its flow can not be known from this packet alone'],
+  ['ttl-expired', 'the TTL or hop limit ran out at this hop'],
+  ['icmp-not-steered', 'an ICMP message to a service address that is not answered here'],
+  ['bad-virtio-header', 'the virtio-net header contradicts the frame'],
+  ['super-packet', 'a merged frame that would have to be segmented'],
+  ['too-big', 'the packet and its outer headers exceed what one UDP datagram can carry'],
+  ['no-backend', 'the pool has no backend that may serve'],
+  ['encapsulation-loop', 'the packet is our own tunnel traffic come back'],
+  ['tunnel-length', 'the offsets of outer and inner headers contradict each other (the tunnel header would be too short)'],
+  ['wrong-host', 'the frame was addressed to another host on the link'],
+  ['send-too-big', 'the kernel refused the encapsulated packet: larger than the MTU of the way out (EMSGSIZE)'],
+  ['send-unreachable', 'the kernel has no route or no neighbour for the backend (ENETUNREACH, EHOSTUNREACH)'],
+  ['send-refused', 'a firewall rule or a missing privilege refused the send (EPERM, EACCES)'],
+  ['send-no-buffer', 'the send queue was full and stayed full (EAGAIN, ENOBUFS)'],
+  ['send-failed', 'the send failed for another reason; the log names the errno'],
+  ['reply-failed', 'an answer of ours (ARP, neighbour advertisement, ICMP) could not be sent'],
+] as const satisfies readonly (readonly [string, string])[];
+
+export type DropReasonWord = (typeof TABLE)[number][0];
+
+/** All reasons; the index in this list is the number that travels with a packet. */
+export const DROP_REASONS: readonly DropReasonEntry[] = TABLE.map(([word, text]) => ({ word, text }));
+
+export const DROP_REASON_COUNT = TABLE.length;
+
+/** The number of a reason. For module-level constants only; never called per packet. */
+export function dropReason(word: DropReasonWord): number {
+  return TABLE.findIndex((row) => row[0] === word);
+}

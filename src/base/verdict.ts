@@ -1,0 +1,7 @@
+/** The four things that can happen to a packet. Small integers, because they live in a typed array. */
+export const VERDICT_DROP = 0;
+export const VERDICT_FORWARD = 1;
+export const VERDICT_REPLY = 2;
+export const VERDICT_PASS = 3;
+
+export const VERDICTS = ['drop', 'forward', 'reply', 'pass'] as const;

@@ -1,0 +1,71 @@
+/**
+ * The one contract of every driver: how packets come in, how they go out. A driver moves frames between the kernel (or a
+ * file, or memory) and a batch; it knows no service, pool or table. `test/contract/driver.ts` is its test suite.
+ */
+import type { Batch, IngressFacts } from '../base/batch.ts';
+
+export interface DriverStatistics {
+  /** Packets that the kernel lost before we could read them (PACKET_STATISTICS, device drops). */
+  readonly kernelDrops: number;
+}
+
+/** A way in, as one forwarding thread holds it (one queue). */
+export interface Ingress {
+  /** For logs and metrics: `tun:gd0`, `packet:eth0`, `pcap-file:in.pcap`, `memory`. */
+  readonly name: string;
+  readonly facts: IngressFacts;
+  /** Descriptor that becomes readable when packets wait; −1 when `receive` never needs waiting for. */
+  readonly descriptor: number;
+  /**
+   * Fills the batch from index 0 with at most `capacity` frames and sets `count`, frameAt, frameLength, the virtio-net
+   * columns, and clears verdict and reason of each. Returns `count`; 0 when nothing waits. Never blocks. A frame that does
+   * not fit its slot is delivered with verdict drop and reason `truncated`, never cut in silence.
+   */
+  receive(batch: Batch): number;
+  /**
+   * The reply path: sends every packet of the batch whose verdict is reply (outAt, outLength: IP packet, or Ethernet frame when
+   * `facts.link` is Ethernet). One that can not be sent becomes drop with reason `reply-failed`.
+   */
+  reply(batch: Batch): void;
+  /** True when a finite source has delivered everything (files, memory). */
+  readonly exhausted: boolean;
+  statistics(): DriverStatistics;
+  close(): void;
+}
+
+export type EgressLayer =
+  /** We hand over the UDP payload (GUE header and inner packet); the kernel writes outer IP and UDP. */
+  | 'payload'
+  /** We hand over the whole outer IP packet. */
+  | 'l3'
+  /** We hand over the whole Ethernet frame. */
+  | 'l2';
+
+/** What an egress takes and needs; the pipeline reads this once at start. */
+export interface EgressFacts {
+  readonly layer: EgressLayer;
+  /** How several segments of one packet may leave in one call. */
+  readonly trains: 'none' | 'udp-segment' | 'tunnel-gso';
+  readonly maxSegments: number;
+  readonly maxBytes: number;
+  /** Trains need a filled outer UDP checksum (UDP_SEGMENT with the checksum off is EINVAL). */
+  readonly trainsNeedChecksum: boolean;
+  /**
+   * Outer UDP source ports: base + (flow hash & mask). A driver whose sockets have fixed ports says which; the pipeline
+   * writes exactly that port into the header, so that checksum and trace are right whoever sends it.
+   */
+  readonly sourcePortBase: number;
+  readonly sourcePortMask: number;
+}
+
+/** A way out, as one forwarding thread holds it. */
+export interface Egress {
+  readonly name: string;
+  readonly facts: EgressFacts;
+  /**
+   * Sends every packet of the batch whose verdict is forward, in order, in as few system calls as the driver can. A packet the
+   * kernel refuses is retried once; then it becomes verdict drop with its `send-*` reason, and the packets behind it are still sent.
+   */
+  send(batch: Batch): void;
+  close(): void;
+}

@@ -1,0 +1,57 @@
+/** The plain data that a snapshot is built from: what `config/` compiles a file to. No text to parse, no defaults to fill in. */
+import type { Prefix } from '../base/address.ts';
+
+export type BackendState = 'active' | 'draining' | 'down';
+/** `auto`: none for IPv4, full for IPv6 (design.md §4, egress contract). */
+export type ChecksumMode = 'auto' | 'none' | 'full';
+/** Which packets the table treats as one: the whole 5-tuple, source + destination address + protocol, or the source address. */
+export type Affinity = '5-tuple' | '3-tuple' | 'source-address';
+
+export interface TunnelSpec {
+  /** GUE variant 0. */
+  readonly encapsulation: 'gue';
+  /** UDP destination port, 1–65535. */
+  readonly port: number;
+  /** Outer source addresses; the family of the backend's address picks one. 4 and 16 bytes. */
+  readonly source4: Uint8Array | null;
+  readonly source6: Uint8Array | null;
+  readonly checksum: ChecksumMode;
+}
+
+export interface BackendSpec {
+  readonly name: string;
+  /** 4 or 16 bytes. */
+  readonly address: Uint8Array;
+  /** 0–65535; 0 takes no new flow. */
+  readonly weight: number;
+  readonly state: BackendState;
+}
+
+export interface PoolSpec {
+  readonly name: string;
+  /** A prime. */
+  readonly tableSize: number;
+  /** Unsigned 32-bit. */
+  readonly seed: number;
+  readonly tunnel: TunnelSpec;
+  readonly backends: readonly BackendSpec[];
+}
+
+export interface ServiceSpec {
+  readonly name: string;
+  readonly prefix: Prefix;
+  /** IP protocol number: 6 or 17. */
+  readonly protocol: number;
+  /** Inclusive; "all" is 0–65535. */
+  readonly portFrom: number;
+  readonly portTo: number;
+  readonly affinity: Affinity;
+  /** Name of a pool. */
+  readonly pool: string;
+}
+
+/** Everything the per-packet path is told. Order of the lists has no meaning. */
+export interface Spec {
+  readonly services: readonly ServiceSpec[];
+  readonly pools: readonly PoolSpec[];
+}
