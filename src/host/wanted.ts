@@ -1,0 +1,59 @@
+/** What a configuration wants from the host it runs on: plain data that the daemon builds from the configuration. */
+import type { Prefix } from '../base/address.ts';
+
+/** The way in. Only `tun` and `packet` touch the kernel around us. */
+export type WantedIngress =
+  | {
+      readonly driver: 'tun';
+      /** Interface name of the TUN device, which the driver creates. */
+      readonly device: string;
+      /** Packets the device queues towards us (txqueuelen). */
+      readonly queueLength: number;
+    }
+  | {
+      readonly driver: 'packet';
+      /** Interface whose packets are copied to us. */
+      readonly interface: string;
+    }
+  | { readonly driver: 'pcap-file' | 'memory' };
+
+export interface WantedService {
+  readonly name: string;
+  readonly prefix: Prefix;
+  /** IP protocol number: 6 or 17. */
+  readonly protocol: number;
+  /** Inclusive. */
+  readonly portFrom: number;
+  readonly portTo: number;
+}
+
+export interface WantedBackend {
+  readonly pool: string;
+  readonly name: string;
+  /** Tunnel endpoint, 4 or 16 bytes, network byte order. */
+  readonly address: Uint8Array;
+  /** Bytes in front of the inner packet: outer IP + UDP + GUE (32 over IPv4, 52 over IPv6). */
+  readonly overhead: number;
+}
+
+export interface Wanted {
+  readonly ingress: WantedIngress;
+  readonly services: readonly WantedService[];
+  readonly backends: readonly WantedBackend[];
+  /** Configured outer source addresses, 4 or 16 bytes. Empty: the kernel's choice for each backend. */
+  readonly tunnelSources: readonly Uint8Array[];
+  /** UDP destination ports of the tunnels. */
+  readonly tunnelPorts: readonly number[];
+  /** Source ports of the `udp` egress: `base` to `base + count − 1`; null for other drivers. */
+  readonly udpSourcePorts: { readonly base: number; readonly count: number } | null;
+}
+
+/** The distinct service prefixes, in order of first mention (many services share one address). */
+export function servicePrefixes(wanted: Wanted): Prefix[] {
+  const seen = new Map<string, Prefix>();
+  for (const { prefix } of wanted.services) {
+    const key = `${prefix.bytes.join('.')}/${prefix.length}`;
+    if (!seen.has(key)) seen.set(key, prefix);
+  }
+  return [...seen.values()];
+}
