@@ -1,0 +1,107 @@
+/**
+ * Word layout of a snapshot's root: one block of shared memory, read by every forwarding thread through an Int32Array.
+ * All offsets and counts are in 32-bit words. Byte strings (addresses, header templates) lie in memory order, so that a
+ * native word copy moves them unchanged; everything else is a native integer.
+ *
+ *     | header | index 4 | index 6 | intervals | services | pools | members | backends (by id) |
+ */
+
+export const ROOT_MAGIC = 0x67644431; // "gdD1"
+
+// Header words.
+export const H_MAGIC = 0;
+export const H_GENERATION = 1;
+export const H_WORDS = 2;
+/** Prefix lengths in use, longest first: place and number, for IPv4 and IPv6. */
+export const H_LENGTHS4 = 3;
+export const H_LENGTHS4_COUNT = 4;
+export const H_LENGTHS6 = 5;
+export const H_LENGTHS6_COUNT = 6;
+/** Open-addressed hash tables: place and mask (slots − 1). */
+export const H_INDEX4 = 7;
+export const H_INDEX4_MASK = 8;
+export const H_INDEX6 = 9;
+export const H_INDEX6_MASK = 10;
+export const H_INTERVALS = 11;
+export const H_SERVICES = 12;
+export const H_SERVICE_COUNT = 13;
+export const H_POOLS = 14;
+export const H_POOL_COUNT = 15;
+export const H_MEMBERS = 16;
+export const H_BACKENDS = 17;
+export const H_BACKEND_LIMIT = 18;
+export const HEADER_WORDS = 32;
+
+/**
+ * Index entries. The key word holds prefix length and protocol, plus one so that an empty slot is 0:
+ *
+ *     IPv4:  | address | key | first interval | intervals |
+ *     IPv6:  | address × 4   | key | first interval | intervals | 0 |
+ *
+ * Protocol 0 is the entry of the address itself, whatever the protocol.
+ */
+export const INDEX4_WORDS = 4;
+export const INDEX6_WORDS = 8;
+
+export function indexKey(length: number, protocol: number): number {
+  return 1 + length + (protocol << 8);
+}
+
+/** | first port | last port | service | */
+export const INTERVAL_WORDS = 3;
+
+// Service record.
+export const S_POOL = 0;
+export const S_AFFINITY = 1;
+/** Stable id: place of the service's counters. */
+export const S_ID = 2;
+export const SERVICE_WORDS = 4;
+
+export const AFFINITY_TUPLE = 0;
+export const AFFINITY_ADDRESSES = 1;
+export const AFFINITY_SOURCE = 2;
+
+// Pool record.
+export const P_SIZE = 0;
+export const P_SEED = 1;
+/** Index in the snapshot's list of tables; −1 for none. */
+export const P_TABLE = 2;
+export const P_MEMBERS = 3;
+export const P_PREVIOUS_SIZE = 4;
+export const P_PREVIOUS_SEED = 5;
+export const P_PREVIOUS_TABLE = 6;
+export const P_PREVIOUS_MEMBERS = 7;
+/** Seconds (the batch clock) until which the previous table answers: for TCP, and for what has no SYN to tell new flows by. */
+export const P_PREVIOUS_UNTIL = 8;
+export const P_PREVIOUS_UNTIL_OTHERS = 15;
+export const P_TUNNEL_PORT = 9;
+/** Tunnel sources, in memory order, for the loop guard; zero when the family has none. */
+export const P_SOURCE4 = 10;
+export const P_SOURCE6 = 11;
+export const POOL_WORDS = 16;
+
+/**
+ * Backend record, found by its stable id: two cache lines, the second one the header template.
+ *
+ *     IPv4 template: 20 IP + 8 UDP + 4 GUE = 32 bytes     IPv6: 40 + 8 + 4 = 52 bytes
+ */
+export const B_POOL = 0;
+export const B_STATE = 1;
+export const B_FAMILY = 2;
+/** Bytes in front of the inner packet. */
+export const B_OVERHEAD = 3;
+/** 1 when the outer UDP checksum is filled. */
+export const B_CHECKSUM = 4;
+/** Unfolded sum of the template's IPv4 header (total length 0, checksum 0). */
+export const B_HEADER_SUM = 5;
+/** Unfolded sum of the outer pseudo-header's addresses and protocol, the UDP destination port, and the GUE header without its protocol. */
+export const B_DATAGRAM_SUM = 6;
+/** Seconds when this id was given to this backend: an older flow entry means somebody else. */
+export const B_SINCE = 7;
+export const B_TEMPLATE = 16;
+export const BACKEND_WORDS = 32;
+
+export const STATE_ABSENT = 0;
+export const STATE_SERVING = 1;
+export const STATE_DRAINING = 2;
+export const STATE_DOWN = 3;

@@ -1,0 +1,286 @@
+/** Builds snapshots from specs, one after another, keeping what must not change between them: ids, tables, previous tables. */
+import { formatAddress, prefixContains } from '../base/address.ts';
+import { MAX_BACKENDS, MAX_SERVICES } from '../base/counters.ts';
+import { CodedError } from '../base/errors.ts';
+import { buildTable, digestTable, EMPTY_SLOT } from '../maglev-hash/index.ts';
+import { IdentityRegistry } from './identity.ts';
+import * as L from './layout.ts';
+import { outerTemplate, TEMPLATE_BYTES } from './outer-template.ts';
+import { addressWords, buildIndex, type IndexParts } from './service-index.ts';
+import type { SnapshotNames, SnapshotParts } from './snapshot.ts';
+import type { BackendSpec, PoolSpec, ServiceSpec, Spec } from './spec.ts';
+
+const AFFINITY = { '5-tuple': L.AFFINITY_TUPLE, '3-tuple': L.AFFINITY_ADDRESSES, 'source-address': L.AFFINITY_SOURCE } as const;
+const STATE = { active: L.STATE_SERVING, draining: L.STATE_DRAINING, down: L.STATE_DOWN } as const;
+
+/**
+ * How long the table before a change answers for flows without an entry. A TCP packet that is no SYN proves an older flow, so long
+ * is right. A UDP packet does not: it may well start a flow, which a new backend should get its share of; so only for as
+ * long as a living UDP flow may pause.
+ */
+const PREVIOUS_SECONDS = 3600;
+const PREVIOUS_SECONDS_OTHERS = 60;
+
+/** A pool's table as one build left it. `members` are backend ids by pool-local number. */
+interface PoolTable {
+  readonly content: string;
+  readonly buffer: SharedArrayBuffer;
+  readonly size: number;
+  readonly seed: number;
+  readonly members: readonly number[];
+  readonly digest: string;
+  readonly slots: ReadonlyMap<number, number>;
+}
+
+interface PoolHistory {
+  current: PoolTable;
+  previous: PoolTable | null;
+  /** Seconds when `current` took over. */
+  changedAt: number;
+}
+
+interface NumberedBackend {
+  readonly id: number;
+  readonly since: number;
+  readonly pool: number;
+  readonly spec: BackendSpec;
+  readonly poolSpec: PoolSpec;
+}
+
+export class SnapshotBuilder {
+  #generation = 0;
+  readonly #backendIds = new IdentityRegistry(MAX_BACKENDS, 'backends');
+  readonly #serviceIds = new IdentityRegistry(MAX_SERVICES, 'services');
+  readonly #histories = new Map<string, PoolHistory>();
+
+  /** `now`: seconds of the clock that the pipeline is given. Throws CodedError on a spec that contradicts itself. */
+  build(spec: Spec, now = 0): SnapshotParts {
+    const pools = [...spec.pools].sort((a, b) => (a.name < b.name ? -1 : 1));
+    const poolNumbers = new Map(pools.map((pool, i) => [pool.name, i]));
+    this.#backendIds.begin(now);
+    this.#serviceIds.begin(now);
+    const backends = pools.flatMap((pool, number) => this.#number(pool, number, now));
+    for (const pool of pools) this.#remember(pool, backends, now);
+    for (const name of [...this.#histories.keys()]) if (!poolNumbers.has(name)) this.#histories.delete(name);
+
+    const services = spec.services.map((service) => {
+      const pool = poolNumbers.get(service.pool);
+      if (pool === undefined) {
+        throw new CodedError('GD_SNAPSHOT_POOL', `service ${service.name} names pool ${service.pool}, which is not there`);
+      }
+      return { spec: service, pool, id: this.#serviceIds.claim(service.name, now).id };
+    });
+    this.#refuseLoops(spec.services, backends);
+    const index = buildIndex(
+      services.map(({ spec: s }, service) => ({
+        prefix: s.prefix,
+        protocol: s.protocol,
+        portFrom: s.portFrom,
+        portTo: s.portTo,
+        service,
+      })),
+    );
+    const tables: SharedArrayBuffer[] = [];
+    const root = this.#writeRoot({ pools, services, backends, index, tables });
+    return { generation: this.#generation, root, tables, names: this.#names(pools, services, backends) };
+  }
+
+  #number(poolSpec: PoolSpec, pool: number, now: number): NumberedBackend[] {
+    return poolSpec.backends.map((spec) => {
+      const { id, since } = this.#backendIds.claim(`${poolSpec.name}\0${spec.name}\0${formatAddress(spec.address)}`, now);
+      return { id, since, pool, spec, poolSpec };
+    });
+  }
+
+  /** Keeps the pool's table when its content is the same; otherwise builds one, and the old one becomes `previous`. */
+  #remember(pool: PoolSpec, backends: readonly NumberedBackend[], now: number): void {
+    const own = backends.filter((b) => b.poolSpec === pool && b.spec.state === 'active' && b.spec.weight > 0);
+    own.sort((a, b) => compareBytes(a.spec.address, b.spec.address));
+    const content = JSON.stringify([pool.tableSize, pool.seed, own.map((b) => [b.id, b.since, ...b.spec.address, b.spec.weight])]);
+    const history = this.#histories.get(pool.name);
+    if (history?.current.content === content) return;
+    const members = own.map((b) => ({ identity: b.spec.address, weight: b.spec.weight }));
+    const table = buildTable(members, pool.tableSize, pool.seed);
+    const buffer = new SharedArrayBuffer(table.byteLength);
+    new Uint16Array(buffer).set(table);
+    const counts = new Map<number, number>();
+    for (const number of table) {
+      if (number !== EMPTY_SLOT) counts.set(own[number].id, (counts.get(own[number].id) ?? 0) + 1);
+    }
+    const current: PoolTable = {
+      content,
+      buffer,
+      size: pool.tableSize,
+      seed: pool.seed,
+      members: own.map((b) => b.id),
+      digest: digestTable(table, members),
+      slots: counts,
+    };
+    this.#histories.set(pool.name, {
+      current,
+      previous: history?.current ?? null,
+      changedAt: now,
+    });
+  }
+
+  /** The last line of defence behind config's own loop guards: a service may not contain where its packets are sent to or from. */
+  #refuseLoops(services: readonly ServiceSpec[], backends: readonly NumberedBackend[]): void {
+    for (const service of services) {
+      for (const { spec, poolSpec } of backends) {
+        for (const address of [spec.address, poolSpec.tunnel.source4, poolSpec.tunnel.source6]) {
+          if (address === null || !prefixContains(service.prefix, address)) continue;
+          throw new CodedError('GD_SNAPSHOT_LOOP', `service ${service.name} contains ${formatAddress(address)}, a tunnel end`, {
+            hint: 'tunnel packets would be steered again: give the service another prefix',
+          });
+        }
+      }
+    }
+  }
+
+  #writeRoot(parts: {
+    pools: readonly PoolSpec[];
+    services: readonly { spec: ServiceSpec; pool: number; id: number }[];
+    backends: readonly NumberedBackend[];
+    index: IndexParts;
+    tables: SharedArrayBuffer[];
+  }): SharedArrayBuffer {
+    const { pools, services, backends, index, tables } = parts;
+    const histories = pools.map((pool) => this.#histories.get(pool.name) as PoolHistory);
+    const memberCount = histories.reduce((n, h) => n + h.current.members.length + (h.previous?.members.length ?? 0), 0);
+    let length = L.HEADER_WORDS;
+    const place = (words: number, alignment = 1): number => {
+      length = Math.ceil(length / alignment) * alignment;
+      const at = length;
+      length += words;
+      return at;
+    };
+    const lengths4At = place(index.lengths4.length);
+    const lengths6At = place(index.lengths6.length);
+    const index4At = place(index.index4.length, 16);
+    const index6At = place(index.index6.length, 16);
+    const intervalsAt = place(index.intervals.length);
+    const servicesAt = place(services.length * L.SERVICE_WORDS, 16);
+    const poolsAt = place(pools.length * L.POOL_WORDS, 16);
+    const membersAt = place(memberCount);
+    const backendsAt = place(this.#backendIds.limit * L.BACKEND_WORDS, 16);
+
+    const root = new SharedArrayBuffer(length * 4);
+    const words = new Int32Array(root);
+    const bytes = new Uint8Array(root);
+    words[L.H_MAGIC] = L.ROOT_MAGIC;
+    words[L.H_GENERATION] = ++this.#generation;
+    words[L.H_WORDS] = length;
+    words.set(index.lengths4, lengths4At);
+    words.set(index.lengths6, lengths6At);
+    words.set(index.index4, index4At);
+    words.set(index.index6, index6At);
+    words.set(index.intervals, intervalsAt);
+    words[L.H_LENGTHS4] = lengths4At;
+    words[L.H_LENGTHS4_COUNT] = index.lengths4.length;
+    words[L.H_LENGTHS6] = lengths6At;
+    words[L.H_LENGTHS6_COUNT] = index.lengths6.length;
+    words[L.H_INDEX4] = index4At;
+    words[L.H_INDEX4_MASK] = index.index4.length / L.INDEX4_WORDS - 1;
+    words[L.H_INDEX6] = index6At;
+    words[L.H_INDEX6_MASK] = index.index6.length / L.INDEX6_WORDS - 1;
+    words[L.H_INTERVALS] = intervalsAt;
+    words[L.H_SERVICES] = servicesAt;
+    words[L.H_SERVICE_COUNT] = services.length;
+    words[L.H_POOLS] = poolsAt;
+    words[L.H_POOL_COUNT] = pools.length;
+    words[L.H_MEMBERS] = membersAt;
+    words[L.H_BACKENDS] = backendsAt;
+    words[L.H_BACKEND_LIMIT] = this.#backendIds.limit;
+
+    services.forEach(({ spec, pool, id }, i) => {
+      const at = servicesAt + i * L.SERVICE_WORDS;
+      words[at + L.S_POOL] = pool;
+      words[at + L.S_AFFINITY] = AFFINITY[spec.affinity];
+      words[at + L.S_ID] = id;
+    });
+
+    let memberAt = membersAt;
+    const writeMembers = (table: PoolTable): number => {
+      const at = memberAt;
+      words.set(table.members, at);
+      memberAt += table.members.length;
+      return at;
+    };
+    const tableNumber = (table: PoolTable): number => {
+      // A pool without members has no table: every slot would be empty.
+      if (table.members.length === 0) return -1;
+      const known = tables.indexOf(table.buffer);
+      return known >= 0 ? known : tables.push(table.buffer) - 1;
+    };
+    pools.forEach((pool, i) => {
+      const at = poolsAt + i * L.POOL_WORDS;
+      const { current, previous, changedAt } = histories[i];
+      words[at + L.P_SIZE] = current.size;
+      words[at + L.P_SEED] = current.seed;
+      words[at + L.P_TABLE] = tableNumber(current);
+      words[at + L.P_MEMBERS] = writeMembers(current);
+      words[at + L.P_PREVIOUS_SIZE] = previous?.size ?? 0;
+      words[at + L.P_PREVIOUS_SEED] = previous?.seed ?? 0;
+      words[at + L.P_PREVIOUS_TABLE] = previous === null ? -1 : tableNumber(previous);
+      words[at + L.P_PREVIOUS_MEMBERS] = previous === null ? 0 : writeMembers(previous);
+      words[at + L.P_PREVIOUS_UNTIL] = changedAt + PREVIOUS_SECONDS;
+      words[at + L.P_PREVIOUS_UNTIL_OTHERS] = changedAt + PREVIOUS_SECONDS_OTHERS;
+      words[at + L.P_TUNNEL_PORT] = pool.tunnel.port;
+      if (pool.tunnel.source4 !== null) words[at + L.P_SOURCE4] = addressWords(pool.tunnel.source4)[0];
+      if (pool.tunnel.source6 !== null) words.set(addressWords(pool.tunnel.source6), at + L.P_SOURCE6);
+    });
+
+    for (let id = 0; id < this.#backendIds.limit; id++) words[backendsAt + id * L.BACKEND_WORDS + L.B_POOL] = -1;
+    for (const { id, since, pool, spec, poolSpec } of backends) {
+      const source = spec.address.length === 4 ? poolSpec.tunnel.source4 : poolSpec.tunnel.source6;
+      if (source === null) {
+        throw new CodedError('GD_SNAPSHOT_SOURCE', `pool ${poolSpec.name} has no tunnel source for ${formatAddress(spec.address)}`, {
+          hint: `set tunnel.source.${spec.address.length === 4 ? 'ipv4' : 'ipv6'}`,
+        });
+      }
+      const template = outerTemplate(poolSpec.tunnel, source, spec.address);
+      const at = backendsAt + id * L.BACKEND_WORDS;
+      words[at + L.B_POOL] = pool;
+      words[at + L.B_STATE] = STATE[spec.state];
+      words[at + L.B_FAMILY] = template.family;
+      words[at + L.B_OVERHEAD] = template.overhead;
+      words[at + L.B_CHECKSUM] = template.checksum ? 1 : 0;
+      words[at + L.B_HEADER_SUM] = template.headerSum;
+      words[at + L.B_DATAGRAM_SUM] = template.datagramSum;
+      words[at + L.B_SINCE] = since;
+      bytes.set(template.bytes.subarray(0, TEMPLATE_BYTES), (at + L.B_TEMPLATE) * 4);
+    }
+    return root;
+  }
+
+  #names(
+    pools: readonly PoolSpec[],
+    services: readonly { spec: ServiceSpec; id: number }[],
+    backends: readonly NumberedBackend[],
+  ): SnapshotNames {
+    const byId = new Map(services.map(({ spec, id }) => [id, { id, name: spec.name, pool: spec.pool }]));
+    return {
+      services: [...byId.values()],
+      pools: pools.map((pool) => {
+        const history = this.#histories.get(pool.name) as PoolHistory;
+        const { size, seed, digest } = history.current;
+        return { name: pool.name, tableSize: size, seed, digest, previous: history.previous !== null };
+      }),
+      backends: backends.map(({ id, spec, poolSpec }) => ({
+        id,
+        pool: poolSpec.name,
+        name: spec.name,
+        address: formatAddress(spec.address),
+        slots: this.#histories.get(poolSpec.name)?.current.slots.get(id) ?? 0,
+        state: spec.state,
+        weight: spec.weight,
+      })),
+    };
+  }
+}
+
+function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  if (a.length !== b.length) return a.length - b.length;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return a[i] - b[i];
+  return 0;
+}

@@ -1,0 +1,49 @@
+/**
+ * A snapshot: everything the per-packet path reads, immutable, in shared memory. A root (layout.ts) and one table buffer per
+ * distinct Maglev table; tables that did not change are the same buffers in the next generation.
+ */
+import { CodedError } from '../base/errors.ts';
+import { H_GENERATION, H_MAGIC, ROOT_MAGIC } from './layout.ts';
+
+export { SnapshotBuilder } from './snapshot-builder.ts';
+
+/** What people call the numbers in a snapshot; for metrics, status and logs, never read per packet. */
+export interface SnapshotNames {
+  readonly services: readonly { id: number; name: string; pool: string }[];
+  readonly pools: readonly { name: string; tableSize: number; digest: string; seed: number; previous: boolean }[];
+  readonly backends: readonly {
+    id: number;
+    pool: string;
+    name: string;
+    address: string;
+    slots: number;
+    state: string;
+    weight: number;
+  }[];
+}
+
+/** A snapshot as it travels: structured-cloneable, its memory shared and not copied. */
+export interface SnapshotParts {
+  readonly generation: number;
+  readonly root: SharedArrayBuffer;
+  readonly tables: readonly SharedArrayBuffer[];
+  readonly names: SnapshotNames;
+}
+
+/** A thread's views over a snapshot. */
+export class Snapshot {
+  readonly generation: number;
+  readonly words: Int32Array;
+  readonly tables: readonly Uint16Array[];
+
+  constructor(parts: SnapshotParts) {
+    this.words = new Int32Array(parts.root);
+    if (this.words[H_MAGIC] !== ROOT_MAGIC) {
+      throw new CodedError('GD_SNAPSHOT_LAYOUT', 'the snapshot has another layout than this program reads', {
+        hint: 'all threads must run the same version: restart the director',
+      });
+    }
+    this.generation = this.words[H_GENERATION];
+    this.tables = parts.tables.map((table) => new Uint16Array(table));
+  }
+}
