@@ -1,0 +1,87 @@
+/**
+ * Memory that both sides see: JavaScript as an ArrayBuffer, the kernel by its address.
+ *
+ * Three traps, each of which ends in a crash or in silence:
+ *  - Unmapping under a live view is a SIGSEGV, and Node refuses to detach a view over foreign memory (structuredClone copies it).
+ *    `release` therefore gives the pages back and leaves the addresses reserved: a late access reads zeros. The range itself is
+ *    unmapped when the collector has proved that no view is left.
+ *  - Posting such a buffer to another thread copies or detaches it, depending on the versions. Each thread maps for itself.
+ *  - V8 never moves the memory behind an ArrayBuffer, so an address taken once stays right for as long as the array is referenced.
+ *    `pin` is that reference.
+ */
+import { addressOf, libc, must, viewOf } from './library.ts';
+
+const mmap = libc<(at: number, bytes: number, protection: number, flags: number, fd: number, offset: number) => number | bigint>(
+  'uintptr_t mmap(uintptr_t at, size_t bytes, int protection, int flags, int fd, long offset)',
+);
+const munmap = libc<(at: number, bytes: number) => number>('int munmap(uintptr_t at, size_t bytes)');
+const madvise = libc<(at: number, bytes: number, advice: number) => number>(
+  'int madvise(uintptr_t at, size_t bytes, int advice)',
+);
+
+const PROT_READ_WRITE = 0x3;
+const MAP_PRIVATE_ANONYMOUS = 0x22;
+const MADV_DONTNEED = 4;
+const MADV_HUGEPAGE = 14;
+const HUGE_PAGE = 2 * 1024 * 1024;
+
+export interface MappedMemory {
+  readonly buffer: ArrayBuffer;
+  /** Address of the first byte, exact below 2^53. */
+  readonly address: number;
+  /** Gives the pages back; what still looks at them reads zeros. Safe to call twice. */
+  release(): void;
+}
+
+/** Unmaps a range once its ArrayBuffer, and with it every view, has been collected. */
+const ranges = new FinalizationRegistry<{ base: number; length: number }>(({ base, length }) => {
+  munmap(base, length);
+});
+
+/**
+ * Maps `bytes` of zeroed private memory, aligned to 2 MiB and advised to use huge pages (a batch of large slots spans a thousand
+ * small pages). Untouched pages cost nothing. Throws CodedError GD_RAW_SOCKET_CALL when the kernel refuses.
+ */
+export function mapMemory(bytes: number): MappedMemory {
+  const length = bytes + HUGE_PAGE;
+  const mapped = mmap(0, length, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
+  // MAP_FAILED is (void *)-1, which does not fit a number and arrives as a BigInt.
+  must(typeof mapped === 'bigint' ? -1 : 0, `mmap of ${length} bytes`, 'raise the memory limit of the process');
+  const base = Number(mapped);
+  const address = Math.ceil(base / HUGE_PAGE) * HUGE_PAGE;
+  // Advice only: a kernel without transparent huge pages answers EINVAL and small pages do the job.
+  madvise(address, bytes, MADV_HUGEPAGE);
+  const buffer = viewOf(address, bytes);
+  ranges.register(buffer, { base, length });
+  return {
+    buffer,
+    address,
+    release() {
+      must(madvise(base, length, MADV_DONTNEED), 'madvise(MADV_DONTNEED)');
+    },
+  };
+}
+
+/** Plain memory for structures that the kernel reads or writes: keep the object referenced for as long as the kernel has `address`. */
+export interface Pinned {
+  readonly int32: Int32Array;
+  readonly uint16: Uint16Array;
+  readonly bytes: Uint8Array;
+  readonly address: number;
+}
+
+/** `bytes` of zeroed memory outside V8's moving heap, with its address taken once. */
+export function pin(bytes: number): Pinned {
+  const buffer = new ArrayBuffer(Math.ceil(bytes / 8) * 8);
+  const whole = new Uint8Array(buffer);
+  return { int32: new Int32Array(buffer), uint16: new Uint16Array(buffer), bytes: whole, address: addressOf(whole) };
+}
+
+/**
+ * Stores an address as the two 32-bit halves of a 64-bit pointer: no BigInt. Typed-array stores wrap modulo 2^32, so the low half
+ * needs no masking; `index` counts 32-bit words. Little-endian, as every supported machine is (x64, arm64).
+ */
+export function storeAddress(words: Int32Array, index: number, address: number): void {
+  words[index] = address;
+  words[index + 1] = address / 4294967296;
+}
