@@ -1,0 +1,52 @@
+// The table of rooms and what each may import: docs/architecture.md says it for people, this says it for the test. A row that
+// proves wrong is redrawn in both places, with the reason.
+
+export interface Room {
+  /**
+   * Rooms it may import; `room/file` allows that one file only. '*' allows every room that is not a tool, '**' every room.
+   */
+  readonly may: readonly string[];
+  /** Imports nothing from Node: it takes bytes, numbers and a clock. */
+  readonly pure?: boolean;
+}
+
+const GROUND = ['base', 'wire', 'maglev-hash'];
+const KERNEL = ['raw-socket', 'io', 'host'];
+
+/** Standalone programs: nobody but `cli` imports them. */
+export const TOOLS = ['worker', 'doctor', 'demo', 'import', 'cli'];
+
+export const ROOMS: Readonly<Record<string, Room>> = {
+  base: { may: [], pure: true },
+  wire: { may: ['base'], pure: true },
+  'maglev-hash': { may: ['base'], pure: true },
+  pipeline: { may: GROUND, pure: true },
+  'raw-socket': { may: ['base'] },
+  io: { may: ['base', 'wire', 'raw-socket'] },
+  host: { may: ['base', 'wire', 'raw-socket'] },
+  config: { may: ['base', 'maglev-hash', 'pipeline/spec'] },
+  health: { may: ['base', 'wire', 'host', 'io', 'pipeline/encapsulate'] },
+  control: { may: ['base', 'config', 'pipeline/spec', 'pipeline/snapshot'] },
+  observe: { may: ['base'] },
+  admin: { may: ['base', 'observe', 'control', 'pipeline/explain', 'pipeline/trace'] },
+  daemon: { may: ['*'] },
+  worker: { may: [...GROUND, ...KERNEL, 'config'] },
+  doctor: { may: [...GROUND, ...KERNEL, 'config'] },
+  demo: { may: [...GROUND, ...KERNEL, 'config'] },
+  import: { may: [...GROUND, ...KERNEL, 'config'] },
+  cli: { may: ['**'] },
+};
+
+/** Each third-party package has one home: a room, or one file. */
+export const PACKAGE_HOMES: Readonly<Record<string, string>> = {
+  koffi: 'raw-socket/library.ts',
+  zod: 'config/',
+  yaml: 'config/',
+  'ip-address': 'config/',
+  pino: 'observe/',
+  'prom-client': 'observe/',
+  commander: 'cli/',
+};
+
+/** What test files beside the source may use besides their room's own imports. */
+export const TEST_PACKAGES = ['fast-check'];
