@@ -1,0 +1,252 @@
+/**
+ * IPv6 header and the walk over its extension headers (RFC 8200; AH RFC 4302, mobility RFC 6275, flow label RFC 6437).
+ *
+ *     0                        4                6             7           8             24                 40
+ *     | ver · class · label 4  | payload length | next header | hop limit | source (16) | destination (16) | extensions …
+ */
+import { formatAddress } from '../base/address.ts';
+import { WIRE_MALFORMED, WIRE_OK, WIRE_TRUNCATED } from './check.ts';
+
+export const VERSION_AT = 0;
+export const PAYLOAD_LENGTH_AT = 4;
+export const NEXT_HEADER_AT = 6;
+export const HOP_LIMIT_AT = 7;
+export const SOURCE_AT = 8;
+export const DESTINATION_AT = 24;
+export const HEADER_LENGTH = 40;
+
+export const NEXT_HOP_BY_HOP = 0;
+export const NEXT_ROUTING = 43;
+export const NEXT_FRAGMENT = 44;
+export const NEXT_ESP = 50;
+export const NEXT_AUTHENTICATION = 51;
+export const NEXT_ICMPV6 = 58;
+export const NEXT_NONE = 59;
+export const NEXT_DESTINATION_OPTIONS = 60;
+export const NEXT_MOBILITY = 135;
+export const NEXT_HIP = 139;
+export const NEXT_SHIM6 = 140;
+
+/**
+ * Extension headers followed before giving up. RFC 8200 §4.1 names seven kinds, destination options twice; a longer chain is an
+ * attack on the walker, not a packet that a service wants.
+ */
+export const MAX_EXTENSION_HEADERS = 8;
+
+/** `findTransport6`: the chain is too long, or a hop-by-hop header stands elsewhere than first (RFC 8200 §4.1). */
+export const TRANSPORT_NOT_FOLLOWABLE = -1;
+/** `findTransport6`: an extension header ends behind the packet. */
+export const TRANSPORT_TRUNCATED = -2;
+
+/** WIRE_OK when version is 6 and the payload length ends at or before `end`. */
+export function check(view: DataView, at: number, end: number): number {
+  const length = end - at;
+  if (length < HEADER_LENGTH) return WIRE_TRUNCATED;
+  if (view.getUint8(at) >> 4 !== 6) return WIRE_MALFORMED;
+  return HEADER_LENGTH + view.getUint16(at + PAYLOAD_LENGTH_AT) > length ? WIRE_TRUNCATED : WIRE_OK;
+}
+
+export function version(view: DataView, at: number): number {
+  return view.getUint8(at) >> 4;
+}
+
+/** DSCP and ECN, 0–255. */
+export function trafficClass(view: DataView, at: number): number {
+  return (view.getUint16(at) >> 4) & 0xff;
+}
+
+/** 20 bits. */
+export function flowLabel(view: DataView, at: number): number {
+  return view.getInt32(at) & 0xfffff;
+}
+
+/** Bytes behind the 40-byte header, extension headers included. */
+export function payloadLength(view: DataView, at: number): number {
+  return view.getUint16(at + PAYLOAD_LENGTH_AT);
+}
+
+export function nextHeader(view: DataView, at: number): number {
+  return view.getUint8(at + NEXT_HEADER_AT);
+}
+
+export function hopLimit(view: DataView, at: number): number {
+  return view.getUint8(at + HOP_LIMIT_AT);
+}
+
+/**
+ * Walks from the header at `at` to the transport header, reading nothing at or behind `end`. Returns TRANSPORT_NOT_FOLLOWABLE or
+ * TRANSPORT_TRUNCATED (both negative), or one packed int32, so that nothing is allocated:
+ *
+ *     bit  25        24        23 … 16    15 … 0
+ *          | later   | fragment | protocol | offset of the transport header from `at`
+ *
+ * Take it apart with `transportOffset`, `transportProtocol`, `isFragment`, `isLaterFragment`. The largest offset, 40 bytes and eight headers of
+ * 2,048, fits 16 bits. A later fragment has no transport header: its offset is where its data starts. An atomic fragment (RFC 6946: offset 0,
+ * no more) is a whole packet and not marked. ESP and "no next header" end the walk as protocols of their own.
+ */
+export function findTransport6(view: DataView, at: number, end: number): number {
+  let next = view.getUint8(at + NEXT_HEADER_AT);
+  let here = at + HEADER_LENGTH;
+  let fragmentBits = 0;
+  for (let headers = 0; isExtension(next); headers++) {
+    if (headers === MAX_EXTENSION_HEADERS) return TRANSPORT_NOT_FOLLOWABLE;
+    if (next === NEXT_HOP_BY_HOP && headers > 0) return TRANSPORT_NOT_FOLLOWABLE;
+    // Every extension header has at least 8 bytes.
+    if (here + 8 > end) return TRANSPORT_TRUNCATED;
+    const kind = next;
+    next = view.getUint8(here);
+    if (kind === NEXT_FRAGMENT) {
+      const field = view.getUint16(here + 2);
+      here += 8;
+      if ((field & 0xfff9) !== 0) fragmentBits |= 0x1000000;
+      if ((field & 0xfff8) !== 0) return pack(here - at, next, 0x3000000);
+    } else {
+      // AH counts 4-byte words less 2, all others 8-byte words less 1 (RFC 4302 §2.2).
+      const words = view.getUint8(here + 1);
+      here += kind === NEXT_AUTHENTICATION ? (words + 2) << 2 : (words + 1) << 3;
+    }
+    if (here > end) return TRANSPORT_TRUNCATED;
+  }
+  return pack(here - at, next, fragmentBits);
+}
+
+function pack(offset: number, protocol: number, bits: number): number {
+  return bits | (protocol << 16) | offset;
+}
+
+/** True for the headers that `findTransport6` steps over. */
+export function isExtension(next: number): boolean {
+  switch (next) {
+    case NEXT_HOP_BY_HOP:
+    case NEXT_ROUTING:
+    case NEXT_FRAGMENT:
+    case NEXT_AUTHENTICATION:
+    case NEXT_DESTINATION_OPTIONS:
+    case NEXT_MOBILITY:
+    case NEXT_HIP:
+    case NEXT_SHIM6:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** Bytes from the IPv6 header to the transport header. `found`: a non-negative answer of `findTransport6`. */
+export function transportOffset(found: number): number {
+  return found & 0xffff;
+}
+
+/** Protocol number of the transport. */
+export function transportProtocol(found: number): number {
+  return (found >> 16) & 0xff;
+}
+
+/** True for every fragment, the first included. */
+export function isFragment(found: number): boolean {
+  return (found & 0x1000000) !== 0;
+}
+
+/** True for a fragment without the transport header. */
+export function isLaterFragment(found: number): boolean {
+  return (found & 0x2000000) !== 0;
+}
+
+export function setTrafficClass(view: DataView, at: number, value: number): void {
+  view.setUint16(at, (view.getUint16(at) & 0xf00f) | (value << 4));
+}
+
+export function setFlowLabel(view: DataView, at: number, value: number): void {
+  view.setInt32(at, (view.getInt32(at) & ~0xfffff) | (value & 0xfffff));
+}
+
+export function setPayloadLength(view: DataView, at: number, value: number): void {
+  view.setUint16(at + PAYLOAD_LENGTH_AT, value);
+}
+
+export function setNextHeader(view: DataView, at: number, value: number): void {
+  view.setUint8(at + NEXT_HEADER_AT, value);
+}
+
+export function setHopLimit(view: DataView, at: number, value: number): void {
+  view.setUint8(at + HOP_LIMIT_AT, value);
+}
+
+/** Hop limit − 1. It must be at least 1. IPv6 has no header checksum and the pseudo-header leaves the hop limit out. */
+export function decrementHopLimit(view: DataView, at: number): void {
+  view.setUint8(at + HOP_LIMIT_AT, view.getUint8(at + HOP_LIMIT_AT) - 1);
+}
+
+/** Writes the first eight bytes: everything but the addresses. */
+export function writeStart(
+  view: DataView,
+  at: number,
+  trafficClassByte: number,
+  label: number,
+  payload: number,
+  next: number,
+  limit: number,
+): void {
+  view.setInt32(at, 0x60000000 | (trafficClassByte << 20) | (label & 0xfffff));
+  view.setUint16(at + PAYLOAD_LENGTH_AT, payload);
+  view.setUint16(at + NEXT_HEADER_AT, (next << 8) | limit);
+}
+
+/** Copies a 16-byte address from `from` (in `source`) to `to` (in `view`), four 32-bit moves. */
+export function copyAddress(view: DataView, to: number, source: DataView, from: number): void {
+  view.setInt32(to, source.getInt32(from));
+  view.setInt32(to + 4, source.getInt32(from + 4));
+  view.setInt32(to + 8, source.getInt32(from + 8));
+  view.setInt32(to + 12, source.getInt32(from + 12));
+}
+
+export interface Ipv6 {
+  readonly trafficClass: number;
+  readonly flowLabel: number;
+  readonly payloadLength: number;
+  readonly nextHeader: number;
+  readonly hopLimit: number;
+  readonly source: string;
+  readonly destination: string;
+  /** Where the transport header lies, or null when it can not be found. */
+  readonly transport: {
+    readonly offset: number;
+    readonly protocol: number;
+    readonly fragment: boolean;
+    readonly laterFragment: boolean;
+  } | null;
+}
+
+/** The header as a plain object, null when `check` refuses it. Slow: for people and tests. */
+export function parse(view: DataView, at: number, end: number): Ipv6 | null {
+  if (check(view, at, end) !== WIRE_OK) return null;
+  const found = findTransport6(view, at, at + HEADER_LENGTH + payloadLength(view, at));
+  return {
+    trafficClass: trafficClass(view, at),
+    flowLabel: flowLabel(view, at),
+    payloadLength: payloadLength(view, at),
+    nextHeader: nextHeader(view, at),
+    hopLimit: hopLimit(view, at),
+    source: addressText(view, at + SOURCE_AT),
+    destination: addressText(view, at + DESTINATION_AT),
+    transport:
+      found < 0
+        ? null
+        : {
+            offset: transportOffset(found),
+            protocol: transportProtocol(found),
+            fragment: isFragment(found),
+            laterFragment: isLaterFragment(found),
+          },
+  };
+}
+
+/** RFC 5952 text of the 16 bytes at `at`. */
+export function addressText(view: DataView, at: number): string {
+  return formatAddress(new Uint8Array(view.buffer, view.byteOffset + at, 16));
+}
+
+export function text(header: Ipv6): string {
+  const protocol = header.transport === null ? 'unknown' : `${header.transport.protocol}`;
+  const part = header.transport?.fragment === true ? ' fragment' : '';
+  return `IPv6 ${header.source} > ${header.destination} protocol ${protocol} payload ${header.payloadLength} hop-limit ${header.hopLimit}${part}`;
+}
