@@ -1,0 +1,46 @@
+/** Keeps or counts what would be sent: the egress of tests and benches. */
+import type { Batch } from '../../base/batch.ts';
+import { VERDICT_FORWARD } from '../../base/verdict.ts';
+import type { Egress, EgressFacts } from '../driver.ts';
+
+export interface MemoryEgressOptions {
+  /** Keep a copy of every packet (tests), or only count (benches); default: keep. */
+  readonly keep?: boolean;
+  readonly sourcePortBase?: number;
+  readonly sourcePortMask?: number;
+}
+
+export class MemoryEgress implements Egress {
+  readonly name = 'memory';
+  readonly facts: EgressFacts;
+  /** Whole outer IP packets, oldest first; empty when only counting. */
+  readonly packets: Uint8Array[] = [];
+  count = 0;
+  bytes = 0;
+  readonly #keep: boolean;
+
+  constructor(options: MemoryEgressOptions = {}) {
+    this.#keep = options.keep ?? true;
+    this.facts = {
+      layer: 'l3',
+      trains: 'none',
+      maxSegments: 1,
+      maxBytes: 65535,
+      trainsNeedChecksum: false,
+      sourcePortBase: options.sourcePortBase ?? 49152,
+      sourcePortMask: options.sourcePortMask ?? 16383,
+    };
+  }
+
+  send(batch: Batch): void {
+    for (let i = 0; i < batch.count; i++) {
+      if (batch.verdict[i] !== VERDICT_FORWARD) continue;
+      this.count++;
+      this.bytes += batch.outLength[i];
+      if (this.#keep) this.packets.push(batch.arena.bytes.slice(batch.outAt[i], batch.outAt[i] + batch.outLength[i]));
+    }
+  }
+
+  /** Nothing to close; what was collected stays readable. */
+  close(): void {}
+}

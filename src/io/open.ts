@@ -1,0 +1,64 @@
+/** Opens drivers by their configuration, and the memory that a forwarding thread's batches live in. */
+import type { Prefix } from '../base/address.ts';
+import { Arena, LARGE_STRIDE } from '../base/arena.ts';
+import { Batch } from '../base/batch.ts';
+import { mapMemory } from '../raw-socket/memory.ts';
+import type { Egress, Ingress } from './driver.ts';
+import { MemoryEgress } from './memory/egress.ts';
+import { MemoryIngress } from './memory/ingress.ts';
+
+/** What `packet` copies in the kernel: packets to these addresses, protocols and ports (inclusive). */
+export interface ServiceMatch {
+  readonly prefix: Prefix;
+  /** IP protocol number. */
+  readonly protocol: number;
+  readonly portFrom: number;
+  readonly portTo: number;
+}
+
+/** The ingress part of a configuration; `config/` produces exactly this shape. */
+export type IngressSettings =
+  | { readonly driver: 'tun'; readonly device: string; readonly queueLength?: number }
+  | { readonly driver: 'packet'; readonly interface: string }
+  | { readonly driver: 'pcap-file'; readonly path: string }
+  | { readonly driver: 'memory' };
+
+/** The egress part of a configuration. */
+export type EgressSettings =
+  | { readonly driver: 'raw' }
+  | { readonly driver: 'udp'; readonly sourcePortBase: number; readonly sourcePorts: number }
+  | { readonly driver: 'pcap-file'; readonly path: string }
+  | { readonly driver: 'memory' };
+
+export interface IngressOptions {
+  /** Number of this forwarding thread, from 0, and how many there are: each opens one queue. Thread 0 reports device-wide drops. */
+  readonly thread: number;
+  readonly threads: number;
+  /** For `packet`: what the kernel copies. `spec.services` fits. */
+  readonly services: readonly ServiceMatch[];
+}
+
+/** Opens one queue for one thread. Throws CodedError: missing device, privilege, a kernel without the feature. */
+export function openIngress(settings: IngressSettings, options: IngressOptions): Ingress {
+  if (settings.driver === 'memory') return new MemoryIngress({ frames: [] });
+  throw new RangeError(`${settings.driver} ${options.thread}`);
+}
+
+/** Opens the way out for one thread. Throws CodedError: missing privilege, ports taken. */
+export function openEgress(settings: EgressSettings): Egress {
+  if (settings.driver === 'memory') return new MemoryEgress();
+  throw new RangeError(settings.driver);
+}
+
+export interface MappedBatch {
+  readonly batch: Batch;
+  /** Gives the memory back; the batch must not be used any more. */
+  release(): void;
+}
+
+/** A batch of `capacity` packets over memory mapped by, and for, the calling thread. Slots take super-packets unless told otherwise. */
+export function createBatch(ingress: Ingress, capacity = 64, stride: number = LARGE_STRIDE): MappedBatch {
+  const memory = mapMemory(capacity * stride);
+  const arena = new Arena(memory.buffer, capacity, stride, memory.address);
+  return { batch: new Batch(arena, ingress.facts, capacity), release: memory.release };
+}
