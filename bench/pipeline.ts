@@ -1,0 +1,235 @@
+/**
+ * `npm run bench -- pipeline`: cost of the packet path itself, no I/O. Method of the peers' baseline: 60-byte IPv4 and 80-byte IPv6 TCP
+ * packets to one service with 100 backends; flows in permuted order (a multiplicative permutation of a counter, so consecutive
+ * packets are unrelated); the floor, the same loop without the pipeline, is measured in the same round and taken off.
+ */
+import { performance, PerformanceObserver } from 'node:perf_hooks';
+import { Arena, SMALL_STRIDE } from '../src/base/arena.ts';
+import { Batch, LINK_RAW_IP } from '../src/base/batch.ts';
+import { createBank } from '../src/base/counters.ts';
+import { VERDICT_FORWARD } from '../src/base/verdict.ts';
+import { FlowTable } from '../src/pipeline/flow-table.ts';
+import { Pipeline } from '../src/pipeline/pipeline.ts';
+import { Snapshot, SnapshotBuilder } from '../src/pipeline/snapshot.ts';
+import type { BackendSpec, ChecksumMode, Spec } from '../src/pipeline/spec.ts';
+
+export const name = 'pipeline';
+
+const CAPACITY = 64;
+const BACKENDS = 100;
+const FLOW_ENTRIES = 4_194_304;
+const VIP4 = Uint8Array.of(192, 0, 2, 1);
+const VIP6 = Uint8Array.from([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+
+/** Katran's and glb-director-xdp's figures for the same packets on the same kind of machine (docs/performance.md). */
+const PEERS: Record<string, string> = {
+  'IPv4 one flow': '302 / 83-105',
+  'IPv4 1,000 flows': '319 / -',
+  'IPv4 1,000,000 flows': '502 / 91-116',
+  'IPv4 new flows': '306-1306 / 98-123',
+  'IPv6 one flow': '301 / 96-117',
+  'IPv6 1,000,000 flows': '535 / 101-130',
+};
+
+function spec(family: 4 | 6, checksum: ChecksumMode): Spec {
+  const backends: BackendSpec[] = Array.from({ length: BACKENDS }, (_, i) => ({
+    name: `w${i}`,
+    address: Uint8Array.of(10, 1, 0, i + 1),
+    weight: 1,
+    state: 'active',
+  }));
+  const source4 = Uint8Array.of(10, 0, 13, 37);
+  return {
+    services: [
+      {
+        name: 'web',
+        prefix: family === 4 ? { bytes: VIP4, length: 32 } : { bytes: VIP6, length: 128 },
+        protocol: 6,
+        portFrom: 443,
+        portTo: 443,
+        affinity: '5-tuple',
+        pool: 'p',
+      },
+    ],
+    pools: [
+      {
+        name: 'p',
+        tableSize: 65537,
+        seed: 0,
+        tunnel: { encapsulation: 'gue', port: 6080, source4, source6: null, checksum },
+        backends,
+      },
+    ],
+  };
+}
+
+/** A TCP packet without payload beyond 60 or 80 bytes, ACK set; the bench rewrites source address and port per packet. */
+function template(family: 4 | 6): Uint8Array {
+  const header = family === 4 ? 20 : 40;
+  const bytes = new Uint8Array(header + 40);
+  const view = new DataView(bytes.buffer);
+  if (family === 4) {
+    view.setUint16(0, 0x4500);
+    view.setUint16(2, bytes.length);
+    view.setUint16(6, 0x4000);
+    bytes[8] = 63;
+    bytes[9] = 6;
+    bytes.set([198, 51, 100, 7], 12);
+    bytes.set(VIP4, 16);
+  } else {
+    bytes[0] = 0x60;
+    view.setUint16(4, 40);
+    bytes[6] = 6;
+    bytes[7] = 63;
+    bytes.set([0x20, 1, 0xd, 0xb8, 0, 1], 8);
+    bytes.set(VIP6, 24);
+  }
+  view.setUint16(header, 40000);
+  view.setUint16(header + 2, 443);
+  bytes[header + 12] = 0x50;
+  bytes[header + 13] = 0x10;
+  return bytes;
+}
+
+interface Case {
+  readonly label: string;
+  readonly family: 4 | 6;
+  readonly checksum: ChecksumMode;
+  /** Number of flows cycled through; 0: every packet a new one. */
+  readonly flows: number;
+}
+
+const CASES: readonly Case[] = ([4, 6] as const).flatMap((family) => [
+  { label: `IPv${family} one flow`, family, checksum: 'none', flows: 1 },
+  { label: `IPv${family} 1,000 flows`, family, checksum: 'none', flows: 1000 },
+  { label: `IPv${family} 1,000,000 flows`, family, checksum: 'none', flows: 1_000_000 },
+  { label: `IPv${family} new flows`, family, checksum: 'none', flows: 0 },
+  { label: `IPv${family} one flow, checksum full`, family, checksum: 'full', flows: 1 },
+  { label: `IPv${family} 1,000,000 flows, checksum full`, family, checksum: 'full', flows: 1_000_000 },
+]);
+
+export class PipelineBench {
+  readonly batch: Batch;
+  readonly pipeline: Pipeline;
+  readonly #flows: number;
+  readonly #sourceAt: number;
+  readonly #portAt: number;
+  #counter = 0;
+  #sink = 0;
+
+  constructor(options: Omit<Case, 'label'>) {
+    const { family, checksum, flows } = options;
+    const arena = Arena.inProcess(CAPACITY, SMALL_STRIDE);
+    this.batch = new Batch(arena, { link: LINK_RAW_IP, hopDone: true, canPass: false, headerVerified: true });
+    this.pipeline = new Pipeline({
+      snapshot: new Snapshot(new SnapshotBuilder().build(spec(family, checksum))),
+      flows: new FlowTable(FLOW_ENTRIES, Int32Array.of(0x1234567, 0x89abcdef)),
+      bank: createBank(),
+      sourcePortBase: 49152,
+      sourcePortMask: 16383,
+    });
+    this.#flows = flows;
+    const frame = template(family);
+    this.#sourceAt = family === 4 ? 12 : 20;
+    this.#portAt = family === 4 ? 20 : 40;
+    for (let i = 0; i < CAPACITY; i++) {
+      arena.bytes.set(frame, this.batch.frameAt[i]);
+      this.batch.frameLength[i] = frame.length;
+    }
+    this.batch.count = CAPACITY;
+  }
+
+  /** What a driver would do: a fresh batch. Rewrites the source of each packet. */
+  fill(): void {
+    const { frameAt, reason, verdict } = this.batch;
+    const view = this.batch.arena.view;
+    const flows = this.#flows;
+    for (let i = 0; i < CAPACITY; i++) {
+      verdict[i] = 0;
+      reason[i] = 0;
+      this.#counter = flows === 0 ? (this.#counter + 1) | 0 : this.#counter + 1 >= flows ? 0 : this.#counter + 1;
+      // An odd multiplier permutes the 32-bit numbers: flows are distinct, and neighbours unrelated.
+      const flow = Math.imul(this.#counter, 0x9e3779b1);
+      view.setInt32(frameAt[i] + this.#sourceAt, (flow & 0x00ffffff) | 0x0a000000);
+      view.setUint16(frameAt[i] + this.#portAt, 1024 + (flow >>> 24));
+      this.#sink ^= flow;
+    }
+  }
+
+  /** ns per packet over `batches` batches with and without the pipeline. */
+  round(batches: number): { gross: number; floor: number } {
+    const start = performance.now();
+    for (let b = 0; b < batches; b++) {
+      this.fill();
+      this.pipeline.process(this.batch, 100);
+      this.pipeline.account(this.batch);
+    }
+    const middle = performance.now();
+    for (let b = 0; b < batches; b++) this.fill();
+    const end = performance.now();
+    const packets = batches * CAPACITY;
+    return { gross: ((middle - start) * 1e6) / packets, floor: ((end - middle) * 1e6) / packets };
+  }
+
+  /** Every packet of the last batch left encapsulated: a bench of packets that were dropped would be fast and worthless. */
+  check(): void {
+    const { verdict, reason, count } = this.batch;
+    this.fill();
+    this.pipeline.process(this.batch, 100);
+    for (let i = 0; i < count; i++) {
+      if (verdict[i] !== VERDICT_FORWARD) throw new Error(`bench packet was not forwarded: verdict ${verdict[i]}, reason ${reason[i]}`);
+    }
+    if (this.#sink === 0.5) throw new Error('unreachable: keeps the filling loop alive');
+  }
+}
+
+function median(values: number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1];
+}
+
+/** GC events and bytes of heap growth while `packets` packets pass, after warm-up. */
+export async function allocation(packets: number): Promise<{ packets: number; gcEvents: number; heapGrowth: number }> {
+  const bench = new PipelineBench({ family: 4, checksum: 'full', flows: 1_000_000 });
+  bench.round(40_000);
+  let gcEvents = 0;
+  const observer = new PerformanceObserver((list) => {
+    gcEvents += list.getEntries().length;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  observer.observe({ entryTypes: ['gc'] });
+  const before = process.memoryUsage().heapUsed;
+  for (let b = 0; b < packets / CAPACITY; b++) {
+    bench.fill();
+    bench.pipeline.process(bench.batch, 100);
+    bench.pipeline.account(bench.batch);
+  }
+  const heapGrowth = process.memoryUsage().heapUsed - before;
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  observer.disconnect();
+  return { packets, gcEvents, heapGrowth };
+}
+
+export async function run(options: { quick: boolean }): Promise<{ name: string; rows: Record<string, string | number>[] }> {
+  const rounds = options.quick ? 3 : 9;
+  const batches = options.quick ? 8_000 : 31_250;
+  const rows: Record<string, string | number>[] = [];
+  for (const options of CASES) {
+    const bench = new PipelineBench(options);
+    // Warm-up: the JIT, and the flow table filled with every flow twice, so that all are confirmed.
+    bench.round(Math.max(batches, Math.ceil((options.flows * 2) / CAPACITY)));
+    const results = Array.from({ length: rounds }, () => bench.round(batches));
+    bench.check();
+    const net = results.map((r) => r.gross - r.floor);
+    rows.push({
+      case: options.label,
+      'ns/packet': Number(median(net).toFixed(1)),
+      min: Number(Math.min(...net).toFixed(1)),
+      max: Number(Math.max(...net).toFixed(1)),
+      floor: Number(median(results.map((r) => r.floor)).toFixed(1)),
+      'katran / glb-xdp': PEERS[options.label] ?? '-',
+    });
+  }
+  const { packets, gcEvents, heapGrowth } = await allocation(options.quick ? 2_000_000 : 10_000_000);
+  rows.push({ case: 'allocation', packets, 'GC events': gcEvents, 'heap growth, bytes': heapGrowth });
+  return { name, rows };
+}

@@ -1,0 +1,210 @@
+/**
+ * steer: gives every packet that has a service its backend. Three passes over the batch, so that the memory of different
+ * packets is fetched at the same time and not one after another:
+ *
+ *   1. fingerprint of each flow (arithmetic only);
+ *   2. touch each flow's bucket: independent loads, so the processor overlaps their cache misses;
+ *   3. decide: entry, sibling shard, previous table, current table (design.md §4).
+ */
+import type { Batch } from '../base/batch.ts';
+import { dropReason } from '../base/drop-reason.ts';
+import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
+import {
+  fingerprintTuple4,
+  fingerprintTuple6,
+  hashAddresses4,
+  hashAddresses6,
+  hashSource4,
+  hashSource6,
+  slotOf,
+} from '../maglev-hash/index.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import * as ipv6 from '../wire/ipv6.ts';
+import * as tcp from '../wire/tcp.ts';
+import type { FlowTable } from './flow-table.ts';
+import {
+  AFFINITY_SOURCE,
+  AFFINITY_TUPLE,
+  B_POOL,
+  B_SINCE,
+  B_STATE,
+  BACKEND_WORDS,
+  H_BACKEND_LIMIT,
+  H_BACKENDS,
+  H_POOLS,
+  H_SERVICES,
+  P_MEMBERS,
+  P_PREVIOUS_MEMBERS,
+  P_PREVIOUS_SEED,
+  P_PREVIOUS_SIZE,
+  P_PREVIOUS_TABLE,
+  P_PREVIOUS_UNTIL,
+  P_PREVIOUS_UNTIL_OTHERS,
+  P_SEED,
+  P_SIZE,
+  P_TABLE,
+  POOL_WORDS,
+  S_AFFINITY,
+  S_POOL,
+  SERVICE_WORDS,
+  STATE_DRAINING,
+  STATE_SERVING,
+} from './layout.ts';
+import type { Snapshot } from './snapshot.ts';
+
+const NO_BACKEND = dropReason('no-backend');
+
+/** What steering did in one batch; added to the thread's counters. */
+export interface SteerTally {
+  hits: number;
+  misses: number;
+  inserts: number;
+  /** Sum of touched words: keeps the prefetch pass from being optimised away. */
+  touched: number;
+}
+
+/** True when `id` is a backend of `pool` that may still get packets of flows it has. */
+function serves(words: Int32Array, id: number, pool: number): boolean {
+  if (id < 0 || id >= words[H_BACKEND_LIMIT]) return false;
+  const at = words[H_BACKENDS] + id * BACKEND_WORDS;
+  const state = words[at + B_STATE];
+  return words[at + B_POOL] === pool && (state === STATE_SERVING || state === STATE_DRAINING);
+}
+
+/** Hash by which the pool's table is asked. */
+function slotHash(batch: Batch, i: number, affinity: number): number {
+  if (affinity === AFFINITY_TUPLE) return batch.flowHash[i];
+  const view = batch.arena.view;
+  const at = batch.networkAt[i];
+  if (batch.family[i] === 4) {
+    const source = view.getInt32(at + ipv4.SOURCE_AT);
+    return affinity === AFFINITY_SOURCE
+      ? hashSource4(source)
+      : hashAddresses4(source, view.getInt32(at + ipv4.DESTINATION_AT), batch.protocol[i]);
+  }
+  return affinity === AFFINITY_SOURCE
+    ? hashSource6(view, at + ipv6.SOURCE_AT)
+    : hashAddresses6(view, at + ipv6.SOURCE_AT, at + ipv6.DESTINATION_AT, batch.protocol[i]);
+}
+
+/** The current table's backend id, −1 when the pool has none that takes new flows. */
+function currentBackend(snapshot: Snapshot, poolAt: number, hash: number): number {
+  const words = snapshot.words;
+  const table = words[poolAt + P_TABLE];
+  if (table < 0) return -1;
+  const slot = slotOf(hash, words[poolAt + P_SEED], words[poolAt + P_SIZE]);
+  return words[words[poolAt + P_MEMBERS] + snapshot.tables[table][slot]];
+}
+
+/** The backend that the table before the last change gave, −1 when it no longer serves or the change is long ago. */
+function previousBackend(snapshot: Snapshot, pool: number, poolAt: number, hash: number, isTcp: boolean, now: number): number {
+  const words = snapshot.words;
+  const table = words[poolAt + P_PREVIOUS_TABLE];
+  if (table < 0 || now >= words[poolAt + (isTcp ? P_PREVIOUS_UNTIL : P_PREVIOUS_UNTIL_OTHERS)]) return -1;
+  const slot = slotOf(hash, words[poolAt + P_PREVIOUS_SEED], words[poolAt + P_PREVIOUS_SIZE]);
+  const id = words[words[poolAt + P_PREVIOUS_MEMBERS] + snapshot.tables[table][slot]];
+  return serves(words, id, pool) ? id : -1;
+}
+
+/** Entry of the flow in another thread's shard, as backend id; −1 when none has it or it no longer serves. */
+function siblingBackend(snapshot: Snapshot, siblings: readonly FlowTable[], low: number, high: number, pool: number): number {
+  for (let s = 0; s < siblings.length; s++) {
+    const at = siblings[s].findForeign(low, high);
+    if (at < 0) continue;
+    const id = siblings[s].backendAt(at);
+    if (serves(snapshot.words, id, pool) && siblings[s].lastSeenAt(at) >= since(snapshot.words, id)) return id;
+  }
+  return -1;
+}
+
+function since(words: Int32Array, id: number): number {
+  return words[words[H_BACKENDS] + id * BACKEND_WORDS + B_SINCE];
+}
+
+/**
+ * Packets with a service and no reason get `backend` and verdict forward, or verdict drop with `no-backend`.
+ * `now`: seconds of the batch clock.
+ */
+export function steer(
+  batch: Batch,
+  snapshot: Snapshot,
+  flows: FlowTable,
+  siblings: readonly FlowTable[],
+  now: number,
+  tally: SteerTally,
+): void {
+  const { count, service, networkAt, transportAt, family, protocol, tcpFlags, fingerprintLow, fingerprintHigh } = batch;
+  const { verdict, reason, backend } = batch;
+  const view = batch.arena.view;
+  const { key0, key1 } = flows;
+
+  for (let i = 0; i < count; i++) {
+    if (service[i] < 0) continue;
+    const at = networkAt[i];
+    const ports = view.getInt32(transportAt[i]);
+    if (family[i] === 4) {
+      const source = view.getInt32(at + ipv4.SOURCE_AT);
+      const destination = view.getInt32(at + ipv4.DESTINATION_AT);
+      fingerprintTuple4(key0, key1, source, destination, ports, protocol[i], fingerprintLow, fingerprintHigh, i);
+    } else {
+      const source = at + ipv6.SOURCE_AT;
+      const destination = at + ipv6.DESTINATION_AT;
+      fingerprintTuple6(key0, key1, view, source, destination, ports, protocol[i], fingerprintLow, fingerprintHigh, i);
+    }
+  }
+
+  const entries = flows.words;
+  let touched = 0;
+  for (let i = 0; i < count; i++) touched ^= entries[flows.bucketOf(fingerprintLow[i])];
+  tally.touched ^= touched;
+
+  const words = snapshot.words;
+  const servicesAt = words[H_SERVICES];
+  const poolsAt = words[H_POOLS];
+  for (let i = 0; i < count; i++) {
+    if (service[i] < 0) continue;
+    const serviceAt = servicesAt + service[i] * SERVICE_WORDS;
+    const pool = words[serviceAt + S_POOL];
+    const low = fingerprintLow[i];
+    const high = fingerprintHigh[i];
+    const isTcp = protocol[i] === ipv4.PROTOCOL_TCP;
+    const flags = tcpFlags[i];
+    const initial = isTcp && (flags & (tcp.SYN | tcp.ACK | tcp.RST)) === tcp.SYN;
+    let id = -1;
+    let entry = -1;
+    if (!initial) {
+      entry = flows.find(low, high);
+      if (entry >= 0) {
+        const known = flows.backendAt(entry);
+        if (serves(words, known, pool) && flows.lastSeenAt(entry) >= since(words, known)) {
+          flows.refresh(entry, now);
+          tally.hits++;
+          backend[i] = known;
+          verdict[i] = VERDICT_FORWARD;
+          continue;
+        }
+      }
+    }
+    tally.misses++;
+    const poolAt = poolsAt + pool * POOL_WORDS;
+    const hash = slotHash(batch, i, words[serviceAt + S_AFFINITY]);
+    let confirmed = false;
+    if (!initial && entry < 0) {
+      id = siblingBackend(snapshot, siblings, low, high, pool);
+      confirmed = id >= 0;
+      if (id < 0) id = previousBackend(snapshot, pool, poolAt, hash, isTcp, now);
+    }
+    if (id < 0) id = currentBackend(snapshot, poolAt, hash);
+    if (id < 0) {
+      verdict[i] = VERDICT_DROP;
+      reason[i] = NO_BACKEND;
+      continue;
+    }
+    backend[i] = id;
+    verdict[i] = VERDICT_FORWARD;
+    // A SYN proves nothing (its source may be forged) and a RST ends what there was: neither is worth an entry.
+    if (initial || (flags & tcp.RST) !== 0) continue;
+    if (entry >= 0) flows.reassign(entry, id, now);
+    else if (flows.insert(low, high, id, now, confirmed)) tally.inserts++;
+  }
+}
