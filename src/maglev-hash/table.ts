@@ -8,12 +8,10 @@
  *   same slot that walking would have found.
  */
 import type { Member, TurnOrder } from './permutation.ts';
-import { orderTurns } from './permutation.ts';
+import { EMPTY_SLOT, orderTurns } from './permutation.ts';
 import { isPrime, nextPrime } from './prime.ts';
 import { Calendar, findClasses } from './turns.ts';
 
-/** Value of every slot of a table without members. */
-export const EMPTY_SLOT = 0xffff;
 /** Largest size: the largest prime below 2^20, so that products of two slots stay exact in doubles and sums in int32. */
 export const MAX_TABLE_SIZE = 1048573;
 /** From this many free slots on, distances are computed instead of walked. */
