@@ -6,11 +6,19 @@
  */
 import { WIRE_OK, WIRE_TRUNCATED } from './check.ts';
 
-export const DESTINATION_AT = 0;
-export const SOURCE_AT = 6;
-export const TYPE_AT = 12;
-export const HEADER_LENGTH = 14;
+// Module-local for speed; see "Constants" in README.md.
+const OK = WIRE_OK;
+const TRUNCATED = WIRE_TRUNCATED;
+const DESTINATION = 0;
+const SOURCE = 6;
+const TYPE = 12;
+const HEADER = 14;
 export const ADDRESS_LENGTH = 6;
+
+export const HEADER_LENGTH = HEADER;
+export const DESTINATION_AT = DESTINATION;
+export const SOURCE_AT = SOURCE;
+export const TYPE_AT = TYPE;
 
 export const ETHERTYPE_IPV4 = 0x0800;
 export const ETHERTYPE_ARP = 0x0806;
@@ -22,50 +30,50 @@ export const ETHERTYPE_SERVICE_VLAN = 0x88a8;
 
 /** WIRE_OK when the 14 bytes lie before `end`. */
 export function check(_view: DataView, at: number, end: number): number {
-  return end - at < HEADER_LENGTH ? WIRE_TRUNCATED : WIRE_OK;
+  return end - at < HEADER ? TRUNCATED : OK;
 }
 
 /** EtherType, or the length of an IEEE 802.3 frame when below 0x0600. */
 export function type(view: DataView, at: number): number {
-  return view.getUint16(at + TYPE_AT);
+  return view.getUint16(at + TYPE);
 }
 
 /** Group bit of the destination: broadcast or multicast. */
 export function isGroup(view: DataView, at: number): boolean {
-  return (view.getUint8(at + DESTINATION_AT) & 1) === 1;
+  return (view.getUint8(at + DESTINATION) & 1) === 1;
 }
 
 /** First four bytes of the destination address as int32; with `destinationLow` a whole address to compare. */
 export function destinationHigh(view: DataView, at: number): number {
-  return view.getInt32(at + DESTINATION_AT);
+  return view.getInt32(at + DESTINATION);
 }
 
 /** Last two bytes of the destination address. */
 export function destinationLow(view: DataView, at: number): number {
-  return view.getUint16(at + DESTINATION_AT + 4);
+  return view.getUint16(at + DESTINATION + 4);
 }
 
 export function sourceHigh(view: DataView, at: number): number {
-  return view.getInt32(at + SOURCE_AT);
+  return view.getInt32(at + SOURCE);
 }
 
 export function sourceLow(view: DataView, at: number): number {
-  return view.getUint16(at + SOURCE_AT + 4);
+  return view.getUint16(at + SOURCE + 4);
 }
 
 export function setType(view: DataView, at: number, value: number): void {
-  view.setUint16(at + TYPE_AT, value);
+  view.setUint16(at + TYPE, value);
 }
 
 /** Sets the destination from its first four bytes (int32) and last two. */
 export function setDestination(view: DataView, at: number, high: number, low: number): void {
-  view.setInt32(at + DESTINATION_AT, high);
-  view.setUint16(at + DESTINATION_AT + 4, low);
+  view.setInt32(at + DESTINATION, high);
+  view.setUint16(at + DESTINATION + 4, low);
 }
 
 export function setSource(view: DataView, at: number, high: number, low: number): void {
-  view.setInt32(at + SOURCE_AT, high);
-  view.setUint16(at + SOURCE_AT + 4, low);
+  view.setInt32(at + SOURCE, high);
+  view.setUint16(at + SOURCE + 4, low);
 }
 
 /** Sends the frame back: the old source becomes destination, `high`/`low` (our address) the source. */
@@ -82,10 +90,10 @@ export interface Ethernet {
 
 /** The header as a plain object, null when it is not whole. Slow: for people and tests. */
 export function parse(view: DataView, at: number, end: number): Ethernet | null {
-  if (check(view, at, end) !== WIRE_OK) return null;
+  if (check(view, at, end) !== OK) return null;
   return {
-    destination: addressText(view, at + DESTINATION_AT),
-    source: addressText(view, at + SOURCE_AT),
+    destination: addressText(view, at + DESTINATION),
+    source: addressText(view, at + SOURCE),
     type: type(view, at),
   };
 }

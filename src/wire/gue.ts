@@ -10,11 +10,19 @@
  */
 import { WIRE_MALFORMED, WIRE_OK, WIRE_TRUNCATED } from './check.ts';
 
-export const CONTROL_AT = 0;
-export const PROTOCOL_AT = 1;
-export const FLAGS_AT = 2;
+// Module-local for speed; see "Constants" in README.md.
+const OK = WIRE_OK;
+const TRUNCATED = WIRE_TRUNCATED;
+const MALFORMED = WIRE_MALFORMED;
+const CONTROL = 0;
+const PROTOCOL = 1;
+const FLAGS = 2;
 /** Length without extension fields; the longest is 4 + 31 × 4 = 128. */
-export const HEADER_LENGTH = 4;
+const HEADER = 4;
+
+export const HEADER_LENGTH = HEADER;
+export const PROTOCOL_AT = PROTOCOL;
+export const FLAGS_AT = FLAGS;
 
 /** IANA's UDP port. */
 export const PORT = 6080;
@@ -30,45 +38,45 @@ export const PRIVATE_REMOTE_CHECKSUM = 0x80000000 | 0;
 
 /** 0–3, from the two top bits of the first byte of the UDP payload. */
 export function variant(view: DataView, at: number): number {
-  return view.getUint8(at) >> 6;
+  return view.getUint8(at + CONTROL) >> 6;
 }
 
 /** WIRE_OK for a variant 0 header, data or control, that lies before `end` with all its extension fields. Variants 1–3 are WIRE_MALFORMED. */
 export function check(view: DataView, at: number, end: number): number {
-  if (end - at < HEADER_LENGTH) return WIRE_TRUNCATED;
-  const first = view.getUint8(at);
-  if (first >> 6 !== 0) return WIRE_MALFORMED;
-  return headerLength(view, at) > end - at ? WIRE_TRUNCATED : WIRE_OK;
+  if (end - at < HEADER) return TRUNCATED;
+  const first = view.getUint8(at + CONTROL);
+  if (first >> 6 !== 0) return MALFORMED;
+  return headerLength(view, at) > end - at ? TRUNCATED : OK;
 }
 
 /** True for a control message (`protocol` is then a control type). */
 export function isControl(view: DataView, at: number): boolean {
-  return (view.getUint8(at) & 0x20) !== 0;
+  return (view.getUint8(at + CONTROL) & 0x20) !== 0;
 }
 
 /** Bytes of header with extension fields: 4–128. The payload starts there. */
 export function headerLength(view: DataView, at: number): number {
-  return HEADER_LENGTH + ((view.getUint8(at) & 0x1f) << 2);
+  return HEADER + ((view.getUint8(at + CONTROL) & 0x1f) << 2);
 }
 
 /** Protocol of the payload, or the control type. */
 export function protocol(view: DataView, at: number): number {
-  return view.getUint8(at + PROTOCOL_AT);
+  return view.getUint8(at + PROTOCOL);
 }
 
 export function flags(view: DataView, at: number): number {
-  return view.getUint16(at + FLAGS_AT);
+  return view.getUint16(at + FLAGS);
 }
 
 /** Private flags as int32, 0 when there are none. Only after `check`. */
 export function privateFlags(view: DataView, at: number): number {
-  if ((flags(view, at) & FLAG_PRIVATE) === 0 || headerLength(view, at) < HEADER_LENGTH + 4) return 0;
-  return view.getInt32(at + HEADER_LENGTH);
+  if ((flags(view, at) & FLAG_PRIVATE) === 0 || headerLength(view, at) < HEADER + 4) return 0;
+  return view.getInt32(at + HEADER);
 }
 
 /** Writes the four bytes of a variant 0 data header without extension fields. */
 export function write(view: DataView, at: number, protocolNumber: number): void {
-  view.setInt32(at, protocolNumber << 16);
+  view.setInt32(at + CONTROL, protocolNumber << 16);
 }
 
 export interface Gue {
@@ -85,11 +93,11 @@ export interface Gue {
  */
 export function parse(view: DataView, at: number, end: number): Gue | null {
   if (end > at && variant(view, at) === 1) {
-    const version = view.getUint8(at) >> 4;
+    const version = view.getUint8(at + CONTROL) >> 4;
     if (version !== 4 && version !== 6) return null;
     return { variant: 1, control: false, headerLength: 0, protocol: version === 4 ? PROTOCOL_IPV4 : PROTOCOL_IPV6, flags: 0 };
   }
-  if (check(view, at, end) !== WIRE_OK) return null;
+  if (check(view, at, end) !== OK) return null;
   return {
     variant: 0,
     control: isControl(view, at),

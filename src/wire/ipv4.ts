@@ -8,23 +8,42 @@ import { formatAddress } from '../base/address.ts';
 import { WIRE_MALFORMED, WIRE_OK, WIRE_TRUNCATED } from './check.ts';
 import { finish, sum } from './checksum.ts';
 
-export const VERSION_IHL_AT = 0;
-export const TRAFFIC_CLASS_AT = 1;
-export const TOTAL_LENGTH_AT = 2;
-export const IDENTIFICATION_AT = 4;
-export const FRAGMENT_AT = 6;
-export const TTL_AT = 8;
-export const PROTOCOL_AT = 9;
-export const CHECKSUM_AT = 10;
-export const SOURCE_AT = 12;
-export const DESTINATION_AT = 16;
+// Module-local for speed; see "Constants" in README.md.
+const OK = WIRE_OK;
+const TRUNCATED = WIRE_TRUNCATED;
+const MALFORMED = WIRE_MALFORMED;
+const VERSION_IHL = 0;
+const TRAFFIC_CLASS = 1;
+const TOTAL_LENGTH = 2;
+const IDENTIFICATION = 4;
+const FRAGMENT = 6;
+const TTL = 8;
+const PROTOCOL = 9;
+const CHECKSUM = 10;
+const SOURCE = 12;
+const DESTINATION = 16;
 /** Length without options. */
-export const HEADER_LENGTH = 20;
+const HEADER = 20;
+const DF = 0x4000;
+const MF = 0x2000;
+const OFFSET = 0x1fff;
 
-export const DONT_FRAGMENT = 0x4000;
-export const MORE_FRAGMENTS = 0x2000;
+export const HEADER_LENGTH = HEADER;
+export const TRAFFIC_CLASS_AT = TRAFFIC_CLASS;
+export const TOTAL_LENGTH_AT = TOTAL_LENGTH;
+export const IDENTIFICATION_AT = IDENTIFICATION;
+export const FRAGMENT_AT = FRAGMENT;
+export const TTL_AT = TTL;
+export const PROTOCOL_AT = PROTOCOL;
+/** Where source and destination address lie, one behind the other: what `pseudoSum4` takes. */
+export const SOURCE_AT = SOURCE;
+export const DESTINATION_AT = DESTINATION;
+export const CHECKSUM_AT = CHECKSUM;
+
+export const DONT_FRAGMENT = DF;
+export const MORE_FRAGMENTS = MF;
 /** Mask of the fragment offset, which counts in 8 bytes. */
-export const FRAGMENT_OFFSET = 0x1fff;
+export const FRAGMENT_OFFSET = OFFSET;
 
 export const PROTOCOL_ICMP = 1;
 /** IPv4 in a tunnel: what GUE's protocol byte says of an inner IPv4 packet. */
@@ -40,112 +59,112 @@ export const PROTOCOL_IPV6 = 41;
  */
 export function check(view: DataView, at: number, end: number): number {
   const length = end - at;
-  if (length < HEADER_LENGTH) return WIRE_TRUNCATED;
-  const first = view.getUint8(at);
-  if (first >> 4 !== 4) return WIRE_MALFORMED;
+  if (length < HEADER) return TRUNCATED;
+  const first = view.getUint8(at + VERSION_IHL);
+  if (first >> 4 !== 4) return MALFORMED;
   const header = (first & 15) << 2;
-  const total = view.getUint16(at + TOTAL_LENGTH_AT);
-  if (header < HEADER_LENGTH || total < header) return WIRE_MALFORMED;
-  return total > length ? WIRE_TRUNCATED : WIRE_OK;
+  const total = view.getUint16(at + TOTAL_LENGTH);
+  if (header < HEADER || total < header) return MALFORMED;
+  return total > length ? TRUNCATED : OK;
 }
 
 export function version(view: DataView, at: number): number {
-  return view.getUint8(at) >> 4;
+  return view.getUint8(at + VERSION_IHL) >> 4;
 }
 
 /** Bytes of header with options, 0–60; 20–60 after `check`. */
 export function headerLength(view: DataView, at: number): number {
-  return (view.getUint8(at) & 15) << 2;
+  return (view.getUint8(at + VERSION_IHL) & 15) << 2;
 }
 
 /** DSCP and ECN: the whole second byte. */
 export function trafficClass(view: DataView, at: number): number {
-  return view.getUint8(at + TRAFFIC_CLASS_AT);
+  return view.getUint8(at + TRAFFIC_CLASS);
 }
 
 /** Bytes of header and payload. */
 export function totalLength(view: DataView, at: number): number {
-  return view.getUint16(at + TOTAL_LENGTH_AT);
+  return view.getUint16(at + TOTAL_LENGTH);
 }
 
 export function identification(view: DataView, at: number): number {
-  return view.getUint16(at + IDENTIFICATION_AT);
+  return view.getUint16(at + IDENTIFICATION);
 }
 
-/** Flags and fragment offset as they lie: DONT_FRAGMENT, MORE_FRAGMENTS, FRAGMENT_OFFSET. */
+/** Flags and fragment offset as they lie: DF, MORE_FRAGMENTS, FRAGMENT_OFFSET. */
 export function fragment(view: DataView, at: number): number {
-  return view.getUint16(at + FRAGMENT_AT);
+  return view.getUint16(at + FRAGMENT);
 }
 
 /** True for every fragment, the first included. */
 export function isFragment(view: DataView, at: number): boolean {
-  return (view.getUint16(at + FRAGMENT_AT) & (MORE_FRAGMENTS | FRAGMENT_OFFSET)) !== 0;
+  return (view.getUint16(at + FRAGMENT) & (MF | OFFSET)) !== 0;
 }
 
 /** True for a fragment that does not hold the transport header. */
 export function isLaterFragment(view: DataView, at: number): boolean {
-  return (view.getUint16(at + FRAGMENT_AT) & FRAGMENT_OFFSET) !== 0;
+  return (view.getUint16(at + FRAGMENT) & OFFSET) !== 0;
 }
 
 export function dontFragment(view: DataView, at: number): boolean {
-  return (view.getUint16(at + FRAGMENT_AT) & DONT_FRAGMENT) !== 0;
+  return (view.getUint16(at + FRAGMENT) & DF) !== 0;
 }
 
 export function ttl(view: DataView, at: number): number {
-  return view.getUint8(at + TTL_AT);
+  return view.getUint8(at + TTL);
 }
 
 export function protocol(view: DataView, at: number): number {
-  return view.getUint8(at + PROTOCOL_AT);
+  return view.getUint8(at + PROTOCOL);
 }
 
 export function checksum(view: DataView, at: number): number {
-  return view.getUint16(at + CHECKSUM_AT);
+  return view.getUint16(at + CHECKSUM);
 }
 
 /** Source address as int32, big-endian order of its bytes: 192.0.2.1 is 0xc0000201 | 0. */
 export function source(view: DataView, at: number): number {
-  return view.getInt32(at + SOURCE_AT);
+  return view.getInt32(at + SOURCE);
 }
 
 export function destination(view: DataView, at: number): number {
-  return view.getInt32(at + DESTINATION_AT);
+  return view.getInt32(at + DESTINATION);
 }
 
 export function setTrafficClass(view: DataView, at: number, value: number): void {
-  view.setUint8(at + TRAFFIC_CLASS_AT, value);
+  view.setUint8(at + TRAFFIC_CLASS, value);
 }
 
 export function setTotalLength(view: DataView, at: number, value: number): void {
-  view.setUint16(at + TOTAL_LENGTH_AT, value);
+  view.setUint16(at + TOTAL_LENGTH, value);
 }
 
 export function setIdentification(view: DataView, at: number, value: number): void {
-  view.setUint16(at + IDENTIFICATION_AT, value);
+  view.setUint16(at + IDENTIFICATION, value);
 }
 
 export function setFragment(view: DataView, at: number, value: number): void {
-  view.setUint16(at + FRAGMENT_AT, value);
+  view.setUint16(at + FRAGMENT, value);
 }
 
 export function setTtl(view: DataView, at: number, value: number): void {
-  view.setUint8(at + TTL_AT, value);
+  view.setUint8(at + TTL, value);
 }
 
 export function setProtocol(view: DataView, at: number, value: number): void {
-  view.setUint8(at + PROTOCOL_AT, value);
+  view.setUint8(at + PROTOCOL, value);
 }
 
 export function setChecksum(view: DataView, at: number, value: number): void {
-  view.setUint16(at + CHECKSUM_AT, value);
+  view.setUint16(at + CHECKSUM, value);
 }
 
 export function setSource(view: DataView, at: number, value: number): void {
-  view.setInt32(at + SOURCE_AT, value);
+  view.setInt32(at + SOURCE, value);
 }
 
 export function setDestination(view: DataView, at: number, value: number): void {
-  view.setInt32(at + DESTINATION_AT, value);
+  view.setInt32(at + DESTINATION, value);
 }
 
 /**
@@ -166,22 +185,22 @@ export function write(
 ): void {
   const first = 0x4500 | trafficClassByte;
   const ninth = (timeToLive << 8) | protocolNumber;
-  view.setUint16(at, first);
-  view.setUint16(at + TOTAL_LENGTH_AT, total);
-  view.setUint16(at + IDENTIFICATION_AT, identifier);
-  view.setUint16(at + FRAGMENT_AT, fragmentField);
-  view.setUint16(at + TTL_AT, ninth);
-  view.setInt32(at + SOURCE_AT, sourceAddress);
-  view.setInt32(at + DESTINATION_AT, destinationAddress);
+  view.setUint16(at + VERSION_IHL, first);
+  view.setUint16(at + TOTAL_LENGTH, total);
+  view.setUint16(at + IDENTIFICATION, identifier);
+  view.setUint16(at + FRAGMENT, fragmentField);
+  view.setUint16(at + TTL, ninth);
+  view.setInt32(at + SOURCE, sourceAddress);
+  view.setInt32(at + DESTINATION, destinationAddress);
   // The words are still in registers: nine additions instead of reading the header back.
   const addresses =
     (sourceAddress >>> 16) + (sourceAddress & 0xffff) + (destinationAddress >>> 16) + (destinationAddress & 0xffff);
-  view.setUint16(at + CHECKSUM_AT, finish(first + total + identifier + fragmentField + ninth + addresses));
+  view.setUint16(at + CHECKSUM, finish(first + total + identifier + fragmentField + ninth + addresses));
 }
 
 /** The right checksum for the header as it lies, over IHL; the field's present value does not count. */
 export function computeChecksum(view: DataView, at: number): number {
-  const held = view.getUint16(at + CHECKSUM_AT);
+  const held = view.getUint16(at + CHECKSUM);
   return finish(sum(view, at, headerLength(view, at), ~held & 0xffff));
 }
 
@@ -195,9 +214,9 @@ export function verifyChecksum(view: DataView, at: number): boolean {
  * end-around carry). The TTL must be at least 1. A wrong checksum stays wrong by as much: the error is not hidden.
  */
 export function decrementTtl(view: DataView, at: number): void {
-  view.setUint8(at + TTL_AT, view.getUint8(at + TTL_AT) - 1);
-  const raised = view.getUint16(at + CHECKSUM_AT) + 0x0100;
-  view.setUint16(at + CHECKSUM_AT, raised + (raised >= 0xffff ? 1 : 0));
+  view.setUint8(at + TTL, view.getUint8(at + TTL) - 1);
+  const raised = view.getUint16(at + CHECKSUM) + 0x0100;
+  view.setUint16(at + CHECKSUM, raised + (raised >= 0xffff ? 1 : 0));
 }
 
 export interface Ipv4 {
@@ -219,22 +238,22 @@ export interface Ipv4 {
 
 /** The header as a plain object, null when `check` refuses it. Slow: for people and tests. */
 export function parse(view: DataView, at: number, end: number): Ipv4 | null {
-  if (check(view, at, end) !== WIRE_OK) return null;
+  if (check(view, at, end) !== OK) return null;
   const field = fragment(view, at);
   return {
     headerLength: headerLength(view, at),
     trafficClass: trafficClass(view, at),
     totalLength: totalLength(view, at),
     identification: identification(view, at),
-    dontFragment: (field & DONT_FRAGMENT) !== 0,
-    moreFragments: (field & MORE_FRAGMENTS) !== 0,
-    fragmentOffset: (field & FRAGMENT_OFFSET) << 3,
+    dontFragment: (field & DF) !== 0,
+    moreFragments: (field & MF) !== 0,
+    fragmentOffset: (field & OFFSET) << 3,
     ttl: ttl(view, at),
     protocol: protocol(view, at),
     checksum: checksum(view, at),
     checksumRight: verifyChecksum(view, at),
-    source: addressText(view, at + SOURCE_AT),
-    destination: addressText(view, at + DESTINATION_AT),
+    source: addressText(view, at + SOURCE),
+    destination: addressText(view, at + DESTINATION),
   };
 }
 

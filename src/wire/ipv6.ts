@@ -7,47 +7,70 @@
 import { formatAddress } from '../base/address.ts';
 import { WIRE_MALFORMED, WIRE_OK, WIRE_TRUNCATED } from './check.ts';
 
-export const VERSION_AT = 0;
-export const PAYLOAD_LENGTH_AT = 4;
-export const NEXT_HEADER_AT = 6;
-export const HOP_LIMIT_AT = 7;
-export const SOURCE_AT = 8;
-export const DESTINATION_AT = 24;
-export const HEADER_LENGTH = 40;
+// Module-local for speed; see "Constants" in README.md.
+const OK = WIRE_OK;
+const TRUNCATED = WIRE_TRUNCATED;
+const MALFORMED = WIRE_MALFORMED;
+const VERSION = 0;
+const PAYLOAD_LENGTH = 4;
+const NEXT_HEADER = 6;
+const HOP_LIMIT = 7;
+const SOURCE = 8;
+const DESTINATION = 24;
+const HEADER = 40;
+const HOP_BY_HOP = 0;
+const ROUTING = 43;
+const FRAGMENT = 44;
+const AUTHENTICATION = 51;
+const DESTINATION_OPTIONS = 60;
+const MOBILITY = 135;
+const HIP = 139;
+const SHIM6 = 140;
+const MAX_HEADERS = 8;
+const NOT_FOLLOWABLE = -1;
+const ENDS_EARLY = -2;
 
-export const NEXT_HOP_BY_HOP = 0;
-export const NEXT_ROUTING = 43;
-export const NEXT_FRAGMENT = 44;
+export const HEADER_LENGTH = HEADER;
+export const PAYLOAD_LENGTH_AT = PAYLOAD_LENGTH;
+export const NEXT_HEADER_AT = NEXT_HEADER;
+export const HOP_LIMIT_AT = HOP_LIMIT;
+/** Where source and destination address lie, one behind the other: what `pseudoSum6` takes. */
+export const SOURCE_AT = SOURCE;
+export const DESTINATION_AT = DESTINATION;
+
+export const NEXT_HOP_BY_HOP = HOP_BY_HOP;
+export const NEXT_ROUTING = ROUTING;
+export const NEXT_FRAGMENT = FRAGMENT;
 export const NEXT_ESP = 50;
-export const NEXT_AUTHENTICATION = 51;
+export const NEXT_AUTHENTICATION = AUTHENTICATION;
 export const NEXT_ICMPV6 = 58;
 export const NEXT_NONE = 59;
-export const NEXT_DESTINATION_OPTIONS = 60;
-export const NEXT_MOBILITY = 135;
-export const NEXT_HIP = 139;
-export const NEXT_SHIM6 = 140;
+export const NEXT_DESTINATION_OPTIONS = DESTINATION_OPTIONS;
+export const NEXT_MOBILITY = MOBILITY;
+export const NEXT_HIP = HIP;
+export const NEXT_SHIM6 = SHIM6;
 
 /**
  * Extension headers followed before giving up. RFC 8200 §4.1 names seven kinds, destination options twice; a longer chain is an
  * attack on the walker, not a packet that a service wants.
  */
-export const MAX_EXTENSION_HEADERS = 8;
+export const MAX_EXTENSION_HEADERS = MAX_HEADERS;
 
 /** `findTransport6`: the chain is too long, or a hop-by-hop header stands elsewhere than first (RFC 8200 §4.1). */
-export const TRANSPORT_NOT_FOLLOWABLE = -1;
+export const TRANSPORT_NOT_FOLLOWABLE = NOT_FOLLOWABLE;
 /** `findTransport6`: an extension header ends behind the packet. */
-export const TRANSPORT_TRUNCATED = -2;
+export const TRANSPORT_TRUNCATED = ENDS_EARLY;
 
 /** WIRE_OK when version is 6 and the payload length ends at or before `end`. */
 export function check(view: DataView, at: number, end: number): number {
   const length = end - at;
-  if (length < HEADER_LENGTH) return WIRE_TRUNCATED;
-  if (view.getUint8(at) >> 4 !== 6) return WIRE_MALFORMED;
-  return HEADER_LENGTH + view.getUint16(at + PAYLOAD_LENGTH_AT) > length ? WIRE_TRUNCATED : WIRE_OK;
+  if (length < HEADER) return TRUNCATED;
+  if (view.getUint8(at + VERSION) >> 4 !== 6) return MALFORMED;
+  return HEADER + view.getUint16(at + PAYLOAD_LENGTH) > length ? TRUNCATED : OK;
 }
 
 export function version(view: DataView, at: number): number {
-  return view.getUint8(at) >> 4;
+  return view.getUint8(at + VERSION) >> 4;
 }
 
 /** DSCP and ECN, 0–255. */
@@ -62,15 +85,15 @@ export function flowLabel(view: DataView, at: number): number {
 
 /** Bytes behind the 40-byte header, extension headers included. */
 export function payloadLength(view: DataView, at: number): number {
-  return view.getUint16(at + PAYLOAD_LENGTH_AT);
+  return view.getUint16(at + PAYLOAD_LENGTH);
 }
 
 export function nextHeader(view: DataView, at: number): number {
-  return view.getUint8(at + NEXT_HEADER_AT);
+  return view.getUint8(at + NEXT_HEADER);
 }
 
 export function hopLimit(view: DataView, at: number): number {
-  return view.getUint8(at + HOP_LIMIT_AT);
+  return view.getUint8(at + HOP_LIMIT);
 }
 
 /**
@@ -85,17 +108,17 @@ export function hopLimit(view: DataView, at: number): number {
  * no more) is a whole packet and not marked. ESP and "no next header" end the walk as protocols of their own.
  */
 export function findTransport6(view: DataView, at: number, end: number): number {
-  let next = view.getUint8(at + NEXT_HEADER_AT);
-  let here = at + HEADER_LENGTH;
+  let next = view.getUint8(at + NEXT_HEADER);
+  let here = at + HEADER;
   let fragmentBits = 0;
   for (let headers = 0; isExtension(next); headers++) {
-    if (headers === MAX_EXTENSION_HEADERS) return TRANSPORT_NOT_FOLLOWABLE;
-    if (next === NEXT_HOP_BY_HOP && headers > 0) return TRANSPORT_NOT_FOLLOWABLE;
+    if (headers === MAX_HEADERS) return NOT_FOLLOWABLE;
+    if (next === HOP_BY_HOP && headers > 0) return NOT_FOLLOWABLE;
     // Every extension header has at least 8 bytes.
-    if (here + 8 > end) return TRANSPORT_TRUNCATED;
+    if (here + 8 > end) return ENDS_EARLY;
     const kind = next;
     next = view.getUint8(here);
-    if (kind === NEXT_FRAGMENT) {
+    if (kind === FRAGMENT) {
       const field = view.getUint16(here + 2);
       here += 8;
       if ((field & 0xfff9) !== 0) fragmentBits |= 0x1000000;
@@ -103,9 +126,9 @@ export function findTransport6(view: DataView, at: number, end: number): number 
     } else {
       // AH counts 4-byte words less 2, all others 8-byte words less 1 (RFC 4302 §2.2).
       const words = view.getUint8(here + 1);
-      here += kind === NEXT_AUTHENTICATION ? (words + 2) << 2 : (words + 1) << 3;
+      here += kind === AUTHENTICATION ? (words + 2) << 2 : (words + 1) << 3;
     }
-    if (here > end) return TRANSPORT_TRUNCATED;
+    if (here > end) return ENDS_EARLY;
   }
   return pack(here - at, next, fragmentBits);
 }
@@ -116,19 +139,16 @@ function pack(offset: number, protocol: number, bits: number): number {
 
 /** True for the headers that `findTransport6` steps over. */
 export function isExtension(next: number): boolean {
-  switch (next) {
-    case NEXT_HOP_BY_HOP:
-    case NEXT_ROUTING:
-    case NEXT_FRAGMENT:
-    case NEXT_AUTHENTICATION:
-    case NEXT_DESTINATION_OPTIONS:
-    case NEXT_MOBILITY:
-    case NEXT_HIP:
-    case NEXT_SHIM6:
-      return true;
-    default:
-      return false;
-  }
+  return (
+    next === HOP_BY_HOP ||
+    next === ROUTING ||
+    next === FRAGMENT ||
+    next === AUTHENTICATION ||
+    next === DESTINATION_OPTIONS ||
+    next === MOBILITY ||
+    next === HIP ||
+    next === SHIM6
+  );
 }
 
 /** Bytes from the IPv6 header to the transport header. `found`: a non-negative answer of `findTransport6`. */
@@ -160,20 +180,20 @@ export function setFlowLabel(view: DataView, at: number, value: number): void {
 }
 
 export function setPayloadLength(view: DataView, at: number, value: number): void {
-  view.setUint16(at + PAYLOAD_LENGTH_AT, value);
+  view.setUint16(at + PAYLOAD_LENGTH, value);
 }
 
 export function setNextHeader(view: DataView, at: number, value: number): void {
-  view.setUint8(at + NEXT_HEADER_AT, value);
+  view.setUint8(at + NEXT_HEADER, value);
 }
 
 export function setHopLimit(view: DataView, at: number, value: number): void {
-  view.setUint8(at + HOP_LIMIT_AT, value);
+  view.setUint8(at + HOP_LIMIT, value);
 }
 
 /** Hop limit − 1. It must be at least 1. IPv6 has no header checksum and the pseudo-header leaves the hop limit out. */
 export function decrementHopLimit(view: DataView, at: number): void {
-  view.setUint8(at + HOP_LIMIT_AT, view.getUint8(at + HOP_LIMIT_AT) - 1);
+  view.setUint8(at + HOP_LIMIT, view.getUint8(at + HOP_LIMIT) - 1);
 }
 
 /** Writes the first eight bytes: everything but the addresses. */
@@ -187,8 +207,8 @@ export function writeStart(
   limit: number,
 ): void {
   view.setInt32(at, 0x60000000 | (trafficClassByte << 20) | (label & 0xfffff));
-  view.setUint16(at + PAYLOAD_LENGTH_AT, payload);
-  view.setUint16(at + NEXT_HEADER_AT, (next << 8) | limit);
+  view.setUint16(at + PAYLOAD_LENGTH, payload);
+  view.setUint16(at + NEXT_HEADER, (next << 8) | limit);
 }
 
 /** Copies a 16-byte address from `from` (in `source`) to `to` (in `view`), four 32-bit moves. */
@@ -218,16 +238,16 @@ export interface Ipv6 {
 
 /** The header as a plain object, null when `check` refuses it. Slow: for people and tests. */
 export function parse(view: DataView, at: number, end: number): Ipv6 | null {
-  if (check(view, at, end) !== WIRE_OK) return null;
-  const found = findTransport6(view, at, at + HEADER_LENGTH + payloadLength(view, at));
+  if (check(view, at, end) !== OK) return null;
+  const found = findTransport6(view, at, at + HEADER + payloadLength(view, at));
   return {
     trafficClass: trafficClass(view, at),
     flowLabel: flowLabel(view, at),
     payloadLength: payloadLength(view, at),
     nextHeader: nextHeader(view, at),
     hopLimit: hopLimit(view, at),
-    source: addressText(view, at + SOURCE_AT),
-    destination: addressText(view, at + DESTINATION_AT),
+    source: addressText(view, at + SOURCE),
+    destination: addressText(view, at + DESTINATION),
     transport:
       found < 0
         ? null
