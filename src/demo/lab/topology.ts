@@ -62,6 +62,18 @@ function installHooks(): void {
   }
 }
 
+/** The network configuration of a namespace, one fact a line. What the kernel adds by itself to a link that is up is not ours. */
+function networkFacts(namespace: Namespace): Set<string> {
+  const show = (...args: string[]) => execute('ip', ['-n', namespace.name, '-o', ...args]).split('\n');
+  const links = show('link', 'show').map((line) => /^\d+: [^:]+/.exec(line)?.[0] ?? '');
+  const addresses = show('addr', 'show').map((line) => /^\d+: \S+\s+inet6? \S+/.exec(line)?.[0] ?? '');
+  const routes = ['-4', '-6'].flatMap((family) => [
+    ...show(family, 'route', 'show', 'table', 'all').map((line) => line.trim()),
+    ...show(family, 'rule', 'show').map((line) => line.trim()),
+  ]);
+  return new Set([...links, ...addresses, ...routes].filter((fact) => fact !== '' && !/\bf(e80|f00):/.test(fact)));
+}
+
 export class Lab {
   readonly client: Namespace;
   readonly router: Namespace;
@@ -69,6 +81,8 @@ export class Lab {
   readonly workers: readonly Namespace[];
   readonly vip4 = VIP4;
   readonly vip6 = VIP6;
+
+  #clean: ReadonlyMap<Namespace, ReadonlySet<string>> = new Map();
 
   /** Use `Lab.create`. */
   private constructor(client: Namespace, router: Namespace, director: Namespace, workers: readonly Namespace[]) {
@@ -165,6 +179,7 @@ export class Lab {
       for (const worker of this.workers) worker.ip(`addr add ${VIP4}/32 dev lo`, `addr add ${VIP6}/128 dev lo nodad`);
     }
     if (options.offloads === false) this.#switchOffloadsOff();
+    this.#clean = new Map(this.namespaces.map((namespace) => [namespace, networkFacts(namespace)]));
   }
 
   #switchOffloadsOff(): void {
@@ -178,6 +193,14 @@ export class Lab {
   /** A TAP device on the inside bridge, the wire of a virtual machine (its hypervisor runs in the router's namespace). */
   addTap(name: string, mtu = 1600): void {
     this.router.ip(`tuntap add dev ${name} mode tap`, `link set ${name} mtu ${mtu} master lan0 up`);
+  }
+
+  /** Links, addresses, routes and rules that are there now and were not when the lab was new: `director: 7: gd0: <…`. */
+  leftovers(): string[] {
+    return this.namespaces.flatMap((namespace) => {
+      const clean = this.#clean.get(namespace) ?? new Set();
+      return [...networkFacts(namespace)].filter((fact) => !clean.has(fact)).map((fact) => `${namespace.role}: ${fact}`);
+    });
   }
 
   /** Ends every process in the lab and removes its namespaces. Safe to call twice. */
