@@ -1,0 +1,34 @@
+/** Drivers and listeners: ports that exist, ports that are free, servers that are open to the world. */
+import { formatAddress } from '../../base/address.ts';
+import { parseAnyAddress } from '../address.ts';
+import type { Draft } from '../draft.ts';
+import { parseListen } from '../listen.ts';
+import type { Report } from './index.ts';
+
+/** net.ipv4.ip_local_port_range as the kernel sets it: ports that connect() gives to other programs. */
+const EPHEMERAL = { from: 32768, to: 60999 };
+
+export function checkDrivers(draft: Draft, report: Report): void {
+  const egress = draft.egress;
+  if (egress?.driver === 'udp') {
+    const from = egress['source-port-base'];
+    const to = from + egress['source-ports'] - 1;
+    const at = ['egress', 'source-port-base'];
+    if (to > 65535) {
+      const most = 65536 - egress['source-ports'];
+      report(at, 'GD_CONFIG_SOURCE_PORTS', `ports ${from} to ${to} end above 65535; the base may be ${most} at most`);
+    } else if (from <= EPHEMERAL.to && to >= EPHEMERAL.from) {
+      const range = `${EPHEMERAL.from} to ${EPHEMERAL.to}`;
+      const message = `ports ${from} to ${to} lie in ${range}, which the kernel gives to other programs; 61440 is free of them`;
+      report(at, 'GD_CONFIG_EPHEMERAL_PORTS', message, 'warning');
+    }
+  }
+  const listen = draft.metrics?.listen ?? null;
+  const address = listen === null ? null : parseListen(listen).value;
+  if (address === null) return;
+  const bytes = parseAnyAddress(address.host).value!;
+  const loopback = bytes.length === 4 ? bytes[0] === 127 : formatAddress(bytes) === '::1';
+  if (loopback) return;
+  const message = `${address.host} can be reached by others, and nobody is asked for a password; 127.0.0.1 can not`;
+  report(['metrics', 'listen'], 'GD_CONFIG_LISTEN_PUBLIC', message, 'warning');
+}

@@ -1,0 +1,23 @@
+/** Checks that compare several places of a configuration. Each takes what could be understood and reports problems. */
+import type { SourceDocument } from '../document.ts';
+import type { Draft } from '../draft.ts';
+import { type Path, type Problem, type Severity, sortProblems } from '../problem.ts';
+import { checkDrivers } from './drivers.ts';
+import { checkLoops } from './loops.ts';
+import { checkNames } from './names.ts';
+import { checkOverlaps } from './overlaps.ts';
+import { checkPools } from './pools.ts';
+
+export type Report = (path: Path, code: string, message: string, severity?: Severity) => void;
+
+/** All problems, errors and warnings, in the order of the file. */
+export function checkDraft(draft: Draft, document: SourceDocument): Problem[] {
+  const problems: Problem[] = [];
+  const report: Report = (path, code, message, severity) => problems.push(document.problem(path, code, message, severity));
+  checkNames(draft, report);
+  checkOverlaps(draft, report);
+  checkLoops(draft, report);
+  checkPools(draft, report);
+  checkDrivers(draft, report);
+  return sortProblems(problems);
+}

@@ -1,0 +1,109 @@
+/** A checked configuration → the plain data that the other rooms are told. */
+import { dirname, isAbsolute, join } from 'node:path';
+import type { BackendSpec, PoolSpec, ServiceSpec, Spec, TunnelSpec } from '../pipeline/spec.ts';
+import { parseHostAddress, parsePrefix } from './address.ts';
+import type { Config, EgressConfig, IngressConfig } from './config.ts';
+import { parseListen } from './listen.ts';
+import { parsePorts } from './port.ts';
+import type { Problem } from './problem.ts';
+import type { ConfigSection, PoolSection, ServiceSection, TunnelSection } from './schema.ts';
+
+/** IP protocol numbers (IANA). */
+const PROTOCOL = { tcp: 6, udp: 17 } as const;
+
+/** `section` has passed the schema and every check without error. */
+export function compile(section: ConfigSection, file: string, warnings: readonly Problem[]): Config {
+  const listen = section.metrics.listen === null ? null : must(parseListen(section.metrics.listen));
+  return {
+    spec: compileSpec(section),
+    ingress: compileIngress(section.ingress, file),
+    egress: compileEgress(section.egress, file),
+    threads: section.threads,
+    flows: { entries: section.flows.entries },
+    listen: { metrics: listen },
+    log: { level: section.log.level, format: section.log.format },
+    file,
+    warnings,
+  };
+}
+
+function compileSpec(section: ConfigSection): Spec {
+  return {
+    services: section.services.flatMap(compileService),
+    pools: Object.entries(section.pools).map(([name, pool]) => compilePool(name, pool, section.tunnel)),
+  };
+}
+
+/** One ServiceSpec for each pair of address and port range; all bear the service's name. */
+export function compileService(service: ServiceSection): ServiceSpec[] {
+  const specs: ServiceSpec[] = [];
+  for (const address of listOf(service.address)) {
+    for (const port of listOf(service.port)) {
+      const { from, to } = must(parsePorts(port))!;
+      specs.push({
+        name: service.name,
+        prefix: must(parsePrefix(address))!,
+        protocol: PROTOCOL[service.protocol],
+        portFrom: from,
+        portTo: to,
+        affinity: service.affinity,
+        pool: service.pool,
+      });
+    }
+  }
+  return specs;
+}
+
+function compilePool(name: string, pool: PoolSection, defaults: TunnelSection): PoolSpec {
+  const backends = pool.backends.map(
+    (backend): BackendSpec => ({
+      name: backend.name,
+      address: must(parseHostAddress(backend.address))!,
+      weight: backend.weight,
+      state: backend.state,
+    }),
+  );
+  return { name, tableSize: pool['table-size'], seed: pool.seed, tunnel: compileTunnel(pool.tunnel, defaults), backends };
+}
+
+/** What a pool says of its tunnel, completed with the defaults; the two source addresses are completed one by one. */
+export function compileTunnel(own: PoolSection['tunnel'], defaults: TunnelSection): TunnelSpec {
+  const source4 = own.source?.ipv4 ?? defaults.source.ipv4;
+  const source6 = own.source?.ipv6 ?? defaults.source.ipv6;
+  return {
+    encapsulation: own.encapsulation ?? defaults.encapsulation,
+    port: own.port ?? defaults.port,
+    source4: source4 === undefined ? null : must(parseHostAddress(source4)),
+    source6: source6 === undefined ? null : must(parseHostAddress(source6)),
+    checksum: own.checksum ?? defaults.checksum,
+  };
+}
+
+function compileIngress(ingress: ConfigSection['ingress'], file: string): IngressConfig {
+  if (ingress.driver === 'tun') return { driver: 'tun', device: ingress.device, queueLength: ingress['queue-length'] };
+  if (ingress.driver === 'pcap-file') return { driver: 'pcap-file', path: besideFile(file, ingress.path) };
+  return ingress;
+}
+
+function compileEgress(egress: ConfigSection['egress'], file: string): EgressConfig {
+  if (egress.driver === 'udp') {
+    return { driver: 'udp', sourcePortBase: egress['source-port-base'], sourcePorts: egress['source-ports'] };
+  }
+  if (egress.driver === 'pcap-file') return { driver: 'pcap-file', path: besideFile(file, egress.path) };
+  return egress;
+}
+
+/** A relative path in a configuration counts from the file it stands in: what it means does not depend on who reads it from where. */
+function besideFile(file: string, path: string): string {
+  return isAbsolute(path) ? path : join(dirname(file), path);
+}
+
+export function listOf<T>(value: T | readonly T[]): readonly T[] {
+  return Array.isArray(value) ? value : [value as T];
+}
+
+/** The value of a text that the schema has accepted. */
+function must<T>(parsed: { value: T; refusal: null } | { value: null; refusal: { message: string } }): T {
+  if (parsed.refusal !== null) throw new Error(`accepted by the schema, but ${parsed.refusal.message}`);
+  return parsed.value;
+}

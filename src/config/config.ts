@@ -1,0 +1,62 @@
+/** What a configuration file means: checked, completed with defaults, nothing left to parse. Made by `loadConfig`. */
+import type { Spec } from '../pipeline/spec.ts';
+import type { Problem } from './problem.ts';
+
+export type IngressConfig =
+  | {
+      readonly driver: 'tun';
+      /** Interface name, 1–15 characters. */
+      readonly device: string;
+      /** Packets (txqueuelen). */
+      readonly queueLength: number;
+    }
+  | { readonly driver: 'packet'; readonly interface: string }
+  | {
+      readonly driver: 'pcap-file';
+      /** Absolute, or relative to the working directory. */
+      readonly path: string;
+    }
+  | { readonly driver: 'memory' };
+
+export type EgressConfig =
+  | { readonly driver: 'raw' }
+  | {
+      readonly driver: 'udp';
+      /** First of `sourcePorts` consecutive UDP source ports. */
+      readonly sourcePortBase: number;
+      /** A power of two. */
+      readonly sourcePorts: number;
+    }
+  | { readonly driver: 'pcap-file'; readonly path: string }
+  | { readonly driver: 'memory' };
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
+
+/** `auto`: text on a terminal, JSON elsewhere. */
+export type LogFormat = 'json' | 'text' | 'auto';
+
+/** Where an HTTP server listens: an IP address (never a name: reading a configuration asks no resolver) and a TCP port. */
+export interface ListenAddress {
+  /** Without brackets: `127.0.0.1`, `::1`. */
+  readonly host: string;
+  /** 0 lets the kernel choose. */
+  readonly port: number;
+}
+
+export interface Config {
+  readonly spec: Spec;
+  readonly ingress: IngressConfig;
+  readonly egress: EgressConfig;
+  /** Forwarding threads. */
+  readonly threads: number;
+  readonly flows: {
+    /** Flow table entries, all threads together. */
+    readonly entries: number;
+  };
+  readonly listen: { readonly metrics: ListenAddress | null };
+  readonly log: { readonly level: LogLevel; readonly format: LogFormat };
+  /** The file as it was named. */
+  readonly file: string;
+  /** Things that work but are probably not meant; `run` logs them, `check` prints them. */
+  readonly warnings: readonly Problem[];
+}

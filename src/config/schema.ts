@@ -1,0 +1,245 @@
+/**
+ * The schema of the configuration file: the one place where a key, its limits, its default and its description stand. Errors,
+ * the JSON Schema for editors and the test of docs/configuration.md all come from here. Strict: an unknown key is an error.
+ *
+ * What can be said about one value alone is checked here; what needs two places (names, overlaps, loops) is in `checks/`.
+ */
+import { z } from 'zod';
+import { parseHostAddress, parsePrefix, type Refusal } from './address.ts';
+import { parseListen } from './listen.ts';
+import { parsePorts } from './port.ts';
+import { isPrime, nearestPrimes } from './prime.ts';
+
+/** The greatest table: ten times the usual one, as in the Maglev paper's second size (65,537 and 655,373). */
+export const MAX_TABLE_SIZE = 655_373;
+/** Slots name a backend of the pool in 16 bits; 0xffff means empty. */
+export const MAX_POOL_BACKENDS = 65_535;
+
+/** The text of a value, checked by a parser that returns its refusal. */
+function parsedText(parse: (text: string) => { refusal: Refusal | null }) {
+  return z.string().superRefine((text, context) => {
+    const { refusal } = parse(text);
+    if (refusal !== null) context.addIssue({ code: 'custom', message: refusal.message, params: { code: refusal.code } });
+  });
+}
+
+const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, { error: 'name' });
+const hostAddress = parsedText(parseHostAddress);
+const prefix = parsedText(parsePrefix);
+const portNumber = z.int().min(1).max(65535);
+const servicePort = z.union([z.int(), z.string()]).superRefine((port, context) => {
+  const { refusal } = parsePorts(port);
+  if (refusal !== null) context.addIssue({ code: 'custom', message: refusal.message, params: { code: refusal.code } });
+});
+const path = z.string().min(1).max(4096);
+/** IFNAMSIZ is 16 with the final zero byte; dev_valid_name() of net/core/dev.c refuses "/", ":" and white space. */
+const interfaceName = z.string().superRefine((text, context) => {
+  if (/^[^\s/:]{1,15}$/.test(text) && text !== '.' && text !== '..') return;
+  const message = `"${text}" can not name a network interface: 1 to 15 characters, no space, "/" or ":"`;
+  context.addIssue({ code: 'custom', message, params: { code: 'GD_CONFIG_INTERFACE' } });
+});
+
+export const serviceSchema = z.strictObject({
+  name: name.describe('Name of the service, unique: metric label, log field. Letters, digits, ".", "_" and "-".'),
+  address: z
+    .union([prefix, z.array(prefix).min(1)])
+    .describe('The virtual IP: an address or a prefix, IPv4 or IPv6, or a list of them. The longest prefix wins.'),
+  protocol: z.enum(['tcp', 'udp']).describe('Transport protocol.'),
+  port: z
+    .union([servicePort, z.array(servicePort).min(1)])
+    .describe('Destination port: a number, a range such as "8000-8999", all, or a list of them. The narrowest range wins.'),
+  affinity: z
+    .enum(['5-tuple', '3-tuple', 'source-address'])
+    .default('5-tuple')
+    .describe(
+      'Which packets stay together on one backend: those of a connection; of a client, service address and protocol; of a client.',
+    ),
+  pool: name.describe('Name of the pool that serves it.'),
+});
+
+const source = z.strictObject({
+  ipv4: hostAddress.optional().describe('Outer source address toward IPv4 backends. An address of this host.'),
+  ipv6: hostAddress.optional().describe('Outer source address toward IPv6 backends. An address of this host.'),
+});
+
+const tunnelKeys = {
+  encapsulation: z.enum(['gue']).describe('How packets are wrapped: GUE variant 0 over UDP.'),
+  port: portNumber.describe('UDP destination port of the tunnel: where the backends listen.'),
+  checksum: z
+    .enum(['auto', 'none', 'full'])
+    .describe('Outer UDP checksum: auto is none over IPv4 and full over IPv6; full always fills it; none never does.'),
+};
+
+const sourceDescription = 'Outer source addresses; one for each address family that a backend uses.';
+
+export const tunnelSchema = z.strictObject({
+  encapsulation: tunnelKeys.encapsulation.default('gue').describe(tunnelKeys.encapsulation.description!),
+  port: tunnelKeys.port.default(6080).describe(tunnelKeys.port.description!),
+  source: source.prefault({}).describe(sourceDescription),
+  checksum: tunnelKeys.checksum.default('auto').describe(tunnelKeys.checksum.description!),
+});
+
+export const poolTunnelSchema = z.strictObject({
+  encapsulation: tunnelKeys.encapsulation.optional().describe(tunnelKeys.encapsulation.description!),
+  port: tunnelKeys.port.optional().describe(tunnelKeys.port.description!),
+  source: source.optional().describe(sourceDescription),
+  checksum: tunnelKeys.checksum.optional().describe(tunnelKeys.checksum.description!),
+});
+
+export const backendSchema = z.strictObject({
+  name: name.describe('Name of the backend, unique in its pool: metric label, log field.'),
+  address: hostAddress.describe("The worker's tunnel address, IPv4 or IPv6; also its identity in the table."),
+  weight: z.int().min(0).max(65535).default(1).describe('Share of new flows, relative to the other backends; 0 takes none.'),
+  state: z
+    .enum(['active', 'draining', 'down'])
+    .default('active')
+    .describe('active serves; draining keeps its flows and takes no new one; down gets nothing.'),
+});
+
+const tableSize = z
+  .int()
+  .min(3)
+  .max(MAX_TABLE_SIZE)
+  .superRefine((size, context) => {
+    if (size < 3 || size > MAX_TABLE_SIZE || isPrime(size)) return;
+    const primes = nearestPrimes(size, 3, MAX_TABLE_SIZE).join(' and ');
+    const message = `${size} is not a prime; the nearest are ${primes}`;
+    context.addIssue({ code: 'custom', message, params: { code: 'GD_CONFIG_TABLE_PRIME' } });
+  });
+
+const poolKeys = {
+  'table-size': tableSize
+    .default(65537)
+    .describe('Slots of the Maglev table: a prime, at least 100 for each backend so that shares are even within 1 %.'),
+  seed: z
+    .int()
+    .min(0)
+    .max(0xffffffff)
+    .default(0)
+    .describe('Seed of table and flow hashes. Directors that share traffic must have the same; changing it moves every flow.'),
+  tunnel: poolTunnelSchema.prefault({}).describe('What differs from the tunnel defaults for this pool.'),
+};
+const backendsDescription = 'The workers. Their order has no meaning.';
+
+export const poolSchema = z.strictObject({
+  ...poolKeys,
+  backends: z.array(backendSchema).max(MAX_POOL_BACKENDS).describe(backendsDescription),
+});
+
+/** A pool without looking at its backends: lets the rest be checked when a backend is wrong. */
+export const poolFrameSchema = z.strictObject({ ...poolKeys, backends: z.unknown() });
+
+export const ingressSchema = z.discriminatedUnion('driver', [
+  z
+    .strictObject({
+      driver: z.literal('tun').describe('Name of the driver.'),
+      device: interfaceName.default('gd0').describe('Name of the TUN device that `run` creates.'),
+      'queue-length': z
+        .int()
+        .min(1)
+        .max(1_000_000)
+        .default(10_000)
+        .describe('Packets the device may queue (txqueuelen); 500, the default of the kernel, loses bursts.'),
+    })
+    .describe('A TUN device: the kernel routes service prefixes to it. Works everywhere.'),
+  z
+    .strictObject({
+      driver: z.literal('packet').describe('Name of the driver.'),
+      interface: interfaceName.describe('Interface whose incoming packets are read.'),
+    })
+    .describe('AF_PACKET: a copy of what arrives on one interface; a blackhole route silences the originals.'),
+  z
+    .strictObject({
+      driver: z.literal('pcap-file').describe('Name of the driver.'),
+      path: path.describe('Capture to read; relative to the configuration file.'),
+    })
+    .describe('Packets from a capture file.'),
+  z.strictObject({ driver: z.literal('memory').describe('Name of the driver.') }).describe('Packets from memory, for tests.'),
+]);
+
+const powerOfTwo = z
+  .int()
+  .min(1)
+  .max(4096)
+  .superRefine((count, context) => {
+    if (count < 1 || count > 4096 || (count & (count - 1)) === 0) return;
+    const below = 2 ** Math.floor(Math.log2(count));
+    const message = `${count} is not a power of two; the nearest are ${below} and ${below * 2}`;
+    context.addIssue({ code: 'custom', message, params: { code: 'GD_CONFIG_SOURCE_PORTS' } });
+  });
+
+export const egressSchema = z.discriminatedUnion('driver', [
+  z
+    .strictObject({ driver: z.literal('raw').describe('Name of the driver.') })
+    .describe('One raw socket for each family and thread; the source port follows the flow.'),
+  z
+    .strictObject({
+      driver: z.literal('udp').describe('Name of the driver.'),
+      'source-port-base': z.int().min(1024).max(65535).default(61440).describe('First of the UDP source ports.'),
+      'source-ports': powerOfTwo.default(64).describe('Number of UDP source ports, a power of two.'),
+    })
+    .describe('UDP sockets with a small range of source ports, outside the range the kernel gives to other programs.'),
+  z
+    .strictObject({
+      driver: z.literal('pcap-file').describe('Name of the driver.'),
+      path: path.describe('Capture to write; relative to the configuration file.'),
+    })
+    .describe('Packets into a capture file.'),
+  z.strictObject({ driver: z.literal('memory').describe('Name of the driver.') }).describe('Packets into memory, for tests.'),
+]);
+
+const listen = z.union([parsedText(parseListen), z.null()]);
+
+/** The sections beside services and pools, which need no other to be understood. */
+export const sectionSchemas = {
+  tunnel: tunnelSchema.prefault({}).describe('Tunnel defaults, for every pool that says nothing else.'),
+  ingress: ingressSchema.prefault({ driver: 'tun' }).describe('How packets come in.'),
+  egress: egressSchema.prefault({ driver: 'raw' }).describe('How packets go out.'),
+  threads: z.int().min(1).max(64).default(1).describe('Forwarding threads; one does for a gigabit, never more than processors.'),
+  flows: z
+    .strictObject({
+      entries: z
+        .int()
+        .min(1024)
+        .max(67_108_864)
+        .default(1_048_576)
+        .describe('Entries of the flow table, all threads together; 16 bytes each. It never grows.'),
+    })
+    .prefault({})
+    .describe('The flow table, which keeps flows on their backend while the table changes.'),
+  metrics: z
+    .strictObject({
+      listen: listen
+        .default('127.0.0.1:6079')
+        .describe('Address and port of the HTTP server for /metrics, /-/healthy and /-/ready; null or off for none.'),
+    })
+    .prefault({})
+    .describe('What is shown to Prometheus.'),
+  log: z
+    .strictObject({
+      level: z
+        .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])
+        .default('info')
+        .describe('The least serious event that is logged.'),
+      format: z.enum(['auto', 'json', 'text']).default('auto').describe('auto is text on a terminal and JSON elsewhere.'),
+    })
+    .prefault({})
+    .describe('The log, on standard error.'),
+};
+
+export const configSchema = z
+  .strictObject({
+    services: z
+      .array(serviceSchema)
+      .min(1)
+      .describe('What is directed: virtual IP, protocol and ports. Their order has no meaning.'),
+    pools: z.record(name, poolSchema).describe('Sets of backends, by name.'),
+    ...sectionSchemas,
+  })
+  .describe('Configuration of gue-director.');
+
+export type ServiceSection = z.infer<typeof serviceSchema>;
+export type TunnelSection = z.infer<typeof tunnelSchema>;
+export type PoolSection = z.infer<typeof poolSchema>;
+export type BackendSection = z.infer<typeof backendSchema>;
+export type ConfigSection = z.infer<typeof configSchema>;

@@ -1,0 +1,84 @@
+/** Reads a configuration file as text, with every way that this can fail told apart. */
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { ConfigError, type Problem } from './problem.ts';
+
+/** A file of 4,000 backends has about 0.3 MiB; something of this size is not a configuration. */
+export const MAX_FILE_BYTES = 16 * 1024 * 1024;
+
+/**
+ * Text of the file (UTF-8; a byte order mark is dropped).
+ * @throws ConfigError with one problem: GD_CONFIG_FILE_MISSING, _UNREADABLE, _TOO_BIG, _ENCODING, _EMPTY.
+ */
+export function readSource(file: string): string {
+  const bytes = readBytes(file);
+  const bad = invalidUtf8At(bytes);
+  if (bad >= 0) {
+    const before = bytes.subarray(0, bad);
+    const line = before.reduce((lines, byte) => lines + (byte === 0x0a ? 1 : 0), 1);
+    const column = new TextDecoder().decode(before.subarray(before.lastIndexOf(0x0a) + 1)).length + 1;
+    const hex = bytes[bad].toString(16).padStart(2, '0');
+    throw refused(file, 'GD_CONFIG_FILE_ENCODING', `is not UTF-8 text: byte 0x${hex} at offset ${bad}`, line, column);
+  }
+  const text = new TextDecoder('utf-8').decode(bytes);
+  if (text.trim() === '') {
+    throw refused(file, 'GD_CONFIG_FILE_EMPTY', 'is empty; config/director.yaml of the package is a commented example');
+  }
+  return text;
+}
+
+function readBytes(file: string): Uint8Array {
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, 'r');
+  } catch (error) {
+    const errno = (error as NodeJS.ErrnoException).code;
+    if (errno === 'ENOENT' || errno === 'ENOTDIR') {
+      throw refused(file, 'GD_CONFIG_FILE_MISSING', 'does not exist; name the file with --config FILE');
+    }
+    throw refused(file, 'GD_CONFIG_FILE_UNREADABLE', `can not be opened: ${errno ?? String(error)}`);
+  }
+  try {
+    const status = fstatSync(descriptor);
+    if (status.isDirectory()) throw refused(file, 'GD_CONFIG_FILE_UNREADABLE', 'is a directory');
+    if (status.size > MAX_FILE_BYTES) throw tooBig(file, status.size);
+    const bytes = readFileSync(descriptor);
+    if (bytes.length > MAX_FILE_BYTES) throw tooBig(file, bytes.length);
+    return bytes;
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    const errno = (error as NodeJS.ErrnoException).code;
+    throw refused(file, 'GD_CONFIG_FILE_UNREADABLE', `can not be read: ${errno ?? String(error)}`);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function tooBig(file: string, size: number): ConfigError {
+  return refused(file, 'GD_CONFIG_FILE_TOO_BIG', `has ${size} bytes; a configuration may have ${MAX_FILE_BYTES}`);
+}
+
+function refused(file: string, code: string, message: string, line = 1, column = 1): ConfigError {
+  const problem: Problem = { file, line, column, path: '', message: `the file ${message}`, code, severity: 'error' };
+  return new ConfigError(file, [problem]);
+}
+
+/** Offset of the first byte that is not well-formed UTF-8 (RFC 3629 §4), −1 when all are. */
+function invalidUtf8At(bytes: Uint8Array): number {
+  for (let i = 0; i < bytes.length; ) {
+    const lead = bytes[i];
+    if (lead < 0x80) {
+      i++;
+      continue;
+    }
+    const length = lead >= 0xc2 && lead <= 0xdf ? 2 : lead >= 0xe0 && lead <= 0xef ? 3 : lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
+    if (length === 0 || i + length > bytes.length) return i;
+    const second = bytes[i + 1];
+    // The second byte is narrower after E0 (overlong), ED (surrogates), F0 (overlong) and F4 (above U+10FFFF).
+    const low = lead === 0xe0 ? 0xa0 : lead === 0xf0 ? 0x90 : 0x80;
+    const high = lead === 0xed ? 0x9f : lead === 0xf4 ? 0x8f : 0xbf;
+    if (second < low || second > high) return i;
+    for (let k = 2; k < length; k++) if ((bytes[i + k] & 0xc0) !== 0x80) return i;
+    i += length;
+  }
+  return -1;
+}
