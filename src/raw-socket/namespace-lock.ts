@@ -1,0 +1,83 @@
+/**
+ * A lock that lives in the network namespace and dies with its holder: a bound abstract unix socket (unix(7)). No file stays
+ * behind, another network namespace has its own, and a child process does not inherit it (SOCK_CLOEXEC).
+ */
+import { E, errno, libc, must } from './library.ts';
+
+const socket = libc<(domain: number, type: number, protocol: number) => number>('int socket(int domain, int type, int protocol)');
+const bind = libc<(fd: number, address: Uint8Array, length: number) => number>(
+  'int bind(int fd, const void *address, uint32_t length)',
+);
+const listen = libc<(fd: number, backlog: number) => number>('int listen(int fd, int backlog)');
+const connect = libc<(fd: number, address: Uint8Array, length: number) => number>(
+  'int connect(int fd, const void *address, uint32_t length)',
+);
+const getsockopt = libc<(fd: number, level: number, name: number, value: Uint8Array, length: Uint32Array) => number>(
+  'int getsockopt(int fd, int level, int name, _Out_ void *value, _Inout_ uint32_t *length)',
+);
+const close = libc<(fd: number) => number>('int close(int fd)');
+
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+const SOL_SOCKET = 1;
+const SO_PEERCRED = 17;
+
+/** sockaddr_un of an abstract name: family, a zero byte, the name without a terminator. */
+function abstractAddress(name: string): Uint8Array {
+  const text = new TextEncoder().encode(name);
+  const bytes = new Uint8Array(3 + text.length);
+  new Uint16Array(bytes.buffer, 0, 1)[0] = AF_UNIX;
+  bytes.set(text, 3);
+  return bytes;
+}
+
+function open(): number {
+  return must(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), 'socket(AF_UNIX)');
+}
+
+export class NamespaceLock {
+  readonly #fd: number;
+
+  private constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  /** The lock, or null when another socket (of this or another process) holds it. Throws CodedError when the kernel refuses otherwise. */
+  static take(name: string): NamespaceLock | null {
+    const fd = open();
+    const address = abstractAddress(name);
+    if (bind(fd, address, address.length) < 0) {
+      const taken = errno() === E.EADDRINUSE;
+      try {
+        if (!taken) must(-1, `bind(@${name})`);
+      } finally {
+        close(fd);
+      }
+      return null;
+    }
+    // Listening records who we are, for `holder`. We never accept: each question asked of us stays in the backlog, hence its size.
+    must(listen(fd, 4096), `listen(@${name})`);
+    return new NamespaceLock(fd);
+  }
+
+  /** Process id of the holder; 0 when nobody holds it, or it lives in a process namespace that we can not see. */
+  static holder(name: string): number {
+    const fd = open();
+    try {
+      const address = abstractAddress(name);
+      if (connect(fd, address, address.length) < 0) return 0;
+      // struct ucred: pid, uid, gid.
+      const credentials = new Uint32Array(3);
+      if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, new Uint8Array(credentials.buffer), Uint32Array.of(12)) < 0) return 0;
+      return credentials[0];
+    } finally {
+      close(fd);
+    }
+  }
+
+  release(): void {
+    close(this.#fd);
+  }
+}
