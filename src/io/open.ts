@@ -6,6 +6,9 @@ import { mapMemory } from '../raw-socket/memory.ts';
 import type { Egress, Ingress } from './driver.ts';
 import { MemoryEgress } from './memory/egress.ts';
 import { MemoryIngress } from './memory/ingress.ts';
+import { RawEgress } from './raw/egress.ts';
+import { TunIngress } from './tun/ingress.ts';
+import { UdpEgress } from './udp/egress.ts';
 
 /** What `packet` copies in the kernel: packets to these addresses, protocols and ports (inclusive). */
 export interface ServiceMatch {
@@ -36,18 +39,38 @@ export interface IngressOptions {
   readonly threads: number;
   /** For `packet`: what the kernel copies. `spec.services` fits. */
   readonly services: readonly ServiceMatch[];
+  /** For `tun`: a queue that another thread opened (`openTunQueue`); descriptors are numbers of the whole process. */
+  readonly queue?: number;
 }
 
 /** Opens one queue for one thread. Throws CodedError: missing device, privilege, a kernel without the feature. */
 export function openIngress(settings: IngressSettings, options: IngressOptions): Ingress {
-  if (settings.driver === 'memory') return new MemoryIngress({ frames: [] });
-  throw new RangeError(`${settings.driver} ${options.thread}`);
+  switch (settings.driver) {
+    case 'tun':
+      return new TunIngress({
+        device: settings.device,
+        reportsDrops: options.thread === 0,
+        ...(options.queue === undefined ? {} : { queue: options.queue }),
+      });
+    case 'memory':
+      return new MemoryIngress({ frames: [] });
+    default:
+      throw new RangeError(settings.driver);
+  }
 }
 
 /** Opens the way out for one thread. Throws CodedError: missing privilege, ports taken. */
 export function openEgress(settings: EgressSettings): Egress {
-  if (settings.driver === 'memory') return new MemoryEgress();
-  throw new RangeError(settings.driver);
+  switch (settings.driver) {
+    case 'raw':
+      return new RawEgress();
+    case 'udp':
+      return new UdpEgress({ sourcePortBase: settings.sourcePortBase, sourcePorts: settings.sourcePorts });
+    case 'memory':
+      return new MemoryEgress();
+    default:
+      throw new RangeError(settings.driver);
+  }
 }
 
 export interface MappedBatch {

@@ -77,6 +77,16 @@ export function pin(bytes: number): Pinned {
   return { int32: new Int32Array(buffer), uint16: new Uint16Array(buffer), bytes: whole, address: addressOf(whole) };
 }
 
+let retained: Pinned | undefined;
+
+/**
+ * Called after a system call that read `memory` by its address: until here the collector must not take it (a number does not hold
+ * what it points to). Structures that live as long as their owner need no such call.
+ */
+export function retain(memory: Pinned): void {
+  retained = memory === retained ? undefined : memory;
+}
+
 /**
  * Stores an address as the two 32-bit halves of a 64-bit pointer: no BigInt. Typed-array stores wrap modulo 2^32, so the low half
  * needs no masking; `index` counts 32-bit words. Little-endian, as every supported machine is (x64, arm64).

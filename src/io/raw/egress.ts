@@ -1,0 +1,110 @@
+/** Raw sockets: whole outer IP packets, any source port, one sendmmsg per family and batch. See README.md beside this file. */
+import type { Batch } from '../../base/batch.ts';
+import { VERDICT_FORWARD } from '../../base/verdict.ts';
+import { closeDescriptor } from '../../raw-socket/file.ts';
+import { attachFilter, KEEP_NOTHING } from '../../raw-socket/filter.ts';
+import { AF_INET, AF_INET6, IPPROTO_RAW, openSocket, SOCK_RAW, setSendBuffer } from '../../raw-socket/socket.ts';
+import type { Egress, EgressFacts } from '../driver.ts';
+import { SendQueue } from '../send-queue.ts';
+
+const SEND_BUFFER = 8 * 1024 * 1024;
+/** struct sockaddr_in (16 bytes) or sockaddr_in6 (28), padded. */
+const NAME_BYTES = 32;
+
+export class RawEgress implements Egress {
+  readonly name = 'raw';
+  readonly facts: EgressFacts = {
+    layer: 'l3',
+    trains: 'none',
+    maxSegments: 1,
+    maxBytes: 65535,
+    trainsNeedChecksum: false,
+    // The whole dynamic range of RFC 6335: no socket of ours holds a port, so none can be taken.
+    sourcePortBase: 49152,
+    sourcePortMask: 16383,
+  };
+  readonly #descriptor4: number;
+  readonly #descriptor6: number;
+  #queue4: SendQueue;
+  #queue6: SendQueue;
+  #open = true;
+
+  constructor() {
+    this.#descriptor4 = openRaw(AF_INET, 'raw IPv4');
+    try {
+      this.#descriptor6 = openRaw(AF_INET6, 'raw IPv6');
+    } catch (error) {
+      closeDescriptor(this.#descriptor4);
+      throw error;
+    }
+    this.#queue4 = createQueue(64, AF_INET);
+    this.#queue6 = createQueue(64, AF_INET6);
+  }
+
+  /** errno of the last packet that was given up, 0 when none was: for the log. */
+  get lastErrno(): number {
+    return this.#queue4.lastErrno || this.#queue6.lastErrno;
+  }
+
+  send(batch: Batch): void {
+    if (batch.capacity > this.#queue4.vector.messages) {
+      this.#queue4 = createQueue(batch.capacity, AF_INET);
+      this.#queue6 = createQueue(batch.capacity, AF_INET6);
+    }
+    const view = batch.arena.view;
+    const address = batch.arena.address;
+    for (let i = 0; i < batch.count; i++) {
+      if (batch.verdict[i] !== VERDICT_FORWARD) continue;
+      const at = batch.outAt[i];
+      const six = batch.outerFamily[i] === 6;
+      const queue = six ? this.#queue6 : this.#queue4;
+      const message = queue.count++;
+      const vector = queue.vector;
+      queue.owner[message] = i;
+      vector.setSegment(message, 0, address + at, batch.outLength[i]);
+      // The destination again, beside the packet: copied as words, which keeps network byte order as it is.
+      const words = vector.int32;
+      const name = vector.nameAt(message) >> 2;
+      if (six) {
+        words[name + 2] = view.getInt32(at + 24, true);
+        words[name + 3] = view.getInt32(at + 28, true);
+        words[name + 4] = view.getInt32(at + 32, true);
+        words[name + 5] = view.getInt32(at + 36, true);
+      } else {
+        words[name + 1] = view.getInt32(at + 16, true);
+      }
+    }
+    if (this.#queue4.count > 0) this.#queue4.flush(this.#descriptor4, batch, 0);
+    if (this.#queue6.count > 0) this.#queue6.flush(this.#descriptor6, batch, 0);
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    closeDescriptor(this.#descriptor4);
+    closeDescriptor(this.#descriptor6);
+  }
+}
+
+/** IPPROTO_RAW means that the header is ours, for both families. */
+function openRaw(family: number, label: string): number {
+  const descriptor = openSocket(family, SOCK_RAW, IPPROTO_RAW, label);
+  try {
+    attachFilter(descriptor, KEEP_NOTHING);
+    setSendBuffer(descriptor, SEND_BUFFER);
+    return descriptor;
+  } catch (error) {
+    closeDescriptor(descriptor);
+    throw error;
+  }
+}
+
+function createQueue(messages: number, family: number): SendQueue {
+  const queue = new SendQueue({ messages, segments: 1, nameBytes: NAME_BYTES, controlBytes: 0 });
+  for (let i = 0; i < messages; i++) {
+    // Family first; port, flow label and scope stay 0.
+    queue.vector.uint16[queue.vector.nameAt(i) >> 1] = family;
+    queue.vector.setNameLength(i, family === AF_INET ? 16 : 28);
+  }
+  return queue;
+}

@@ -1,0 +1,151 @@
+/**
+ * Arrays of messages for sendmmsg and recvmmsg: one block of memory that JavaScript writes as 32-bit words and the kernel reads.
+ * Pointers are stored as two halves, so nothing is allocated per packet.
+ *
+ *     block:  | mmsghdr × messages | iovec × messages × segments | name × messages | control × messages |
+ *
+ *     struct mmsghdr, 64 bytes (LP64):            struct iovec, 16 bytes:
+ *      0 name*    8 namelen  (12 pad)              0 base*
+ *     16 iov*    24 iovlen                         8 length
+ *     32 control* 40 controllen
+ *     48 flags  (52 pad)  56 transferred (60 pad)
+ */
+import { libc } from './library.ts';
+import type { Pinned } from './memory.ts';
+import { pin, storeAddress } from './memory.ts';
+
+const sendmmsgCall = libc<(fd: number, at: number, count: number, flags: number) => number>(
+  'int sendmmsg(int fd, uintptr_t at, unsigned int count, int flags)',
+);
+const recvmmsgCall = libc<(fd: number, at: number, count: number, flags: number, timeout: number) => number>(
+  'int recvmmsg(int fd, uintptr_t at, unsigned int count, int flags, uintptr_t timeout)',
+);
+const readvCall = libc<(fd: number, at: number, count: number) => number>('intptr_t readv(int fd, uintptr_t at, int count)');
+const writevCall = libc<(fd: number, at: number, count: number) => number>('intptr_t writev(int fd, uintptr_t at, int count)');
+
+const HEADER = 64;
+const IOVEC = 16;
+const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
+/** In `flags` after receiving: the packet was longer than its segments. */
+export const MSG_TRUNC = 0x20;
+/** The kernel takes no more messages than this in one call (UIO_MAXIOV). */
+export const MAX_MESSAGES = 1024;
+
+export interface MessageShape {
+  /** At most MAX_MESSAGES. */
+  readonly messages: number;
+  /** Pieces of memory that one message is gathered from or scattered to. */
+  readonly segments: number;
+  /** Bytes of socket address per message, a multiple of 8; 0 for none. */
+  readonly nameBytes: number;
+  /** Bytes of control data per message, a multiple of 8; 0 for none. */
+  readonly controlBytes: number;
+}
+
+export class MessageVector {
+  readonly messages: number;
+  readonly segments: number;
+  readonly controlBytes: number;
+  readonly #memory: Pinned;
+  readonly #nameBytes: number;
+  readonly #iovecAt: number;
+  readonly #nameAt: number;
+  readonly #controlAt: number;
+
+  constructor(shape: MessageShape) {
+    const { messages, segments, nameBytes, controlBytes } = shape;
+    if (messages > MAX_MESSAGES) throw new RangeError(`at most ${MAX_MESSAGES} messages, not ${messages}`);
+    this.messages = messages;
+    this.segments = segments;
+    this.controlBytes = controlBytes;
+    this.#nameBytes = nameBytes;
+    this.#iovecAt = messages * HEADER;
+    this.#nameAt = this.#iovecAt + messages * segments * IOVEC;
+    this.#controlAt = this.#nameAt + messages * nameBytes;
+    this.#memory = pin(this.#controlAt + messages * controlBytes);
+    const { int32, address } = this.#memory;
+    for (let i = 0; i < messages; i++) {
+      const at = (i * HEADER) >> 2;
+      if (nameBytes > 0) storeAddress(int32, at, address + this.nameAt(i));
+      int32[at + 2] = nameBytes;
+      storeAddress(int32, at + 4, address + this.#iovecAt + i * segments * IOVEC);
+      int32[at + 6] = segments;
+      if (controlBytes > 0) storeAddress(int32, at + 8, address + this.controlAt(i));
+      int32[at + 10] = controlBytes;
+    }
+  }
+
+  /** The block as 32-bit words and bytes: for names and control data, at the offsets below. */
+  get int32(): Int32Array {
+    return this.#memory.int32;
+  }
+
+  get uint16(): Uint16Array {
+    return this.#memory.uint16;
+  }
+
+  get bytes(): Uint8Array {
+    return this.#memory.bytes;
+  }
+
+  /** Byte offset of message `i`'s socket address in the block. */
+  nameAt(i: number): number {
+    return this.#nameAt + i * this.#nameBytes;
+  }
+
+  /** Byte offset of message `i`'s control data in the block. */
+  controlAt(i: number): number {
+    return this.#controlAt + i * this.controlBytes;
+  }
+
+  setNameLength(i: number, bytes: number): void {
+    this.#memory.int32[i * 16 + 2] = bytes;
+  }
+
+  setControlLength(i: number, bytes: number): void {
+    this.#memory.int32[i * 16 + 10] = bytes;
+  }
+
+  controlLength(i: number): number {
+    return this.#memory.int32[i * 16 + 10];
+  }
+
+  setSegment(i: number, segment: number, address: number, bytes: number): void {
+    const at = (this.#iovecAt + (i * this.segments + segment) * IOVEC) >> 2;
+    const words = this.#memory.int32;
+    words[at] = address;
+    words[at + 1] = address / 4294967296;
+    words[at + 2] = bytes;
+  }
+
+  /** msg_flags after receiving. */
+  flags(i: number): number {
+    return this.#memory.int32[i * 16 + 12];
+  }
+
+  /** Bytes received or sent by message `i` in the last call that reached it. */
+  transferred(i: number): number {
+    return this.#memory.int32[i * 16 + 14];
+  }
+
+  /** sendmmsg from message `from`: how many were taken, −1 with `errno()` set when the first was refused. Never blocks. */
+  send(descriptor: number, from: number, count: number): number {
+    return sendmmsgCall(descriptor, this.#memory.address + from * HEADER, count, MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+
+  /** recvmmsg into messages from 0: how many arrived, −1 with `errno()` set (EAGAIN: none). Never blocks. */
+  receive(descriptor: number, count: number): number {
+    return recvmmsgCall(descriptor, this.#memory.address, count, MSG_DONTWAIT, 0);
+  }
+
+  /** One readv into message `i`'s segments (devices know no recvmmsg): bytes, −1 with `errno()` set. */
+  readInto(descriptor: number, i: number): number {
+    return readvCall(descriptor, this.#memory.address + this.#iovecAt + i * this.segments * IOVEC, this.segments);
+  }
+
+  /** One writev from message `i`'s segments: bytes, −1 with `errno()` set. */
+  writeFrom(descriptor: number, i: number): number {
+    return writevCall(descriptor, this.#memory.address + this.#iovecAt + i * this.segments * IOVEC, this.segments);
+  }
+}

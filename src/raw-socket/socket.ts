@@ -1,0 +1,132 @@
+/** Sockets: open, bind, options. Set-up only; packets travel through message.ts. */
+import { E, errno, libc, must } from './library.ts';
+import { pin, retain } from './memory.ts';
+
+const socketCall = libc<(family: number, type: number, protocol: number) => number>(
+  'int socket(int family, int type, int protocol)',
+);
+const bindCall = libc<(fd: number, at: number, bytes: number) => number>('int bind(int fd, uintptr_t at, unsigned int bytes)');
+const setsockoptCall = libc<(fd: number, level: number, name: number, at: number, bytes: number) => number>(
+  'int setsockopt(int fd, int level, int name, uintptr_t at, unsigned int bytes)',
+);
+const getsockoptCall = libc<(fd: number, level: number, name: number, at: number, lengthAt: number) => number>(
+  'int getsockopt(int fd, int level, int name, uintptr_t at, uintptr_t lengthAt)',
+);
+
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const AF_PACKET = 17;
+export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
+const SOCK_NONBLOCK_CLOEXEC = 0x800 | 0x80000;
+
+export const SOL_SOCKET = 1;
+export const SO_REUSEADDR = 2;
+export const SO_NO_CHECK = 11;
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+
+export const IPPROTO_IP = 0;
+export const IPPROTO_UDP = 17;
+export const IPPROTO_IPV6 = 41;
+export const IPPROTO_RAW = 255;
+export const IP_TOS = 1;
+export const IP_TTL = 2;
+export const IP_HDRINCL = 3;
+export const IP_PKTINFO = 8;
+export const IP_MTU_DISCOVER = 10;
+export const IPV6_UNICAST_HOPS = 16;
+export const IPV6_MTU_DISCOVER = 23;
+export const IPV6_V6ONLY = 26;
+export const IPV6_PKTINFO = 50;
+export const IPV6_HOPLIMIT = 52;
+export const IPV6_TCLASS = 67;
+/** DF set, the path MTU ignored: a packet is as big as we made it or is refused (both families use 3). */
+export const PMTUDISC_PROBE = 3;
+export const UDP_NO_CHECK6_TX = 101;
+
+/** A non-blocking socket, not inherited by children. `label` names it in the error. */
+export function openSocket(family: number, type: number, protocol: number, label: string): number {
+  return must(socketCall(family, type | SOCK_NONBLOCK_CLOEXEC, protocol), `socket for ${label}`);
+}
+
+const integer = pin(8);
+
+export function setOption(descriptor: number, level: number, name: number, value: number, label: string): void {
+  integer.int32[0] = value;
+  must(setsockoptCall(descriptor, level, name, integer.address, 4), `setsockopt ${label}`);
+}
+
+/** For an option that is switched on the packet path: false when the kernel refuses. */
+export function switchOption(descriptor: number, level: number, name: number, value: number): boolean {
+  integer.int32[0] = value;
+  return setsockoptCall(descriptor, level, name, integer.address, 4) === 0;
+}
+
+/** An option whose value is a structure at `address`. */
+export function setStructOption(
+  descriptor: number,
+  level: number,
+  name: number,
+  address: number,
+  bytes: number,
+  label: string,
+): void {
+  must(setsockoptCall(descriptor, level, name, address, bytes), `setsockopt ${label}`);
+}
+
+/** Reads an option's structure to `address`; returns how many bytes the kernel wrote. */
+export function getStructOption(
+  descriptor: number,
+  level: number,
+  name: number,
+  address: number,
+  bytes: number,
+  label: string,
+): number {
+  integer.int32[0] = bytes;
+  must(getsockoptCall(descriptor, level, name, address, integer.address), `getsockopt ${label}`);
+  return integer.int32[0];
+}
+
+/** Send buffer in bytes: past net.core.wmem_max with CAP_NET_ADMIN, up to it without. */
+export function setSendBuffer(descriptor: number, bytes: number): void {
+  if (!switchOption(descriptor, SOL_SOCKET, SO_SNDBUFFORCE, bytes))
+    setOption(descriptor, SOL_SOCKET, SO_SNDBUF, bytes, 'SO_SNDBUF');
+}
+
+/** Receive buffer in bytes, likewise. */
+export function setReceiveBuffer(descriptor: number, bytes: number): void {
+  if (!switchOption(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, bytes))
+    setOption(descriptor, SOL_SOCKET, SO_RCVBUF, bytes, 'SO_RCVBUF');
+}
+
+/** Binds to a port on every address; false when the port is taken, throws on anything else. */
+export function bindPort(descriptor: number, family: number, port: number): boolean {
+  const name = pin(32);
+  name.uint16[0] = family;
+  name.bytes[2] = port >> 8;
+  name.bytes[3] = port;
+  const result = bindCall(descriptor, name.address, family === AF_INET ? 16 : 28);
+  retain(name);
+  if (result < 0 && errno() === E.EADDRINUSE) return false;
+  must(result, `bind to port ${port}`);
+  return true;
+}
+
+/** ETH_P_ALL in network byte order, as sockaddr_ll wants it. */
+const ETH_P_ALL_BE = 0x0300;
+
+/** Binds a packet socket to one interface, for every protocol: from now on it receives. */
+export function bindInterface(descriptor: number, index: number, label: string): void {
+  // struct sockaddr_ll: u16 family, be16 protocol, int ifindex, u16 hatype, u8 pkttype, u8 halen, u8 address[8]
+  const name = pin(24);
+  name.uint16[0] = AF_PACKET;
+  name.uint16[1] = ETH_P_ALL_BE;
+  name.int32[1] = index;
+  const result = bindCall(descriptor, name.address, 20);
+  retain(name);
+  must(result, `bind to ${label}`);
+}
