@@ -1,0 +1,133 @@
+/** HTTP for machines and people: metrics, liveness, readiness. Read only; listens where the configuration says, by default on loopback. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { CodedError } from '../base/errors.ts';
+
+/** An answer to "are you well?": one reason per line when not. */
+export interface Condition {
+  readonly ok: boolean;
+  readonly reasons: readonly string[];
+}
+
+export interface AdminSource {
+  readonly version: string;
+  /** Alive: every forwarding thread goes round its loop. */
+  healthy(): Condition;
+  /** Ready for traffic: routers may send packets here. */
+  ready(): Condition;
+  readonly metrics: { readonly contentType: string; render(): Promise<string> };
+  /** Told about an answer that could not be made. */
+  failed(error: unknown, path: string): void;
+}
+
+export interface AdminServer {
+  /** Where it listens, with the port the kernel chose when 0 was asked for. */
+  readonly host: string;
+  readonly port: number;
+  /** Stops listening and ends open connections. */
+  close(): Promise<void>;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+const TEXT = 'text/plain; charset=utf-8';
+
+/** Starts listening. Throws GD_ADMIN_LISTEN when the address can not be had. */
+export async function openAdminServer(listen: { host: string; port: number }, source: AdminSource): Promise<AdminServer> {
+  const server = createServer({ maxHeaderSize: 8192, requestTimeout: 5000, headersTimeout: 5000, keepAliveTimeout: 5000 });
+  server.maxConnections = 64;
+  server.on('request', (request, response) => {
+    respond(request, response, source).catch((error: unknown) => {
+      source.failed(error, request.url ?? '');
+      send(request, response, { status: 500, type: TEXT, body: 'this answer could not be made; the log says why\n' });
+    });
+  });
+  await listening(server, listen);
+  const address = server.address() as AddressInfo;
+  return {
+    host: address.address,
+    port: address.port,
+    close: () =>
+      new Promise((done) => {
+        server.close(() => done());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function listening(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
+  return new Promise((done, fail) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const at = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+      const hints: Record<string, string> = {
+        EADDRINUSE: `another process listens there (ss -ltnp 'sport = :${port}' names it): stop it or change listen.metrics`,
+        EADDRNOTAVAIL: 'the address belongs to no interface of this host (ip address): change listen.metrics',
+        EACCES: 'ports below 1024 need CAP_NET_BIND_SERVICE: change listen.metrics',
+      };
+      const hint = hints[error.code ?? ''] ?? 'change listen.metrics';
+      fail(new CodedError('GD_ADMIN_LISTEN', `can not listen on ${at}: ${error.code ?? error.message}`, { hint, cause: error }));
+    });
+    server.listen({ host, port }, () => {
+      server.removeAllListeners('error');
+      done();
+    });
+  });
+}
+
+async function respond(request: IncomingMessage, response: ServerResponse, source: AdminSource): Promise<void> {
+  send(request, response, await answer(request, source));
+}
+
+async function answer(request: IncomingMessage, source: AdminSource): Promise<Answer> {
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    return { status: 405, type: TEXT, body: 'only GET and HEAD\n', headers: { allow: 'GET, HEAD' } };
+  }
+  switch ((request.url ?? '/').split('?', 1)[0]) {
+    case '/metrics':
+      return { status: 200, type: source.metrics.contentType, body: await source.metrics.render() };
+    case '/-/healthy':
+      return condition(source.healthy(), 'healthy');
+    case '/-/ready':
+      return condition(source.ready(), 'ready');
+    case '/':
+      return { status: 200, type: TEXT, body: index(source.version) };
+    default:
+      return { status: 404, type: TEXT, body: `nothing here\n\n${index(source.version)}` };
+  }
+}
+
+function condition({ ok, reasons }: Condition, word: string): Answer {
+  if (ok) return { status: 200, type: TEXT, body: `${word}\n` };
+  return { status: 503, type: TEXT, body: `not ${word}\n${reasons.map((reason) => `${reason}\n`).join('')}` };
+}
+
+function index(version: string): string {
+  return [
+    `gue-director ${version}`,
+    '',
+    '/metrics     counters and gauges in the Prometheus text format',
+    '/-/healthy   200 while every forwarding thread is alive',
+    '/-/ready     200 while this director may be sent traffic',
+    '',
+  ].join('\n');
+}
+
+function send(request: IncomingMessage, response: ServerResponse, { status, type, body, headers }: Answer): void {
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  response.writeHead(status, {
+    'content-type': type,
+    'content-length': Buffer.byteLength(body),
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    ...headers,
+  });
+  response.end(request.method === 'HEAD' ? undefined : body);
+}

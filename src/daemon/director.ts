@@ -1,0 +1,247 @@
+/**
+ * The director: every part, put together in the order in which it must start, and taken apart in reverse. A start that fails
+ * gives back what it had taken.
+ *
+ *     check host → lock → snapshot → HTTP → threads (drivers) → routes → ready
+ *     unready → threads (drivers) → routes, lock → HTTP
+ */
+import { type AdminServer, type Condition, openAdminServer } from '../admin/server.ts';
+import { CodedError, EXIT } from '../base/errors.ts';
+import type { Config } from '../config/config.ts';
+import { Publisher } from '../control/publisher.ts';
+import { checkHost } from '../host/checks.ts';
+import type { Finding } from '../host/finding.ts';
+import { Ownership } from '../host/ownership.ts';
+import { resolveTunnelSource } from '../host/routes.ts';
+import { HostWatch } from '../host/watch.ts';
+import type { EventJournal } from '../observe/events.ts';
+import { type Log, RepeatedLines } from '../observe/log.ts';
+import { createMetrics } from '../observe/metrics.ts';
+import { SnapshotBuilder } from '../pipeline/snapshot.ts';
+import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
+import { DropWatch } from './drop-summary.ts';
+import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
+import { resolveTunnelSources } from './tunnel-sources.ts';
+import { packageVersion } from './version.ts';
+import { wantedOf } from './wanted.ts';
+
+const HOUSEKEEPING_MS = 1000;
+const DROP_SUMMARY_MS = 10_000;
+
+export interface DirectorOptions {
+  readonly config: Config;
+  readonly log: Log;
+  readonly journal: EventJournal;
+  /** The director can not go on: stop it and exit with the error's code. */
+  readonly gaveUp: (error: CodedError) => void;
+}
+
+export class Director {
+  readonly #options: DirectorOptions;
+  readonly #clock: BoottimeClock = boottimeClock();
+  readonly #ownership = new Ownership();
+  readonly #repeated = new RepeatedLines();
+  readonly #drops = new DropWatch();
+  readonly #publisher: Publisher;
+  #config: Config;
+  #threads: ForwardingThreads | null = null;
+  #admin: AdminServer | null = null;
+  #watch: HostWatch | null = null;
+  #timers: NodeJS.Timeout[] = [];
+  #phase: 'starting' | 'running' | 'stopping' = 'starting';
+  #reload = { successful: false, succeededAt: 0 };
+
+  constructor(options: DirectorOptions) {
+    this.#options = options;
+    this.#config = options.config;
+    this.#publisher = new Publisher({ builder: new SnapshotBuilder(), now: () => this.#clock.seconds() });
+  }
+
+  /** Resolves when packets are forwarded. Throws CodedError after giving back what had been taken. */
+  async start(): Promise<void> {
+    try {
+      await this.#start();
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  async #start(): Promise<void> {
+    const { config, log, journal } = this.#options;
+    for (const { line, column, message, code } of config.warnings) {
+      log.warn({ event: 'config-warning', at: `${config.file}:${line}:${column}`, code }, message);
+    }
+    this.#refuse(checkHost(wantedOf(config, config.spec)));
+    const { spec, warnings } = resolveTunnelSources(config.spec, resolveTunnelSource);
+    for (const warning of warnings) log.warn({ event: 'tunnel-source', hint: 'set tunnel.source for this pool' }, warning);
+    this.#config = { ...config, spec };
+    this.#ownership.lock();
+    const { parts } = this.#publisher.publish(spec);
+    this.#reload = { successful: true, succeededAt: Date.now() / 1000 };
+    const threads = new ForwardingThreads({
+      threads: config.threads,
+      ingress: config.ingress,
+      egress: config.egress,
+      flowEntries: config.flows.entries,
+      publisher: this.#publisher,
+      clock: this.#clock,
+      journal,
+      replaced: () => this.#applyToHost('thread-restarted'),
+      gaveUp: (error) => this.#options.gaveUp(error),
+    });
+    this.#threads = threads;
+    if (config.listen.metrics !== null) this.#admin = await this.#serve(config.listen.metrics, threads);
+    await threads.start();
+    this.#report(this.#ownership.acquire(wantedOf(this.#config, spec)));
+    this.#watch = new HostWatch();
+    this.#timers = [
+      setInterval(() => this.#lookAtHost(), HOUSEKEEPING_MS),
+      setInterval(() => this.#summariseDrops(), DROP_SUMMARY_MS),
+    ];
+    this.#phase = 'running';
+    journal.record('info', 'ready', 'forwarding', {
+      services: parts.names.services.length,
+      backends: parts.names.backends.length,
+      generation: parts.generation,
+      threads: config.threads,
+      ...(this.#admin === null ? {} : { listen: `http://${hostText(this.#admin.host)}:${this.#admin.port}/` }),
+    });
+  }
+
+  /** Takes everything apart and gives everything back; every step is tried. Returns what could not be undone. */
+  async stop(): Promise<readonly unknown[]> {
+    this.#phase = 'stopping';
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#timers = [];
+    const failures: unknown[] = [];
+    const attempt = async (step: () => unknown): Promise<void> => {
+      try {
+        await step();
+      } catch (error) {
+        failures.push(error);
+      }
+    };
+    await attempt(() => this.#threads?.stop());
+    await attempt(() => this.#watch?.close());
+    this.#watch = null;
+    await attempt(() => failures.push(...this.#ownership.release()));
+    this.#publisher.close();
+    this.#summariseDrops();
+    await attempt(() => this.#admin?.close());
+    this.#admin = null;
+    return failures;
+  }
+
+  /** Gives routes, rules and the lock back at once, without waiting for anybody. */
+  releaseNow(): readonly unknown[] {
+    return this.#ownership.release();
+  }
+
+  /** Tests only. */
+  fault(): void {
+    this.#threads?.fault();
+  }
+
+  ready(): Condition {
+    const reasons: string[] = [];
+    const current = this.#publisher.current;
+    if (this.#phase !== 'running') reasons.push(this.#phase);
+    if (current === null || !this.#publisher.settled) reasons.push('a forwarding thread does not read the current snapshot yet');
+    const { services = [], backends = [] } = current?.names ?? {};
+    for (const pool of new Set(services.map((service) => service.pool))) {
+      const serving = backends.some((backend) => backend.pool === pool && backend.slots > 0);
+      if (!serving) reasons.push(`pool ${pool} has no serving backend`);
+    }
+    return { ok: reasons.length === 0, reasons };
+  }
+
+  healthy(): Condition {
+    const reasons = (this.#threads?.stuck() ?? []).map(
+      ({ number, heartbeatAge }) => `forwarding thread ${number} was last seen ${heartbeatAge} s ago (at most ${STUCK_AFTER})`,
+    );
+    return { ok: reasons.length === 0, reasons };
+  }
+
+  async #serve(listen: { host: string; port: number }, threads: ForwardingThreads): Promise<AdminServer> {
+    const { log } = this.#options;
+    const version = packageVersion();
+    const metrics = createMetrics({
+      version,
+      flowTableEntries: threads.flowEntries,
+      banks: () => threads.banks,
+      names: () => this.#publisher.current?.names ?? { services: [], pools: [], backends: [] },
+      generation: () => this.#publisher.current?.generation ?? 0,
+      reload: () => this.#reload,
+      kernelDrops: () => threads.kernelDrops(),
+      threads: () => threads.report(),
+    });
+    return openAdminServer(listen, {
+      version,
+      healthy: () => this.healthy(),
+      ready: () => this.ready(),
+      metrics,
+      failed: (error, path) => log.error({ event: 'http-failed', err: error, path }, 'an HTTP answer could not be made'),
+    });
+  }
+
+  /** Logs what was found; throws when something must be changed first. */
+  #refuse(findings: readonly Finding[]): void {
+    this.#report(findings);
+    const fatal = findings.filter((finding) => finding.level === 'error');
+    if (fatal.length === 0) return;
+    const exitCode = fatal.find((finding) => finding.exitCode !== undefined)?.exitCode ?? EXIT.FAILED;
+    throw new CodedError('GD_DAEMON_HOST', `this host is not ready: ${fatal.map((finding) => finding.text).join('; ')}`, {
+      exitCode,
+      hint: fatal
+        .map((finding) => finding.fix)
+        .filter((fix) => fix !== '')
+        .join(' && '),
+    });
+  }
+
+  #report(findings: readonly Finding[]): void {
+    for (const { level, id, text, fix } of findings) {
+      const equal = this.#repeated.admit(`${id} ${text}`, this.#clock.milliseconds());
+      if (equal < 0) continue;
+      const fields = { event: 'host', finding: id, ...(fix === '' ? {} : { hint: fix }), ...(equal === 0 ? {} : { equal }) };
+      this.#options.log[level === 'warning' ? 'warn' : level](fields, text);
+    }
+  }
+
+  /** Somebody changed links or routes: see to it that ours are there. Our own changes arrive here too and lead to nothing. */
+  #lookAtHost(): void {
+    try {
+      const changes = this.#watch?.poll();
+      if (changes?.links || changes?.routes) this.#applyToHost('host-changed');
+    } catch (error) {
+      this.#hostFailed(error, 'host-watch-failed');
+    }
+  }
+
+  #applyToHost(cause: string): void {
+    if (this.#phase !== 'running') return;
+    try {
+      this.#report(this.#ownership.apply(wantedOf(this.#config, this.#config.spec)));
+    } catch (error) {
+      this.#hostFailed(error, cause);
+    }
+  }
+
+  #hostFailed(error: unknown, cause: string): void {
+    const message = error instanceof Error ? error.message : String(error);
+    const equal = this.#repeated.admit(`${cause} ${message}`, this.#clock.milliseconds());
+    if (equal < 0) return;
+    const hint = error instanceof CodedError ? error.hint : '';
+    this.#options.journal.record('error', 'host-apply-failed', message, { cause, hint, equal });
+  }
+
+  #summariseDrops(): void {
+    const summary = this.#drops.look(this.#threads?.banks ?? []);
+    if (summary !== null) this.#options.log[summary.level]({ event: 'drops', ...summary.reasons }, 'packets dropped');
+  }
+}
+
+function hostText(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
+}

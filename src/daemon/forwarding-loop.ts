@@ -1,0 +1,71 @@
+/** The loop of a forwarding thread, free of threads: what it reads, sends and waits for is given to it. */
+import type { Batch } from '../base/batch.ts';
+import type { Clock } from '../base/clock.ts';
+import { counterAt } from '../base/counters.ts';
+import type { Egress, Ingress } from '../io/driver.ts';
+import type { Pipeline } from '../pipeline/pipeline.ts';
+import { WORD_HEARTBEAT, WORD_MAIL } from './thread-protocol.ts';
+
+/** Longest wait, in milliseconds: also how late a lost wake-up can be noticed, and how often the heartbeat beats without traffic. */
+const LONGEST_WAIT = 100;
+const WAKEUPS = counterAt('wakeups_total');
+
+export interface LoopParts {
+  readonly ingress: Ingress;
+  readonly egress: Egress;
+  readonly pipeline: Pipeline;
+  readonly batch: Batch;
+  readonly clock: Clock;
+  /** Waits until packets or mail are there, or `timeout` milliseconds are over. */
+  readonly wait: (timeout: number) => unknown;
+  /** Takes what main posted; false ends the loop. */
+  readonly readMail: () => boolean;
+  /** Called once, when a finite source has delivered everything. */
+  readonly exhausted: () => void;
+  /** thread-protocol.ts */
+  readonly words: Int32Array;
+  readonly bank: Float64Array;
+  readonly kernelDrops: Float64Array;
+}
+
+/**
+ * Receives, processes and sends until `readMail` says stop. One clock read and one look at the mail word per batch; ends only at a
+ * batch boundary. Whatever a driver or the pipeline throws ends it too.
+ */
+export function forward(parts: LoopParts): void {
+  const { ingress, egress, pipeline, batch, clock, words, bank } = parts;
+  // A replacement goes on counting where its predecessor ended; its drivers begin at zero.
+  const dropsBefore = parts.kernelDrops[0];
+  let mailSeen = 0;
+  let beat = -1;
+  let told = false;
+  for (;;) {
+    const mail = Atomics.load(words, WORD_MAIL);
+    if (mail !== mailSeen) {
+      mailSeen = mail;
+      if (!parts.readMail()) break;
+    }
+    if (ingress.receive(batch) === 0) {
+      if (ingress.exhausted && !told) {
+        told = true;
+        parts.exhausted();
+      }
+      parts.wait(LONGEST_WAIT);
+      bank[WAKEUPS]++;
+      batch.count = 0;
+    }
+    const now = clock.seconds();
+    if (now !== beat) {
+      // Once a second: what nobody needs more often.
+      beat = now;
+      Atomics.store(words, WORD_HEARTBEAT, now);
+      parts.kernelDrops[0] = dropsBefore + ingress.statistics().kernelDrops;
+    }
+    if (batch.count === 0) continue;
+    pipeline.process(batch, now);
+    egress.send(batch);
+    ingress.reply(batch);
+    pipeline.account(batch);
+  }
+  parts.kernelDrops[0] = dropsBefore + ingress.statistics().kernelDrops;
+}

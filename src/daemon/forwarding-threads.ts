@@ -1,0 +1,194 @@
+/**
+ * The forwarding threads together: started, watched, replaced when one ends by an error, stopped at a batch boundary.
+ *
+ * A thread that fails is logged with its stack, counted and replaced. More than three failures within a minute are no accident:
+ * then, and when a thread dies without a word, the director gives up, and the service manager starts a fresh process.
+ */
+import { randomFillSync } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Clock } from '../base/clock.ts';
+import { CodedError, EXIT } from '../base/errors.ts';
+import type { EgressConfig, IngressConfig } from '../config/config.ts';
+import type { Publisher } from '../control/publisher.ts';
+import type { EventJournal } from '../observe/events.ts';
+import { FlowTable } from '../pipeline/flow-table.ts';
+import { Seat, type SeatStart, type ThreadEnd } from './thread-seat.ts';
+
+const MOST_FAILURES = 3;
+const FAILURE_WINDOW = 60;
+/** Seconds without a heartbeat after which a thread counts as stuck; it beats every second. */
+export const STUCK_AFTER = 5;
+/** Milliseconds that a thread gets to finish its batch. */
+const STOP_PATIENCE = 3000;
+
+export interface ForwardingThreadsOptions {
+  readonly threads: number;
+  readonly ingress: IngressConfig;
+  readonly egress: EgressConfig;
+  /** Flow table entries of all threads together. */
+  readonly flowEntries: number;
+  readonly publisher: Publisher;
+  readonly clock: Clock;
+  readonly journal: EventJournal;
+  /** A replacement forwards: its drivers are new. */
+  readonly replaced: () => void;
+  /** The threads can not be kept alive. */
+  readonly gaveUp: (error: CodedError) => void;
+}
+
+export class ForwardingThreads {
+  readonly seats: readonly Seat[];
+  /** Entries all flow tables can hold. */
+  readonly flowEntries: number;
+  readonly #options: ForwardingThreadsOptions;
+  readonly #common: Omit<SeatStart, 'services' | 'snapshot'>;
+  /** Seconds of recent failures, oldest first. */
+  #failures: number[] = [];
+  #phase: 'starting' | 'running' | 'stopping' = 'starting';
+  #settle: (() => void) | null = null;
+  #startFailure: CodedError | null = null;
+  readonly #forwarding = new Set<Seat>();
+
+  constructor(options: ForwardingThreadsOptions) {
+    this.#options = options;
+    const { threads, ingress, egress } = options;
+    const flowKey = randomFillSync(new Int32Array(new SharedArrayBuffer(16)));
+    const entries = Math.ceil(options.flowEntries / threads);
+    const tables = Array.from({ length: threads }, () => new FlowTable(entries, flowKey));
+    this.flowEntries = tables.reduce((sum, table) => sum + table.capacity, 0);
+    const flowMemory = tables.map((table) => table.words.buffer as SharedArrayBuffer);
+    this.#common = { threads, ingress, egress, flowEntries: entries, flowKey, flowMemory };
+    const events = {
+      forwarding: (seat: Seat, drivers: { ingress: string; egress: string }) => this.#onForwarding(seat, drivers),
+      exhausted: (seat: Seat) => {
+        options.journal.record('info', 'ingress-exhausted', 'the ingress has delivered everything', { thread: seat.number });
+      },
+      ended: (seat: Seat, end: ThreadEnd) => this.#onEnded(seat, end),
+    };
+    this.seats = Array.from({ length: threads }, (_, number) => new Seat(number, events));
+  }
+
+  get banks(): readonly Float64Array[] {
+    return this.seats.map((seat) => seat.bank);
+  }
+
+  /**
+   * Starts all threads with the publisher's current snapshot; resolves when every one forwards. When one can not start, all are
+   * stopped again and its CodedError is thrown.
+   */
+  async start(): Promise<void> {
+    const settled = new Promise<void>((done) => {
+      this.#settle = done;
+    });
+    for (const seat of this.seats) {
+      this.#options.publisher.subscribe(seat);
+      this.#seat(seat);
+    }
+    await settled;
+    this.#settle = null;
+    if (this.#startFailure !== null) {
+      await this.stop();
+      throw this.#startFailure;
+    }
+    this.#phase = 'running';
+  }
+
+  /** Stops all threads at a batch boundary; one that does not answer is ended the hard way. Their descriptors are closed after this. */
+  async stop(): Promise<void> {
+    this.#phase = 'stopping';
+    for (const seat of this.seats) seat.post({ kind: 'stop' });
+    const deadline = Date.now() + STOP_PATIENCE;
+    while (this.seats.some((seat) => seat.occupied) && Date.now() < deadline) await sleep(2);
+    for (const seat of this.seats.filter((one) => one.occupied)) {
+      this.#options.journal.record('error', 'thread-stuck', 'a forwarding thread did not stop in time', { thread: seat.number });
+      await seat.terminate();
+    }
+    for (const seat of this.seats) {
+      this.#options.publisher.unsubscribe(seat);
+      seat.close();
+    }
+  }
+
+  /** Tests only: makes one thread fail as a program error would. */
+  fault(): void {
+    this.seats[0].post({ kind: 'fault' });
+  }
+
+  /** Threads that have not gone round their loop for too long. */
+  stuck(): readonly { number: number; heartbeatAge: number }[] {
+    return this.report().filter((thread) => thread.heartbeatAge > STUCK_AFTER);
+  }
+
+  report(): { number: number; failures: number; heartbeatAge: number }[] {
+    const now = this.#options.clock.seconds();
+    return this.seats.map((seat) => ({
+      number: seat.number,
+      failures: seat.failures,
+      heartbeatAge: Math.max(0, now - seat.heartbeat),
+    }));
+  }
+
+  /** Packets the kernel lost, by ingress. */
+  kernelDrops(): { driver: string; packets: number }[] {
+    const sums = new Map<string, number>();
+    for (const seat of this.seats) sums.set(seat.ingress, (sums.get(seat.ingress) ?? 0) + seat.kernelDrops);
+    return [...sums].map(([driver, packets]) => ({ driver, packets }));
+  }
+
+  #seat(seat: Seat): void {
+    const { current: snapshot, spec } = this.#options.publisher;
+    if (snapshot === null || spec === null) throw new RangeError('nothing was published before the threads were started');
+    seat.start({ ...this.#common, services: spec.services, snapshot }, this.#options.clock.seconds());
+  }
+
+  #onForwarding(seat: Seat, drivers: { ingress: string; egress: string }): void {
+    const { journal, replaced } = this.#options;
+    const again = seat.failures > 0;
+    journal.record(
+      'info',
+      again ? 'thread-restarted' : 'thread-started',
+      `forwarding thread ${again ? 'restarted' : 'started'}`,
+      {
+        thread: seat.number,
+        ingress: drivers.ingress,
+        egress: drivers.egress,
+      },
+    );
+    this.#forwarding.add(seat);
+    if (this.#forwarding.size === this.seats.length) this.#settle?.();
+    if (again && this.#phase === 'running') replaced();
+  }
+
+  #onEnded(seat: Seat, end: ThreadEnd): void {
+    this.#forwarding.delete(seat);
+    if (this.#phase === 'stopping' && (end.clean || end.failure === null)) return;
+    const { journal, clock, gaveUp } = this.#options;
+    const failure = end.failure ?? { message: 'it ended without a word', stack: '', code: '', hint: '', exitCode: EXIT.FAILED };
+    const code = failure.code === '' ? 'GD_DAEMON_THREAD' : failure.code;
+    if (this.#phase === 'starting') {
+      const text = failure.code === '' ? `forwarding thread ${seat.number} did not start: ${failure.message}` : failure.message;
+      this.#startFailure ??= new CodedError(code, text, { exitCode: failure.exitCode, hint: failure.hint, cause: failure.stack });
+      this.#settle?.();
+      return;
+    }
+    seat.failures++;
+    journal.record('error', 'thread-failed', `a forwarding thread ended by an error: ${failure.message}`, {
+      thread: seat.number,
+      code,
+      hint: failure.hint,
+      stack: failure.stack,
+    });
+    if (this.#phase === 'stopping') return;
+    const now = clock.seconds();
+    this.#failures = [...this.#failures.filter((second) => now - second < FAILURE_WINDOW), now];
+    if (!end.tidy) {
+      gaveUp(new CodedError('GD_DAEMON_THREAD_LOST', `forwarding thread ${seat.number} died and left its descriptors open`));
+    } else if (this.#failures.length > MOST_FAILURES) {
+      gaveUp(
+        new CodedError('GD_DAEMON_THREADS_FAIL', `${this.#failures.length} forwarding threads failed within ${FAILURE_WINDOW} s`),
+      );
+    } else {
+      this.#seat(seat);
+    }
+  }
+}

@@ -1,0 +1,87 @@
+/** `gue-director run`: from a file name to an exit code. Signals, and errors that nobody caught, end here. */
+import { CodedError, EXIT } from '../base/errors.ts';
+import { loadConfig } from '../config/load.ts';
+import { EventJournal } from '../observe/events.ts';
+import { createLog, type Log } from '../observe/log.ts';
+import { Director } from './director.ts';
+
+/** SIGHUP too: without it, a closed terminal would leave routes behind. */
+const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+
+/**
+ * Runs the director until a signal ends it; resolves to the process's exit code: 0 after a clean stop, 1 when it had to give up or
+ * could not give everything back. Throws ConfigError (78) before anything is touched; other failed starts are logged and returned.
+ */
+export async function runDaemon({ config: path }: { config: string }): Promise<number> {
+  const config = loadConfig(path);
+  const log = createLog(config.log);
+  const journal = new EventJournal(log);
+  let end: (exitCode: number) => void = () => {};
+  const ended = new Promise<number>((resolve) => {
+    end = resolve;
+  });
+  const director = new Director({
+    config,
+    log,
+    journal,
+    gaveUp: (error) => {
+      logError(log, error);
+      end(error.exitCode);
+    },
+  });
+
+  let signals = 0;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (++signals === 1) {
+      journal.record('info', 'stopping', `stopping on ${signal}`);
+      end(EXIT.OK);
+      return;
+    }
+    log.warn({ event: 'stopping' }, `${signal} again: ending at once`);
+    const failures = director.releaseNow();
+    for (const failure of failures) logError(log, failure);
+    process.exit(EXIT.FAILED);
+  };
+  const onError = (error: unknown): void => {
+    logError(log, error);
+    end(EXIT.FAILED);
+  };
+  const onFault = (): void => director.fault();
+  for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
+  process.on('uncaughtException', onError);
+  process.on('unhandledRejection', onError);
+  // For this project's own tests: an error inside a forwarding thread, on demand.
+  if (process.env.GUE_DIRECTOR_TEST_FAULT === '1') process.on('SIGUSR2', onFault);
+  // The journal's promise alone keeps no process alive.
+  const alive = setInterval(() => {}, 1 << 30);
+  try {
+    // A signal during the start: what was started is taken apart again below.
+    const started = director.start().then(() => null);
+    const first = await Promise.race([started, ended]);
+    if (first === null) await ended;
+    else await started;
+    const exitCode = await ended;
+    const failures = await director.stop();
+    for (const failure of failures) logError(log, failure);
+    if (failures.length > 0) {
+      journal.record('error', 'stopped', 'stopped, but not everything was given back', { hint: 'gue-director clean' });
+      return EXIT.FAILED;
+    }
+    journal.record('info', 'stopped', 'stopped; everything was given back', { exitCode });
+    return exitCode;
+  } catch (error) {
+    logError(log, error);
+    return error instanceof CodedError ? error.exitCode : EXIT.FAILED;
+  } finally {
+    clearInterval(alive);
+    for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
+    process.off('uncaughtException', onError);
+    process.off('unhandledRejection', onError);
+    process.off('SIGUSR2', onFault);
+  }
+}
+
+function logError(log: Log, error: unknown): void {
+  if (error instanceof CodedError) log.error({ event: 'failed', code: error.code, hint: error.hint }, error.message);
+  else log.error({ event: 'failed', err: error }, error instanceof Error ? error.message : String(error));
+}

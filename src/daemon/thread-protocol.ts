@@ -1,0 +1,64 @@
+/**
+ * What main and a forwarding thread say to each other. Main → thread: messages on a port, announced by a word in shared memory
+ * that the thread compares once per batch, and by an eventfd that ends its wait. Thread → main: messages (they arrive although
+ * the thread never returns to its event loop) and words that main reads when it wants to know.
+ *
+ *     words (Int32):  | mail | generation | heartbeat | reserved |      drops (Float64):  | kernel drops |
+ */
+import type { MessagePort } from 'node:worker_threads';
+import type { EgressConfig, IngressConfig } from '../config/config.ts';
+import type { SnapshotParts } from '../pipeline/snapshot.ts';
+import type { ServiceSpec } from '../pipeline/spec.ts';
+
+/** Written by main: messages posted since the thread started. */
+export const WORD_MAIL = 0;
+/** Written by the thread: generation of the snapshot it reads, 0 before it forwards. */
+export const WORD_GENERATION = 1;
+/** Written by the thread: seconds since boot when it last went round its loop. */
+export const WORD_HEARTBEAT = 2;
+export const WORD_COUNT = 16;
+
+/** Everything a thread needs to start; structured-cloneable, memory shared. */
+export interface ThreadStart {
+  readonly number: number;
+  readonly threads: number;
+  readonly ingress: IngressConfig;
+  readonly egress: EgressConfig;
+  readonly services: readonly ServiceSpec[];
+  readonly snapshot: SnapshotParts;
+  /** This thread's flow table, and those of all threads in order. */
+  readonly flowEntries: number;
+  readonly flowKey: Int32Array;
+  readonly flowMemory: readonly SharedArrayBuffer[];
+  readonly bank: Float64Array;
+  readonly words: Int32Array;
+  /** Packets the kernel lost; one cell, carried over a restart of the thread. */
+  readonly kernelDrops: Float64Array;
+  /** The eventfd that ends the thread's wait. */
+  readonly wake: number;
+  readonly mail: MessagePort;
+}
+
+export type MailToThread =
+  | { readonly kind: 'snapshot'; readonly parts: SnapshotParts }
+  | { readonly kind: 'stop' }
+  /** Tests only: throw inside the loop, as a program error would. */
+  | { readonly kind: 'fault' };
+
+export type MailToMain =
+  /** Drivers are open; the thread forwards from here on. */
+  | { readonly kind: 'forwarding'; readonly ingress: string; readonly egress: string }
+  /** A finite source has delivered everything. */
+  | { readonly kind: 'exhausted' }
+  | { readonly kind: 'stopped' }
+  | { readonly kind: 'failed'; readonly failure: Failure };
+
+/** An error as it crosses threads. */
+export interface Failure {
+  readonly message: string;
+  readonly stack: string;
+  /** Of a CodedError; empty otherwise. */
+  readonly code: string;
+  readonly hint: string;
+  readonly exitCode: number;
+}

@@ -1,0 +1,148 @@
+/**
+ * A seat: what main keeps of forwarding thread number n, whoever sits in it. Counters, flow table and eventfd belong to the seat and
+ * survive the thread; a replacement goes on with them.
+ */
+import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
+import { createBank } from '../base/counters.ts';
+import { CodedError } from '../base/errors.ts';
+import type { Subscriber } from '../control/publisher.ts';
+import type { SnapshotParts } from '../pipeline/snapshot.ts';
+import { EventDescriptor } from '../raw-socket/event.ts';
+import { spawnThread } from './spawn-thread.ts';
+import {
+  type Failure,
+  type MailToMain,
+  type MailToThread,
+  type ThreadStart,
+  WORD_COUNT,
+  WORD_GENERATION,
+  WORD_HEARTBEAT,
+  WORD_MAIL,
+} from './thread-protocol.ts';
+
+/** How a thread ended. */
+export interface ThreadEnd {
+  /** It was told to stop and did. */
+  readonly clean: boolean;
+  /** It had begun to forward. */
+  readonly forwarded: boolean;
+  /** It closed its drivers: another thread may sit down. False when it died without a word (out of memory, say). */
+  readonly tidy: boolean;
+  readonly failure: Failure | null;
+}
+
+export interface SeatEvents {
+  forwarding(seat: Seat, drivers: { ingress: string; egress: string }): void;
+  exhausted(seat: Seat): void;
+  /** After the last event of the thread; its descriptors are closed when `tidy`. */
+  ended(seat: Seat, end: ThreadEnd): void;
+}
+
+/** The part of a thread's start that is not the seat's own. */
+export type SeatStart = Omit<ThreadStart, 'number' | 'bank' | 'words' | 'kernelDrops' | 'wake' | 'mail'>;
+
+export class Seat implements Subscriber {
+  readonly number: number;
+  readonly bank = createBank();
+  /** Times a thread in this seat ended by an error. */
+  failures = 0;
+  /** `tun:gd0`, once it is known. */
+  ingress = '';
+  readonly #words = new Int32Array(new SharedArrayBuffer(WORD_COUNT * 4));
+  readonly #kernelDrops = new Float64Array(new SharedArrayBuffer(8));
+  readonly #wake = EventDescriptor.create();
+  readonly #events: SeatEvents;
+  #worker: Worker | null = null;
+  #port: MessagePort | null = null;
+
+  constructor(number: number, events: SeatEvents) {
+    this.number = number;
+    this.#events = events;
+  }
+
+  get occupied(): boolean {
+    return this.#worker !== null;
+  }
+
+  get kernelDrops(): number {
+    return this.#kernelDrops[0];
+  }
+
+  /** Seconds since boot when the thread last went round its loop. */
+  get heartbeat(): number {
+    return Atomics.load(this.#words, WORD_HEARTBEAT);
+  }
+
+  acknowledged(): number {
+    return Atomics.load(this.#words, WORD_GENERATION);
+  }
+
+  offer(parts: SnapshotParts): void {
+    this.post({ kind: 'snapshot', parts });
+  }
+
+  /** Leaves a message and wakes the thread; nobody in the seat: nothing happens (a successor starts with what is current). */
+  post(mail: MailToThread): void {
+    if (this.#port === null) return;
+    this.#port.postMessage(mail);
+    Atomics.add(this.#words, WORD_MAIL, 1);
+    this.#wake.notify();
+  }
+
+  /** Starts a thread in this seat. What becomes of it is told through the events. */
+  start(start: SeatStart, now: number): void {
+    const { port1, port2 } = new MessageChannel();
+    Atomics.store(this.#words, WORD_MAIL, 0);
+    Atomics.store(this.#words, WORD_GENERATION, 0);
+    Atomics.store(this.#words, WORD_HEARTBEAT, now);
+    this.#port = port1;
+    const worker = spawnThread({
+      ...start,
+      number: this.number,
+      bank: this.bank,
+      words: this.#words,
+      kernelDrops: this.#kernelDrops,
+      wake: this.#wake.descriptor,
+      mail: port2,
+    });
+    this.#worker = worker;
+    let clean = false;
+    let forwarded = false;
+    let tidy = false;
+    let failure: Failure | null = null;
+    worker.on('message', (mail: MailToMain) => {
+      if (mail.kind === 'forwarding') {
+        forwarded = true;
+        this.ingress = mail.ingress;
+        this.#events.forwarding(this, mail);
+      } else if (mail.kind === 'exhausted') {
+        this.#events.exhausted(this);
+      } else {
+        tidy = true;
+        clean = mail.kind === 'stopped';
+        failure = mail.kind === 'failed' ? mail.failure : null;
+      }
+    });
+    // Errors outside the thread's own catch: its file can not be loaded, its heap is full.
+    worker.on('error', (error: Error) => {
+      const hint = error instanceof CodedError ? error.hint : '';
+      failure ??= { message: error.message, stack: error.stack ?? '', code: '', hint, exitCode: 1 };
+    });
+    worker.on('exit', () => {
+      port1.close();
+      this.#worker = null;
+      this.#port = null;
+      this.#events.ended(this, { clean, forwarded, tidy, failure });
+    });
+  }
+
+  /** The hard end of a thread that does not answer. */
+  async terminate(): Promise<void> {
+    await this.#worker?.terminate();
+  }
+
+  /** Gives the eventfd back; the seat must be empty. */
+  close(): void {
+    this.#wake.close();
+  }
+}

@@ -1,0 +1,193 @@
+/**
+ * Metrics: the counter banks and a few facts about the process, rendered when somebody asks. prom-client writes the text; it
+ * counts nothing itself. docs/metrics.md lists every name, and a test holds the two together.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import {
+  BACKENDS_AT,
+  counterAt,
+  DROPS_AT,
+  FIXED_COUNTERS,
+  MAX_BACKENDS,
+  MAX_SERVICES,
+  SERVICES_AT,
+  sumOf,
+} from '../base/counters.ts';
+import { DROP_REASONS } from '../base/drop-reason.ts';
+
+/** What people call the numbers in the counter banks (the shape of a snapshot's names). */
+export interface MetricNames {
+  readonly services: readonly { readonly id: number; readonly name: string }[];
+  readonly pools: readonly { readonly name: string; readonly digest: string }[];
+  readonly backends: readonly {
+    readonly id: number;
+    readonly pool: string;
+    readonly name: string;
+    readonly slots: number;
+    readonly weight: number;
+  }[];
+}
+
+/** Where the figures come from; asked at every scrape. */
+export interface MetricSource {
+  readonly version: string;
+  readonly flowTableEntries: number;
+  banks(): readonly Float64Array[];
+  names(): MetricNames;
+  generation(): number;
+  reload(): { readonly successful: boolean /** Unix seconds, 0 for never. */; readonly succeededAt: number };
+  kernelDrops(): readonly { readonly driver: string; readonly packets: number }[];
+  threads(): readonly { readonly number: number; readonly failures: number /** Seconds. */; readonly heartbeatAge: number }[];
+}
+
+export interface Metrics {
+  /** Value of the Content-Type header. */
+  readonly contentType: string;
+  /** The Prometheus text format, version 0.0.4. */
+  render(): Promise<string>;
+  /** Names of all metric families. */
+  readonly names: readonly string[];
+}
+
+const PREFIX = 'gue_director_';
+
+type Put = (labels: Readonly<Record<string, string>>, value: number) => void;
+
+/** Renders `source`. `processMetrics` adds what prom-client knows about the process itself (CPU, memory, event loop). */
+export function createMetrics(source: MetricSource, options: { processMetrics?: boolean } = {}): Metrics {
+  const registry = new Registry();
+  const family = (
+    kind: 'counter' | 'gauge',
+    name: string,
+    help: string,
+    labelNames: string[],
+    fill: (put: Put) => void,
+  ): void => {
+    const common = { name: `${PREFIX}${name}`, help, labelNames, registers: [registry] };
+    if (kind === 'counter') {
+      new Counter({
+        ...common,
+        collect() {
+          this.reset();
+          fill((labels, value) => this.inc(labels, value));
+        },
+      });
+    } else {
+      new Gauge({
+        ...common,
+        collect() {
+          this.reset();
+          fill((labels, value) => this.set(labels, value));
+        },
+      });
+    }
+  };
+
+  packets(family, source);
+  servicesAndBackends(family, source);
+  director(family, source);
+  if (options.processMetrics ?? true) collectDefaultMetrics({ register: registry });
+  return {
+    contentType: registry.contentType,
+    render: () => registry.metrics(),
+    names: registry.getMetricsAsArray().map((metric) => metric.name),
+  };
+}
+
+type Family = (kind: 'counter' | 'gauge', name: string, help: string, labelNames: string[], fill: (put: Put) => void) => void;
+
+function packets(family: Family, source: MetricSource): void {
+  for (const [name, help] of FIXED_COUNTERS) {
+    const at = counterAt(name);
+    family('counter', name, help, [], (put) => put({}, sumOf(source.banks(), at)));
+  }
+  family('counter', 'dropped_packets_total', 'Packets dropped, by reason; every reason is always present.', ['reason'], (put) => {
+    const banks = source.banks();
+    // Index 0 is `none`: not dropped.
+    for (let i = 1; i < DROP_REASONS.length; i++) put({ reason: DROP_REASONS[i].word }, sumOf(banks, DROPS_AT + i));
+  });
+  family(
+    'counter',
+    'kernel_dropped_packets_total',
+    'Packets the kernel lost before the director could read them.',
+    ['driver'],
+    (put) => {
+      for (const { driver, packets } of source.kernelDrops()) put({ driver }, packets);
+    },
+  );
+}
+
+function servicesAndBackends(family: Family, source: MetricSource): void {
+  const pair = ['packets', 'bytes'] as const;
+  pair.forEach((unit, offset) => {
+    family('counter', `service_${unit}_total`, `${noun(unit)} that came for the service.`, ['service'], (put) => {
+      const banks = source.banks();
+      for (const { id, name } of source.names().services) {
+        put({ service: name }, sumOf(banks, SERVICES_AT + 2 * Math.min(id, MAX_SERVICES - 1) + offset));
+      }
+    });
+  });
+  pair.forEach((unit, offset) => {
+    family('counter', `backend_${unit}_total`, `${noun(unit)} sent to the backend.`, ['pool', 'backend'], (put) => {
+      const banks = source.banks();
+      for (const { id, pool, name } of source.names().backends) {
+        put({ pool, backend: name }, sumOf(banks, BACKENDS_AT + 2 * Math.min(id, MAX_BACKENDS - 1) + offset));
+      }
+    });
+  });
+  family(
+    'gauge',
+    'backend_table_slots',
+    "Slots of the pool's lookup table that name this backend.",
+    ['pool', 'backend'],
+    (put) => {
+      for (const { pool, name, slots } of source.names().backends) put({ pool, backend: name }, slots);
+    },
+  );
+  family('gauge', 'backend_weight', 'Configured weight of the backend.', ['pool', 'backend'], (put) => {
+    for (const { pool, name, weight } of source.names().backends) put({ pool, backend: name }, weight);
+  });
+  family(
+    'gauge',
+    'table_digest_info',
+    "Digest of the pool's lookup table: equal on directors that agree.",
+    ['pool', 'digest'],
+    (put) => {
+      for (const { name, digest } of source.names().pools) put({ pool: name, digest }, 1);
+    },
+  );
+}
+
+function noun(unit: 'packets' | 'bytes'): string {
+  return unit === 'packets' ? 'Packets' : 'Bytes of inner IP packets';
+}
+
+function director(family: Family, source: MetricSource): void {
+  family('gauge', 'build_info', 'Version of the director and of Node.', ['version', 'node'], (put) =>
+    put({ version: source.version, node: process.versions.node }, 1),
+  );
+  family('gauge', 'config_last_reload_successful', '1 when the last configuration read was taken over, else 0.', [], (put) =>
+    put({}, source.reload().successful ? 1 : 0),
+  );
+  family('gauge', 'config_last_reload_success_timestamp_seconds', 'When a configuration was last taken over.', [], (put) =>
+    put({}, source.reload().succeededAt),
+  );
+  family('gauge', 'snapshot_generation', 'Generation of the snapshot that is published to the forwarding threads.', [], (put) =>
+    put({}, source.generation()),
+  );
+  family('gauge', 'flow_table_entries', 'Entries the flow tables of all threads can hold.', [], (put) =>
+    put({}, source.flowTableEntries),
+  );
+  family('counter', 'thread_failures_total', 'Times a forwarding thread ended by an error.', ['thread'], (put) => {
+    for (const { number, failures } of source.threads()) put({ thread: String(number) }, failures);
+  });
+  family(
+    'gauge',
+    'thread_heartbeat_age_seconds',
+    'Seconds since the forwarding thread last went round its loop.',
+    ['thread'],
+    (put) => {
+      for (const { number, heartbeatAge } of source.threads()) put({ thread: String(number) }, heartbeatAge);
+    },
+  );
+}
