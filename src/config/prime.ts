@@ -1,27 +1,15 @@
-/** Primes: a Maglev table's size must be one, so that every backend's walk reaches every slot (NSDI'16 §3.4). */
+/** The primes around a number, for the hint of an error message. Why table sizes are primes: maglev-hash/prime.ts. */
+import { isPrime } from '../maglev-hash/index.ts';
 
-export function isPrime(n: number): boolean {
-  if (!Number.isInteger(n) || n < 2) return false;
-  if (n % 2 === 0) return n === 2;
-  for (let d = 3; d * d <= n; d += 2) if (n % d === 0) return false;
-  return true;
-}
-
-/** The nearest primes on both sides of `n`, within [least, greatest]. */
+/** The nearest primes on both sides of `n`, within [least, greatest]; `n` alone when it is one. */
 export function nearestPrimes(n: number, least: number, greatest: number): number[] {
   const found: number[] = [];
-  for (let below = Math.min(Math.floor(n), greatest); below >= least; below--) {
-    if (isPrime(below)) {
-      found.push(below);
-      break;
-    }
-  }
-  for (let above = Math.max(Math.ceil(n), least); above <= greatest; above++) {
-    if (isPrime(above)) {
-      if (!found.includes(above)) found.push(above);
-      break;
-    }
-  }
+  let below = Math.min(n, greatest);
+  while (below >= least && !isPrime(below)) below--;
+  if (below >= least) found.push(below);
+  let above = Math.max(n, least);
+  while (above <= greatest && !isPrime(above)) above++;
+  if (above <= greatest && above !== below) found.push(above);
   return found;
 }
 

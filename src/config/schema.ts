@@ -5,15 +5,16 @@
  * What can be said about one value alone is checked here; what needs two places (names, overlaps, loops) is in `checks/`.
  */
 import { z } from 'zod';
+import { isPrime, MAX_MEMBERS } from '../maglev-hash/index.ts';
 import { parseHostAddress, parsePrefix, type Refusal } from './address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
-import { isPrime, nearestPrimes } from './prime.ts';
+import { nearestPrimes } from './prime.ts';
 
 /** The greatest table: ten times the usual one, as in the Maglev paper's second size (65,537 and 655,373). */
 export const MAX_TABLE_SIZE = 655_373;
-/** Slots name a backend of the pool in 16 bits; 0xffff means empty. */
-export const MAX_POOL_BACKENDS = 65_535;
+/** Slots name a backend of the pool in 16 bits. */
+export const MAX_POOL_BACKENDS = MAX_MEMBERS;
 
 /** The text of a value, checked by a parser that returns its refusal. */
 function parsedText(parse: (text: string) => { refusal: Refusal | null }) {

@@ -1,0 +1,99 @@
+/** What `table` shows, as plain data: the JSON output, and what the text is made of. */
+import { formatAddress } from '../base/address.ts';
+import { type Disruption, disruption, EMPTY_SLOT, tableShares } from '../maglev-hash/index.ts';
+import type { PoolSpec } from '../pipeline/spec.ts';
+import { type PoolTable, poolTable } from './pool-table.ts';
+
+export interface BackendShare {
+  readonly name: string;
+  readonly address: string;
+  readonly state: string;
+  readonly weight: number;
+  readonly slots: number;
+  /** Of the table, 0–1. */
+  readonly share: number;
+  /** What its weight asks for, 0–1; 0 when it takes no new flow. */
+  readonly wanted: number;
+}
+
+export interface TableReport {
+  readonly pool: string;
+  readonly tableSize: number;
+  readonly seed: number;
+  readonly digest: string;
+  /** The largest of slots ÷ wanted slots over the backends that serve: 1 is perfect; null when none serves. */
+  readonly evenness: number | null;
+  readonly backends: readonly BackendShare[];
+  /** Slot → backend name, null when empty; only when asked for. */
+  readonly slots?: readonly (string | null)[];
+}
+
+export function tableReport(pool: PoolSpec, withSlots: boolean): TableReport {
+  const built = poolTable(pool);
+  const { counts } = tableShares(built.slots, built.backends.length);
+  const total = built.backends.reduce((sum, backend) => sum + backend.weight, 0);
+  const places = new Map(built.backends.map((backend, i) => [backend.name, i]));
+  const backends = pool.backends.map((backend): BackendShare => {
+    const place = places.get(backend.name);
+    const slots = place === undefined ? 0 : counts[place];
+    return {
+      name: backend.name,
+      address: formatAddress(backend.address),
+      state: backend.state,
+      weight: backend.weight,
+      slots,
+      share: slots / pool.tableSize,
+      wanted: place === undefined ? 0 : backend.weight / total,
+    };
+  });
+  const ratios = backends.filter((backend) => backend.wanted > 0).map((backend) => backend.share / backend.wanted);
+  const evenness = ratios.length === 0 ? null : ratios.reduce((most, ratio) => Math.max(most, ratio));
+  const { tableSize, seed } = pool;
+  const report = { pool: pool.name, tableSize, seed, digest: built.digest, evenness, backends };
+  return withSlots ? { ...report, slots: slotOwners(built) } : report;
+}
+
+function slotOwners(built: PoolTable): (string | null)[] {
+  return Array.from(built.slots, (owner) => (owner === EMPTY_SLOT ? null : built.backends[owner].name));
+}
+
+/** One line for each slot: number, backend, address; `-` for an empty one. */
+export function slotLines(pool: PoolSpec): string {
+  const built = poolTable(pool);
+  const owners = built.backends.map((backend) => `${backend.name} ${formatAddress(backend.address)}`);
+  const lines: string[] = [];
+  for (let slot = 0; slot < built.slots.length; slot++) {
+    const owner = built.slots[slot];
+    lines.push(`${pool.name} ${slot} ${owner === EMPTY_SLOT ? '-' : owners[owner]}\n`);
+  }
+  return lines.join('');
+}
+
+export interface PoolComparison {
+  readonly pool: string;
+  /** `rebuilt`: size or seed differ, so no slot means the same flows and nearly all of them move. */
+  readonly change: 'added' | 'removed' | 'none' | 'moved' | 'rebuilt';
+  readonly digestBefore: string | null;
+  readonly digestAfter: string | null;
+  /** Null when the tables can not be compared slot by slot. */
+  readonly disruption: Disruption | null;
+}
+
+export function comparisonReport(before: readonly PoolSpec[], after: readonly PoolSpec[]): { pools: PoolComparison[] } {
+  const names = [...new Set([...before, ...after].map((pool) => pool.name))];
+  const find = (pools: readonly PoolSpec[], name: string) => pools.find((pool) => pool.name === name);
+  return { pools: names.map((name) => comparePools(name, find(before, name), find(after, name))) };
+}
+
+function comparePools(name: string, before: PoolSpec | undefined, after: PoolSpec | undefined): PoolComparison {
+  const old = before === undefined ? null : poolTable(before);
+  const now = after === undefined ? null : poolTable(after);
+  const digests = { digestBefore: old?.digest ?? null, digestAfter: now?.digest ?? null };
+  if (old === null || now === null)
+    return { pool: name, change: old === null ? 'added' : 'removed', ...digests, disruption: null };
+  if (old.pool.tableSize !== now.pool.tableSize || old.pool.seed !== now.pool.seed) {
+    return { pool: name, change: 'rebuilt', ...digests, disruption: null };
+  }
+  const difference = disruption(old.slots, old.members, now.slots, now.members);
+  return { pool: name, change: difference.moved === 0 ? 'none' : 'moved', ...digests, disruption: difference };
+}
