@@ -1,0 +1,31 @@
+/** A capture file of either format, read record by record. */
+import { isPcap, PcapReader } from './pcap.ts';
+import { isPcapng, PcapngReader } from './pcapng.ts';
+
+export interface CaptureReader {
+  /** The whole file. */
+  readonly bytes: Uint8Array;
+  /** For messages. */
+  readonly name: string;
+  /** LINKTYPE_ of the present record's interface (pcap.ts); before the first `next`, of the file if the format tells. */
+  readonly linkType: number;
+  /** The present record: where its frame starts in `bytes`, bytes captured, bytes on the wire. */
+  readonly at: number;
+  readonly length: number;
+  readonly originalLength: number;
+  /** Time of the record since 1970; 0 when it has none. */
+  readonly seconds: number;
+  readonly nanoseconds: number;
+  /** Comment on the record, '' when none (pcapng only). */
+  readonly comment: string;
+  /** Moves to the next record. False at the end of the file. Throws CodedError GD_WIRE_CAPTURE_FORMAT or GD_WIRE_CAPTURE_TRUNCATED. */
+  next(): boolean;
+}
+
+/** A reader for the format that the first bytes tell. Throws CodedError GD_WIRE_CAPTURE_FORMAT when it is neither pcap nor pcapng. */
+export function openCapture(bytes: Uint8Array, name = 'capture'): CaptureReader {
+  if (isPcapng(bytes)) return new PcapngReader(bytes, name);
+  if (isPcap(bytes)) return new PcapReader(bytes, name);
+  // Its constructor knows the error's words.
+  return new PcapReader(bytes, name);
+}
