@@ -5,6 +5,9 @@ import { CodedError } from '../base/errors.ts';
 import { addAddress, deleteAddress, listAddresses } from '../host/addresses.ts';
 import { linkByName, requireLink, setLink } from '../host/links.ts';
 
+/** 192.0.0.8, the IPv4 dummy address: for devices that need one which nobody will ever talk to (RFC 7600 §4.8). */
+const DUMMY_ADDRESS = Uint8Array.of(192, 0, 0, 8);
+
 /** Refuses a device name that is in use: opening it would only add a queue to somebody else's device. */
 export function requireFreeName(device: string): void {
   if (linkByName(device) === null) return;
@@ -22,8 +25,10 @@ export function openDoor(device: string): string[] {
   setLink(link, { ipv6LinkLocal: false });
   setLink(link, { up: true });
   const warnings: string[] = [];
-  // The kernel takes the larger of `all` and the device's own: against a strict `all` (1) only loose (2) helps.
-  const strict = readSetting('net.ipv4.conf.all.rp_filter') === '1';
+  // The kernel takes the larger of `all` and the device's own: against a strict `all` (1) only loose (2) helps, and loose filtering drops
+  // everything on a device that has no IPv4 address (__fib_validate_source, no_addr).
+  const strict = readSetting('net.ipv4.conf.all.rp_filter') !== '0';
+  if (strict) addAddress(link, DUMMY_ADDRESS, 32);
   ensure(`net.ipv4.conf.${device}.rp_filter`, strict ? '2' : '0', 'the kernel would drop IPv4 packets of clients', warnings);
   ensure(`net.ipv6.conf.${device}.disable_ipv6`, '0', 'the kernel would drop IPv6 packets', warnings);
   return warnings;
