@@ -99,11 +99,10 @@ function askTshark(packets: readonly Uint8Array[], wrong: string[]): { decoded: 
         ...['-X', `lua_script:${join(import.meta.dirname, 'gue.lua')}`, '-r', file, '-n'],
         ...['ip', 'udp', 'tcp'].flatMap((protocol) => ['-o', `${protocol}.check_checksum:TRUE`]),
         ...['-o', 'tcp.analyze_sequence_numbers:FALSE', '-o', 'tcp.desegment_tcp_streams:FALSE', '-o', 'ip.defragment:FALSE'],
-        // Random payload must not be taken for some protocol: only IP, UDP, TCP, GUE and bytes.
-        ...[
-          '--disable-all-protocols',
-          ...['ip', 'ipv6', 'ipv6.hopopts', 'udp', 'tcp', 'gue', 'raw', 'frame', 'data'].flatMap((p) => ['--enable-protocol', p]),
-        ],
+        // The checksum mode `none` over IPv6 is RFC 6935's exception for tunnels; the workers are told to accept it.
+        ...['-o', 'udp.ignore_ipv6_zero_checksum:TRUE'],
+        // Random payload must not be taken for some protocol.
+        ...['-d', 'tcp.port==443,data', '-d', 'udp.port==443,data'],
         ...['-T', 'fields', '-E', 'occurrence=a', '-E', 'separator=;', ...fields.flatMap((field) => ['-e', field])],
       ],
       { encoding: 'utf8', maxBuffer: 256 << 20, stdio: ['ignore', 'pipe', 'ignore'] },
@@ -112,7 +111,7 @@ function askTshark(packets: readonly Uint8Array[], wrong: string[]): { decoded: 
     if (lines.length !== packets.length) wrong.push(`tshark read ${lines.length} packets of ${packets.length}`);
     lines.forEach((line, index) => {
       const [protocols, ip, udp, tcp, length, severity] = line.split(';');
-      const shape = /^raw:(ip|ipv6):udp:gue:(ip|ipv6|ipv6:ipv6\.hopopts):(udp|tcp)(:data)?$/.test(protocols);
+      const shape = /^eth:ethertype:(ip|ipv6):udp:gue:(ip|ipv6|ipv6:ipv6\.hopopts):(udp|tcp)(:data)?$/.test(protocols);
       // 0 is bad, 1 good, 2 unverified, 3 not present; error severity is 0x00800000 (8388608), malformed the same.
       const statuses = [ip, udp, tcp].flatMap((list) => list.split(',')).filter((status) => status !== '');
       const bad = statuses.some((status) => status === '0' || status === '2');
