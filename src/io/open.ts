@@ -1,23 +1,16 @@
 /** Opens drivers by their configuration, and the memory that a forwarding thread's batches live in. */
-import type { Prefix } from '../base/address.ts';
 import { Arena, LARGE_STRIDE } from '../base/arena.ts';
 import { Batch } from '../base/batch.ts';
 import { mapMemory } from '../raw-socket/memory.ts';
 import type { Egress, Ingress } from './driver.ts';
 import { MemoryEgress } from './memory/egress.ts';
 import { MemoryIngress } from './memory/ingress.ts';
+import { fanoutGroup } from './packet/fanout.ts';
+import type { ServiceMatch } from './packet/filter.ts';
+import { PacketIngress } from './packet/ingress.ts';
 import { RawEgress } from './raw/egress.ts';
 import { TunIngress } from './tun/ingress.ts';
 import { UdpEgress } from './udp/egress.ts';
-
-/** What `packet` copies in the kernel: packets to these addresses, protocols and ports (inclusive). */
-export interface ServiceMatch {
-  readonly prefix: Prefix;
-  /** IP protocol number. */
-  readonly protocol: number;
-  readonly portFrom: number;
-  readonly portTo: number;
-}
 
 /** The ingress part of a configuration; `config/` produces exactly this shape. */
 export type IngressSettings =
@@ -51,6 +44,12 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
         device: settings.device,
         reportsDrops: options.thread === 0,
         ...(options.queue === undefined ? {} : { queue: options.queue }),
+      });
+    case 'packet':
+      return new PacketIngress({
+        device: settings.interface,
+        services: options.services,
+        fanoutGroup: options.threads > 1 ? fanoutGroup() : null,
       });
     case 'memory':
       return new MemoryIngress({ frames: [] });

@@ -1,0 +1,71 @@
+/** AF_PACKET: set-up, auxiliary data and statistics. (Documentation/networking/packet_mmap.rst, linux/if_packet.h) */
+import { closeDescriptor } from './file.ts';
+import { attachFilter, KEEP_NOTHING } from './filter.ts';
+import { pin } from './memory.ts';
+import { AF_PACKET, bindInterface, getStructOption, openSocket, SOCK_RAW, setOption, setReceiveBuffer } from './socket.ts';
+import { interfaceIndex } from './tun.ts';
+
+const SOL_PACKET = 263;
+const PACKET_STATISTICS = 6;
+const PACKET_AUXDATA = 8;
+const PACKET_VNET_HDR = 15;
+const PACKET_FANOUT = 18;
+const PACKET_IGNORE_OUTGOING = 23;
+const PACKET_FANOUT_HASH = 0;
+
+/** Bytes of the virtio-net header that packet sockets use (no num_buffers). */
+export const PACKET_VNET_HEADER = 10;
+
+/**
+ * Control data of one received packet: a cmsghdr (16 bytes) and struct tpacket_auxdata (20), padded to 40.
+ *
+ *     16 status u32 | 20 length | 24 captured | 28 mac u16 | 30 net u16 | 32 VLAN TCI u16 | 34 VLAN TPID u16
+ */
+export const AUXDATA_BYTES = 40;
+export const AUXDATA_STATUS = 16;
+export const AUXDATA_VLAN_TCI = 32;
+export const AUXDATA_VLAN_TPID = 34;
+export const STATUS_VLAN_VALID = 1 << 4;
+export const STATUS_VLAN_TPID_VALID = 1 << 6;
+
+export interface PacketSocketOptions {
+  readonly device: string;
+  /** Number (16 bits) of the group that shares the device's packets by flow hash; null for a socket of its own. */
+  readonly fanoutGroup: number | null;
+  /** Receive buffer in bytes. */
+  readonly receiveBuffer: number;
+}
+
+/**
+ * A packet socket on one interface that receives nothing yet: attach the real filter to begin. It keeps nothing from before it is
+ * bound, so neither stale packets nor (with a fanout group) packets of another thread's flows are ever queued to it.
+ */
+export function openPacketSocket(options: PacketSocketOptions): number {
+  const index = interfaceIndex(options.device);
+  // Protocol 0: deaf until bound.
+  const descriptor = openSocket(AF_PACKET, SOCK_RAW, 0, `packet ingress on ${options.device}`);
+  try {
+    attachFilter(descriptor, KEEP_NOTHING);
+    setOption(descriptor, SOL_PACKET, PACKET_VNET_HDR, 1, 'PACKET_VNET_HDR');
+    setOption(descriptor, SOL_PACKET, PACKET_AUXDATA, 1, 'PACKET_AUXDATA');
+    setOption(descriptor, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1, 'PACKET_IGNORE_OUTGOING');
+    setReceiveBuffer(descriptor, options.receiveBuffer);
+    bindInterface(descriptor, index, options.device);
+    if (options.fanoutGroup !== null) {
+      // No PACKET_FANOUT_FLAG_DEFRAG: it would hand us datagrams that were never on the wire.
+      setOption(descriptor, SOL_PACKET, PACKET_FANOUT, options.fanoutGroup | (PACKET_FANOUT_HASH << 16), 'PACKET_FANOUT');
+    }
+    return descriptor;
+  } catch (error) {
+    closeDescriptor(descriptor);
+    throw error;
+  }
+}
+
+const statistics = pin(8);
+
+/** Packets that found no room in the receive buffer since the last call: reading resets the kernel's count. */
+export function takePacketDrops(descriptor: number): number {
+  getStructOption(descriptor, SOL_PACKET, PACKET_STATISTICS, statistics.address, 8, 'PACKET_STATISTICS');
+  return statistics.int32[1] >>> 0;
+}
