@@ -6,10 +6,10 @@
  *     unready → threads (drivers) → routes, lock → HTTP
  */
 import { type AdminServer, type Condition, openAdminServer } from '../admin/server.ts';
-import { CodedError, EXIT } from '../base/errors.ts';
+import { CodedError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { Publisher } from '../control/publisher.ts';
-import { checkHost } from '../host/checks.ts';
+import { checkHost, refusal } from '../host/checks.ts';
 import type { Finding } from '../host/finding.ts';
 import { Ownership } from '../host/ownership.ts';
 import { resolveTunnelSource } from '../host/routes.ts';
@@ -187,17 +187,10 @@ export class Director {
 
   /** Logs what was found; throws when something must be changed first. */
   #refuse(findings: readonly Finding[]): void {
-    this.#report(findings);
-    const fatal = findings.filter((finding) => finding.level === 'error');
-    if (fatal.length === 0) return;
-    const exitCode = fatal.find((finding) => finding.exitCode !== undefined)?.exitCode ?? EXIT.FAILED;
-    throw new CodedError('GD_DAEMON_HOST', `this host is not ready: ${fatal.map((finding) => finding.text).join('; ')}`, {
-      exitCode,
-      hint: fatal
-        .map((finding) => finding.fix)
-        .filter((fix) => fix !== '')
-        .join(' && '),
-    });
+    const error = refusal(findings);
+    const first = findings.find((finding) => finding.level === 'error');
+    this.#report(findings.filter((finding) => finding !== first));
+    if (error !== null) throw error;
   }
 
   #report(findings: readonly Finding[]): void {

@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
+import { after, before, test } from 'node:test';
+import { CodedError } from '../base/errors.ts';
+import { type AdminServer, type Condition, openAdminServer } from './server.ts';
+
+let condition: Condition = { ok: true, reasons: [] };
+let metrics: () => Promise<string> = async () => 'x 1\n';
+const failures: string[] = [];
+let server: AdminServer;
+
+before(async () => {
+  server = await openAdminServer(
+    { host: '127.0.0.1', port: 0 },
+    {
+      version: '1.2.3',
+      healthy: () => condition,
+      ready: () => condition,
+      metrics: { contentType: 'text/plain; version=0.0.4', render: () => metrics() },
+      failed: (error, path) => failures.push(`${path} ${(error as Error).message}`),
+    },
+  );
+});
+
+after(() => server.close());
+
+function get(path: string, method = 'GET'): Promise<{ status: number; body: string; headers: NodeJS.Dict<string | string[]> }> {
+  return new Promise((done, fail) => {
+    const request = httpRequest({ host: server.host, port: server.port, path, method, agent: false }, (response) => {
+      let body = '';
+      response.on('data', (part) => {
+        body += part;
+      });
+      response.on('end', () => done({ status: response.statusCode ?? 0, body, headers: response.headers }));
+    });
+    request.on('error', fail);
+    request.end();
+  });
+}
+
+test('/metrics has the renderer’s text and content type', async () => {
+  const answer = await get('/metrics?x=1');
+  assert.equal(answer.status, 200);
+  assert.equal(answer.body, 'x 1\n');
+  assert.equal(answer.headers['content-type'], 'text/plain; version=0.0.4');
+});
+
+test('/-/healthy and /-/ready: 200, or 503 with every reason', async () => {
+  for (const [path, word] of [
+    ['/-/healthy', 'healthy'],
+    ['/-/ready', 'ready'],
+  ]) {
+    condition = { ok: true, reasons: [] };
+    assert.deepEqual([(await get(path)).status, (await get(path)).body], [200, `${word}\n`]);
+    condition = { ok: false, reasons: ['pool a has no serving backend', 'stopping'] };
+    const answer = await get(path);
+    assert.equal(answer.status, 503);
+    assert.equal(answer.body, `not ${word}\npool a has no serving backend\nstopping\n`);
+  }
+});
+
+test('/ lists what there is; other paths are 404; other methods 405', async () => {
+  assert.match((await get('/')).body, /gue-director 1\.2\.3[\s\S]*\/metrics[\s\S]*\/-\/ready/);
+  assert.equal((await get('/nowhere')).status, 404);
+  const post = await get('/metrics', 'POST');
+  assert.equal(post.status, 405);
+  assert.equal(post.headers.allow, 'GET, HEAD');
+  const head = await get('/metrics', 'HEAD');
+  assert.deepEqual([head.status, head.body, head.headers['content-length']], [200, '', '4']);
+});
+
+test('an answer that fails is 500 and reported', async () => {
+  metrics = () => Promise.reject(new Error('no figures'));
+  assert.equal((await get('/metrics')).status, 500);
+  assert.deepEqual(failures, ['/metrics no figures']);
+  metrics = async () => 'x 1\n';
+});
+
+test('headers without end are refused, not collected', async () => {
+  const answer = await new Promise<string>((done, fail) => {
+    const socket = connect(server.port, server.host, () => socket.write(`GET / HTTP/1.1\r\nx: ${'a'.repeat(20_000)}\r\n\r\n`));
+    let text = '';
+    socket.on('data', (part) => {
+      text += part;
+    });
+    socket.on('close', () => done(text));
+    socket.on('error', fail);
+  });
+  assert.match(answer, /^HTTP\/1\.1 431 /);
+});
+
+test('a port in use is a coded error that says who to ask', async () => {
+  await assert.rejects(
+    openAdminServer({ host: server.host, port: server.port }, {} as never),
+    (error: CodedError) =>
+      error instanceof CodedError &&
+      error.code === 'GD_ADMIN_LISTEN' &&
+      error.message.includes(`127.0.0.1:${server.port}`) &&
+      error.hint.includes(`ss -ltnp 'sport = :${server.port}'`),
+  );
+});

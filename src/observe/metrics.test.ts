@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { BACKENDS_AT, counterAt, createBank, DROPS_AT, MAX_BACKENDS, SERVICES_AT } from '../base/counters.ts';
+import { DROP_REASONS, dropReason } from '../base/drop-reason.ts';
+import { createMetrics, type MetricSource } from './metrics.ts';
+
+function source(banks: readonly Float64Array[], change: Partial<MetricSource> = {}): MetricSource {
+  return {
+    version: '1.2.3',
+    flowTableEntries: 1024,
+    banks: () => banks,
+    names: () => ({
+      services: [{ id: 3, name: 'web' }],
+      pools: [{ name: 'front', digest: '0123456789abcdef' }],
+      backends: [
+        { id: 7, pool: 'front', name: 'w1', slots: 40, weight: 2 },
+        { id: MAX_BACKENDS + 5, pool: 'front', name: 'late', slots: 0, weight: 0 },
+      ],
+    }),
+    generation: () => 9,
+    reload: () => ({ successful: true, succeededAt: 1700000000 }),
+    kernelDrops: () => [{ driver: 'tun:gd0', packets: 4 }],
+    threads: () => [{ number: 0, failures: 2, heartbeatAge: 1 }],
+    ...change,
+  };
+}
+
+/** Sample lines of the exposition: name with labels → value. */
+function samples(text: string): Map<string, number> {
+  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+  return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
+}
+
+test('banks of all threads are summed under their names', async () => {
+  const banks = [createBank(), createBank()];
+  banks[0][counterAt('received_packets_total')] = 5;
+  banks[1][counterAt('received_packets_total')] = 7;
+  banks[1][DROPS_AT + dropReason('no-backend')] = 3;
+  banks[0][SERVICES_AT + 6] = 11;
+  banks[0][SERVICES_AT + 7] = 1100;
+  banks[0][BACKENDS_AT + 14] = 4;
+  banks[1][BACKENDS_AT + 15] = 400;
+  banks[0][BACKENDS_AT + 2 * (MAX_BACKENDS - 1)] = 1;
+  const found = samples(await createMetrics(source(banks), { processMetrics: false }).render());
+  const expected: Record<string, number> = {
+    gue_director_received_packets_total: 12,
+    'gue_director_dropped_packets_total{reason="no-backend"}': 3,
+    'gue_director_service_packets_total{service="web"}': 11,
+    'gue_director_service_bytes_total{service="web"}': 1100,
+    'gue_director_backend_packets_total{pool="front",backend="w1"}': 4,
+    'gue_director_backend_bytes_total{pool="front",backend="w1"}': 400,
+    'gue_director_backend_packets_total{pool="front",backend="late"}': 1,
+    'gue_director_backend_table_slots{pool="front",backend="w1"}': 40,
+    'gue_director_backend_weight{pool="front",backend="w1"}': 2,
+    'gue_director_table_digest_info{pool="front",digest="0123456789abcdef"}': 1,
+    'gue_director_kernel_dropped_packets_total{driver="tun:gd0"}': 4,
+    'gue_director_thread_failures_total{thread="0"}': 2,
+    'gue_director_thread_heartbeat_age_seconds{thread="0"}': 1,
+    [`gue_director_build_info{version="1.2.3",node="${process.versions.node}"}`]: 1,
+    gue_director_snapshot_generation: 9,
+    gue_director_config_last_reload_successful: 1,
+    gue_director_config_last_reload_success_timestamp_seconds: 1700000000,
+    gue_director_flow_table_entries: 1024,
+  };
+  for (const [name, value] of Object.entries(expected)) assert.equal(found.get(name), value, name);
+});
+
+test('a second scrape shows what is, not the sum of both', async () => {
+  const bank = createBank();
+  let backends = [{ id: 1, pool: 'p', name: 'gone', slots: 1, weight: 1 }];
+  const metrics = createMetrics(source([bank], { names: () => ({ services: [], pools: [], backends }) }), {
+    processMetrics: false,
+  });
+  bank[0] = 2;
+  await metrics.render();
+  bank[0] = 3;
+  backends = [{ id: 2, pool: 'p', name: 'new', slots: 1, weight: 1 }];
+  const found = samples(await metrics.render());
+  assert.equal(found.get('gue_director_received_packets_total'), 3);
+  assert.equal(found.get('gue_director_backend_weight{pool="p",backend="new"}'), 1);
+  assert.equal(found.has('gue_director_backend_weight{pool="p",backend="gone"}'), false);
+});
+
+test('every drop reason has a sample, at zero too, and "none" has not', async () => {
+  const text = await createMetrics(source([createBank()]), { processMetrics: false }).render();
+  const reasons = [...text.matchAll(/dropped_packets_total\{reason="([^"]+)"\} 0/g)].map((match) => match[1]);
+  assert.deepEqual(
+    reasons,
+    DROP_REASONS.slice(1).map((entry) => entry.word),
+  );
+});
+
+test('names follow the Prometheus conventions', async () => {
+  const text = await createMetrics(source([createBank()]), { processMetrics: false }).render();
+  for (const [, name, kind] of text.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
+    assert.match(name, /^gue_director_[a-z][a-z0-9_]*[a-z0-9]$/);
+    assert.equal(name.endsWith('_total'), kind === 'counter', `${name} is a ${kind}`);
+    assert.ok(text.includes(`# HELP ${name} `), name);
+  }
+});
+
+test('docs/metrics.md and the registry name the same metrics, with the same type', async () => {
+  const metrics = createMetrics(source([createBank()]));
+  const page = readFileSync(new URL('../../docs/metrics.md', import.meta.url), 'utf8');
+  const upToUse = page.slice(0, page.indexOf('## What to watch'));
+  const documented = [...upToUse.matchAll(/`((?:gue_director|process|nodejs)_[a-z0-9_]+)`/g)].map((match) => match[1]);
+  assert.deepEqual([...new Set(documented)].sort(), [...metrics.names].sort());
+  assert.equal(new Set(documented).size, documented.length, 'a metric is documented twice');
+  const text = await metrics.render();
+  for (const [, name, type] of upToUse.matchAll(/^\| `([a-z0-9_]+)` \| (\w+) \|/gm)) {
+    assert.ok(text.includes(`# TYPE ${name} ${type}\n`), `${name} is no ${type}`);
+  }
+  const used = [...page.matchAll(/gue_director_[a-z0-9_]+/g)].map((match) => match[0]);
+  for (const name of used) assert.ok(metrics.names.includes(name), name);
+});
