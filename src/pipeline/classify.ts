@@ -33,6 +33,15 @@ const BAD_VIRTIO_HEADER = dropReason('bad-virtio-header');
 const SUPER_PACKET = dropReason('super-packet');
 const ENCAPSULATION_LOOP = dropReason('encapsulation-loop');
 
+// Local names: an imported constant is loaded from its module at every use.
+const TCP = ipv4.PROTOCOL_TCP;
+const UDP = ipv4.PROTOCOL_UDP;
+const ICMP = ipv4.PROTOCOL_ICMP;
+const ICMPV6 = ipv6.NEXT_ICMPV6;
+const IPV4 = ethernet.ETHERTYPE_IPV4;
+const IPV6 = ethernet.ETHERTYPE_IPV6;
+const NEEDS_CSUM = VIRTIO_NEEDS_CSUM;
+
 const VLAN_LENGTH = 4;
 /** 802.1ad: an outer service tag and an inner customer tag. */
 const MAX_VLANS = 2;
@@ -42,41 +51,31 @@ export interface ClassifyTally {
   completedChecksums: number;
 }
 
-function drop(batch: Batch, i: number, reason: number): void {
-  batch.verdict[i] = VERDICT_DROP;
-  batch.reason[i] = reason;
+/**
+ * What the parsers of a family answer: 0 for a packet to steer, a drop reason, or one of these.
+ * NOT_OURS: the kernel may have it where the driver can leave it there. ANSWERED: verdict and reason are set.
+ */
+const NOT_OURS = -1;
+const ANSWERED = -2;
+
+/** `reason` for what is addressed to a service address, NOT_OURS for the rest. */
+function judge4(view: DataView, at: number, words: Int32Array, reason: number): number {
+  return findService4(words, ipv4.destination(view, at), 0, 0) >= 0 ? reason : NOT_OURS;
 }
 
-/** For what is not for us: the kernel may have it where the driver can leave it there. */
-function leave(batch: Batch, i: number, reason: number): void {
-  batch.verdict[i] = batch.ingress.canPass ? VERDICT_PASS : VERDICT_DROP;
-  batch.reason[i] = batch.ingress.canPass ? 0 : reason;
+function judge6(view: DataView, at: number, words: Int32Array, reason: number): number {
+  return findService6(words, view, at + ipv6.DESTINATION_AT, 0, 0) >= 0 ? reason : NOT_OURS;
 }
 
-/** Drops with `reason` what is addressed to a service address, leaves the rest. */
-function judge4(batch: Batch, i: number, words: Int32Array, reason: number): void {
-  const ours = findService4(words, ipv4.destination(batch.arena.view, batch.networkAt[i]), 0, 0) >= 0;
-  if (ours) drop(batch, i, reason);
-  else leave(batch, i, NOT_A_SERVICE);
+/** EtherType of a raw IP packet by its version; 0 when it is empty, −1 for no IP. */
+function ipType(view: DataView, at: number, end: number): number {
+  if (end <= at) return 0;
+  const version = view.getUint8(at) >> 4;
+  return version === 4 ? IPV4 : version === 6 ? IPV6 : -1;
 }
 
-function judge6(batch: Batch, i: number, words: Int32Array, reason: number): void {
-  const ours = findService6(words, batch.arena.view, batch.networkAt[i] + ipv6.DESTINATION_AT, 0, 0) >= 0;
-  if (ours) drop(batch, i, reason);
-  else leave(batch, i, NOT_A_SERVICE);
-}
-
-/** Sets `networkAt` and returns the EtherType, 0 when the frame ends before it. */
-function networkType(batch: Batch, i: number): number {
-  const view = batch.arena.view;
-  const at = batch.frameAt[i];
-  const end = at + batch.frameLength[i];
-  if (batch.ingress.link !== LINK_ETHERNET) {
-    batch.networkAt[i] = at;
-    if (end === at) return 0;
-    const version = view.getUint8(at) >> 4;
-    return version === 4 ? ethernet.ETHERTYPE_IPV4 : version === 6 ? ethernet.ETHERTYPE_IPV6 : -1;
-  }
+/** Sets `networkAt` behind Ethernet and VLAN tags and returns the EtherType, 0 when the frame ends before it. */
+function networkType(batch: Batch, i: number, view: DataView, at: number, end: number): number {
   let typeAt = at + ethernet.TYPE_AT;
   for (let tags = 0; ; tags++) {
     if (typeAt + 2 > end) return 0;
@@ -89,29 +88,27 @@ function networkType(batch: Batch, i: number): number {
 }
 
 /**
- * Checks the transport header and completes a partial checksum. Returns 0, or the reason to drop.
- * `transportAt`, `protocol` and `networkLength` are set.
+ * Checks the transport header between `at` and `end` and completes a partial checksum. Returns 0, or the reason to drop.
  */
-function checkTransport(batch: Batch, i: number, tally: ClassifyTally): number {
-  const view = batch.arena.view;
-  const at = batch.transportAt[i];
-  const end = batch.networkAt[i] + batch.networkLength[i];
-  if (batch.protocol[i] === ipv4.PROTOCOL_TCP) {
+function checkTransport(batch: Batch, i: number, view: DataView, protocol: number, at: number, end: number): number {
+  if (protocol === TCP) {
     if (tcp.check(view, at, end) !== WIRE_OK) return MALFORMED_TRANSPORT;
     batch.tcpFlags[i] = tcp.flags(view, at);
   } else {
     if (udp.check(view, at, end) !== WIRE_OK) return MALFORMED_TRANSPORT;
     batch.tcpFlags[i] = 0;
   }
-  if (batch.gsoType[i] !== 0) return SUPER_PACKET;
-  if ((batch.virtioFlags[i] & VIRTIO_NEEDS_CSUM) !== 0) {
-    // The sum must cover exactly this packet's transport: anything else is a lie or another layer's business.
-    const start = batch.frameAt[i] + batch.csumStart[i];
-    const field = batch.protocol[i] === ipv4.PROTOCOL_TCP ? tcp.CHECKSUM_AT : udp.CHECKSUM_AT;
-    if (start !== at || batch.csumOffset[i] !== field) return BAD_VIRTIO_HEADER;
-    if (!checksum.completePartial(view, start, field, end)) return BAD_VIRTIO_HEADER;
-    tally.completedChecksums++;
-  }
+  return batch.gsoType[i] === 0 ? 0 : SUPER_PACKET;
+}
+
+/** Completes the checksum that the sender left to its device. Returns 0, or the reason to drop. */
+function completeChecksum(batch: Batch, i: number, protocol: number, at: number, end: number, tally: ClassifyTally): number {
+  // The sum must cover exactly this packet's transport: anything else is a lie or another layer's business.
+  const start = batch.frameAt[i] + batch.csumStart[i];
+  const field = protocol === TCP ? tcp.CHECKSUM_AT : udp.CHECKSUM_AT;
+  if (start !== at || batch.csumOffset[i] !== field) return BAD_VIRTIO_HEADER;
+  if (!checksum.completePartial(batch.arena.view, start, field, end)) return BAD_VIRTIO_HEADER;
+  tally.completedChecksums++;
   return 0;
 }
 
@@ -127,99 +124,135 @@ function isOwnTunnel(batch: Batch, i: number, words: Int32Array, service: number
   return same;
 }
 
-function classify4(batch: Batch, i: number, words: Int32Array, tally: ClassifyTally): void {
-  const view = batch.arena.view;
-  const at = batch.networkAt[i];
-  const end = batch.frameAt[i] + batch.frameLength[i];
+function classify4(
+  batch: Batch,
+  i: number,
+  view: DataView,
+  at: number,
+  end: number,
+  words: Int32Array,
+  tally: ClassifyTally,
+): number {
   const state = ipv4.check(view, at, end);
   if (state !== WIRE_OK) {
-    if (end - at < ipv4.HEADER_LENGTH) drop(batch, i, TRUNCATED);
-    else judge4(batch, i, words, state === WIRE_TRUNCATED ? TRUNCATED : MALFORMED_IP);
-    return;
+    if (end - at < ipv4.HEADER_LENGTH) return TRUNCATED;
+    return judge4(view, at, words, state === WIRE_TRUNCATED ? TRUNCATED : MALFORMED_IP);
   }
-  batch.family[i] = 4;
-  batch.networkLength[i] = ipv4.totalLength(view, at);
-  batch.transportAt[i] = at + ipv4.headerLength(view, at);
+  const length = ipv4.totalLength(view, at);
+  const packetEnd = at + length;
+  const transportAt = at + ipv4.headerLength(view, at);
   const protocol = ipv4.protocol(view, at);
-  batch.protocol[i] = protocol;
-  if (!batch.ingress.headerVerified && !ipv4.verifyChecksum(view, at)) return judge4(batch, i, words, IP_CHECKSUM);
-  if (ipv4.isFragment(view, at)) return judge4(batch, i, words, FRAGMENT);
-  if (protocol !== ipv4.PROTOCOL_TCP && protocol !== ipv4.PROTOCOL_UDP) {
-    if (findService4(words, ipv4.destination(view, at), 0, 0) < 0) return leave(batch, i, NOT_A_SERVICE);
-    if (protocol === ipv4.PROTOCOL_ICMP) return answerEcho(batch, i);
-    return leave(batch, i, NOT_A_SERVICE);
-  }
-  if (batch.transportAt[i] + 4 > at + batch.networkLength[i]) return judge4(batch, i, words, MALFORMED_TRANSPORT);
-  const ports = view.getInt32(batch.transportAt[i]);
   const destination = ipv4.destination(view, at);
+  batch.family[i] = 4;
+  batch.networkLength[i] = length;
+  batch.transportAt[i] = transportAt;
+  batch.protocol[i] = protocol;
+  if (!batch.ingress.headerVerified && !ipv4.verifyChecksum(view, at)) return judge4(view, at, words, IP_CHECKSUM);
+  if (ipv4.isFragment(view, at)) return judge4(view, at, words, FRAGMENT);
+  if (protocol !== TCP && protocol !== UDP) {
+    if (protocol === ICMP && findService4(words, destination, 0, 0) >= 0) {
+      answerEcho(batch, i);
+      return ANSWERED;
+    }
+    return NOT_OURS;
+  }
+  if (transportAt + 4 > packetEnd) return judge4(view, at, words, MALFORMED_TRANSPORT);
+  const ports = view.getInt32(transportAt);
   const service = findService4(words, destination, protocol, ports & 0xffff);
-  if (service < 0) return leave(batch, i, NOT_A_SERVICE);
-  const reason = checkTransport(batch, i, tally);
-  if (reason !== 0) return drop(batch, i, reason);
-  const ttl = ipv4.ttl(view, at);
-  if (batch.ingress.hopDone ? ttl === 0 : ttl <= 1) return drop(batch, i, TTL_EXPIRED);
-  if (protocol === ipv4.PROTOCOL_UDP && isOwnTunnel(batch, i, words, service)) return drop(batch, i, ENCAPSULATION_LOOP);
+  if (service < 0) return NOT_OURS;
+  let reason = checkTransport(batch, i, view, protocol, transportAt, packetEnd);
+  if (reason !== 0) return reason;
+  if ((batch.virtioFlags[i] & NEEDS_CSUM) !== 0) {
+    reason = completeChecksum(batch, i, protocol, transportAt, packetEnd, tally);
+    if (reason !== 0) return reason;
+  }
+  if (ipv4.ttl(view, at) <= (batch.ingress.hopDone ? 0 : 1)) return TTL_EXPIRED;
+  if (protocol === UDP && isOwnTunnel(batch, i, words, service)) return ENCAPSULATION_LOOP;
   batch.service[i] = service;
   batch.flowHash[i] = hashTuple4(ipv4.source(view, at), destination, ports, protocol);
+  return 0;
 }
 
-function classify6(batch: Batch, i: number, words: Int32Array, tally: ClassifyTally): void {
-  const view = batch.arena.view;
-  const at = batch.networkAt[i];
-  const end = batch.frameAt[i] + batch.frameLength[i];
+function classify6(
+  batch: Batch,
+  i: number,
+  view: DataView,
+  at: number,
+  end: number,
+  words: Int32Array,
+  tally: ClassifyTally,
+): number {
   const state = ipv6.check(view, at, end);
   if (state !== WIRE_OK) {
-    if (end - at < ipv6.HEADER_LENGTH) drop(batch, i, TRUNCATED);
-    else judge6(batch, i, words, state === WIRE_TRUNCATED ? TRUNCATED : MALFORMED_IP);
-    return;
+    if (end - at < ipv6.HEADER_LENGTH) return TRUNCATED;
+    return judge6(view, at, words, state === WIRE_TRUNCATED ? TRUNCATED : MALFORMED_IP);
   }
   const length = ipv6.HEADER_LENGTH + ipv6.payloadLength(view, at);
-  batch.family[i] = 6;
-  batch.networkLength[i] = length;
+  const packetEnd = at + length;
   let protocol = ipv6.nextHeader(view, at);
   let transportAt = at + ipv6.HEADER_LENGTH;
-  if (ipv6.isExtension(protocol)) {
-    const found = ipv6.findTransport6(view, at, at + length);
-    if (found < 0) return judge6(batch, i, words, found === ipv6.TRANSPORT_TRUNCATED ? TRUNCATED : IPV6_EXTENSION);
-    if (ipv6.isFragment(found)) return judge6(batch, i, words, FRAGMENT);
+  batch.family[i] = 6;
+  batch.networkLength[i] = length;
+  if (protocol !== TCP && protocol !== UDP && ipv6.isExtension(protocol)) {
+    const found = ipv6.findTransport6(view, at, packetEnd);
+    if (found < 0) return judge6(view, at, words, found === ipv6.TRANSPORT_TRUNCATED ? TRUNCATED : IPV6_EXTENSION);
+    if (ipv6.isFragment(found)) return judge6(view, at, words, FRAGMENT);
     protocol = ipv6.transportProtocol(found);
     transportAt = at + ipv6.transportOffset(found);
   }
+  const destinationAt = at + ipv6.DESTINATION_AT;
   batch.protocol[i] = protocol;
   batch.transportAt[i] = transportAt;
-  const destinationAt = at + ipv6.DESTINATION_AT;
-  if (protocol !== ipv4.PROTOCOL_TCP && protocol !== ipv4.PROTOCOL_UDP) {
-    if (findService6(words, view, destinationAt, 0, 0) < 0) return leave(batch, i, NOT_A_SERVICE);
-    if (protocol === ipv6.NEXT_ICMPV6) return answerEcho(batch, i);
-    return leave(batch, i, NOT_A_SERVICE);
+  if (protocol !== TCP && protocol !== UDP) {
+    if (protocol === ICMPV6 && findService6(words, view, destinationAt, 0, 0) >= 0) {
+      answerEcho(batch, i);
+      return ANSWERED;
+    }
+    return NOT_OURS;
   }
-  if (transportAt + 4 > at + length) return judge6(batch, i, words, MALFORMED_TRANSPORT);
+  if (transportAt + 4 > packetEnd) return judge6(view, at, words, MALFORMED_TRANSPORT);
   const ports = view.getInt32(transportAt);
   const service = findService6(words, view, destinationAt, protocol, ports & 0xffff);
-  if (service < 0) return leave(batch, i, NOT_A_SERVICE);
-  const reason = checkTransport(batch, i, tally);
-  if (reason !== 0) return drop(batch, i, reason);
-  const hops = ipv6.hopLimit(view, at);
-  if (batch.ingress.hopDone ? hops === 0 : hops <= 1) return drop(batch, i, TTL_EXPIRED);
-  if (protocol === ipv4.PROTOCOL_UDP && isOwnTunnel(batch, i, words, service)) return drop(batch, i, ENCAPSULATION_LOOP);
+  if (service < 0) return NOT_OURS;
+  let reason = checkTransport(batch, i, view, protocol, transportAt, packetEnd);
+  if (reason !== 0) return reason;
+  if ((batch.virtioFlags[i] & NEEDS_CSUM) !== 0) {
+    reason = completeChecksum(batch, i, protocol, transportAt, packetEnd, tally);
+    if (reason !== 0) return reason;
+  }
+  if (ipv6.hopLimit(view, at) <= (batch.ingress.hopDone ? 0 : 1)) return TTL_EXPIRED;
+  if (protocol === UDP && isOwnTunnel(batch, i, words, service)) return ENCAPSULATION_LOOP;
   batch.service[i] = service;
   batch.flowHash[i] = hashTuple6(view, at + ipv6.SOURCE_AT, destinationAt, ports, protocol);
+  return 0;
 }
 
 /** Frames that the driver already gave a reason keep it. */
 export function classify(batch: Batch, snapshot: Snapshot, tally: ClassifyTally): void {
   const words = snapshot.words;
-  const { count, reason, service, segmentCount, segmentSize, backend } = batch;
+  const view = batch.arena.view;
+  const isEthernet = batch.ingress.link === LINK_ETHERNET;
+  const { canPass } = batch.ingress;
+  const { count, frameAt, frameLength, networkAt, verdict, reason, service, segmentCount, segmentSize, backend } = batch;
   for (let i = 0; i < count; i++) {
     service[i] = -1;
     backend[i] = -1;
     segmentSize[i] = 0;
     segmentCount[i] = 1;
     if (reason[i] !== 0) continue;
-    const type = networkType(batch, i);
-    if (type === ethernet.ETHERTYPE_IPV4) classify4(batch, i, words, tally);
-    else if (type === ethernet.ETHERTYPE_IPV6) classify6(batch, i, words, tally);
-    else if (type === 0) drop(batch, i, TRUNCATED);
-    else leave(batch, i, NOT_IP);
+    const from = frameAt[i];
+    const end = from + frameLength[i];
+    const type = isEthernet ? networkType(batch, i, view, from, end) : ipType(view, from, end);
+    if (!isEthernet) networkAt[i] = from;
+    let answer = type === 0 ? TRUNCATED : NOT_IP;
+    if (type === IPV4) answer = classify4(batch, i, view, networkAt[i], end, words, tally);
+    else if (type === IPV6) answer = classify6(batch, i, view, networkAt[i], end, words, tally);
+    if (answer === 0 || answer === ANSWERED) continue;
+    const notOurs = answer === NOT_OURS || answer === NOT_IP;
+    if (notOurs && canPass) verdict[i] = VERDICT_PASS;
+    else {
+      verdict[i] = VERDICT_DROP;
+      reason[i] = answer === NOT_OURS ? NOT_A_SERVICE : answer;
+    }
   }
 }

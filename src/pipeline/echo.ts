@@ -19,7 +19,6 @@ const SUPER_PACKET = dropReason('super-packet');
 
 /** TTL of what the director says itself; Linux's default. */
 const REPLY_TTL = 64;
-const ICMP_HEADER = 8;
 
 /** Never answer what claims to come from nowhere, loopback, or a group (RFC 1122 §3.2.1.3): the answer could multiply. */
 function mayAnswer4(source: number): boolean {
@@ -34,22 +33,19 @@ function mayAnswer6(view: DataView, sourceAt: number): boolean {
 }
 
 function answer4(view: DataView, at: number, icmpAt: number): boolean {
-  if (view.getUint8(icmpAt) !== icmpv4.TYPE_ECHO_REQUEST || view.getUint8(icmpAt + 1) !== 0) return false;
+  if (!icmpv4.isEchoRequest(view, icmpAt)) return false;
   const source = ipv4.source(view, at);
   if (!mayAnswer4(source)) return false;
   ipv4.setSource(view, at, ipv4.destination(view, at));
   ipv4.setDestination(view, at, source);
   ipv4.setTtl(view, at, REPLY_TTL);
   ipv4.setChecksum(view, at, ipv4.computeChecksum(view, at));
-  view.setUint8(icmpAt, icmpv4.TYPE_ECHO_REPLY);
-  const before = icmpv4.TYPE_ECHO_REQUEST << 8;
-  const after = icmpv4.TYPE_ECHO_REPLY << 8;
-  view.setUint16(icmpAt + 2, checksum.update16(view.getUint16(icmpAt + 2), before, after));
+  icmpv4.requestToReply(view, icmpAt);
   return true;
 }
 
 function answer6(view: DataView, at: number, icmpAt: number): boolean {
-  if (view.getUint8(icmpAt) !== icmpv6.TYPE_ECHO_REQUEST || view.getUint8(icmpAt + 1) !== 0) return false;
+  if (!icmpv6.isEchoRequest(view, icmpAt)) return false;
   const sourceAt = at + ipv6.SOURCE_AT;
   if (!mayAnswer6(view, sourceAt)) return false;
   for (let w = 0; w < 16; w += 4) {
@@ -58,11 +54,8 @@ function answer6(view: DataView, at: number, icmpAt: number): boolean {
     view.setInt32(at + ipv6.DESTINATION_AT + w, word);
   }
   ipv6.setHopLimit(view, at, REPLY_TTL);
-  view.setUint8(icmpAt, icmpv6.TYPE_ECHO_REPLY);
-  const before = icmpv6.TYPE_ECHO_REQUEST << 8;
-  const after = icmpv6.TYPE_ECHO_REPLY << 8;
   // The pseudo-header's sum does not change when its two addresses change places.
-  view.setUint16(icmpAt + 2, checksum.update16(view.getUint16(icmpAt + 2), before, after));
+  icmpv6.requestToReply(view, icmpAt);
   return true;
 }
 
@@ -73,7 +66,7 @@ export function answerEcho(batch: Batch, i: number): void {
   const icmpAt = batch.transportAt[i];
   const end = at + batch.networkLength[i];
   batch.verdict[i] = VERDICT_DROP;
-  if (icmpAt + ICMP_HEADER > end) {
+  if (icmpAt + icmpv4.HEADER_LENGTH > end) {
     batch.reason[i] = TRUNCATED;
     return;
   }

@@ -84,21 +84,21 @@ export function encapsulate(batch: Batch, snapshot: Snapshot, portBase: number, 
     const port = sourcePortOf(flowHash[i], portBase, portMask);
     const datagram = total - (transport - network);
     const protocol = isInner4 ? gue.PROTOCOL_IPV4 : gue.PROTOCOL_IPV6;
-    view.setUint16(transport + udp.SOURCE_PORT_AT, port);
-    view.setUint16(transport + udp.LENGTH_AT, datagram);
-    view.setUint8(tunnel + gue.PROTOCOL_AT, protocol);
+    udp.setSourcePort(view, transport, port);
+    udp.setLength(view, transport, datagram);
+    gue.write(view, tunnel, protocol);
     if (isOuter4) {
-      view.setUint8(network + ipv4.TRAFFIC_CLASS_AT, trafficClass);
-      view.setUint16(network + ipv4.TOTAL_LENGTH_AT, total);
+      ipv4.setTrafficClass(view, network, trafficClass);
+      ipv4.setTotalLength(view, network, total);
       ipv4.setChecksum(view, network, checksum.finish(words[record + B_HEADER_SUM] + trafficClass + total));
     } else {
       ipv6.setTrafficClass(view, network, trafficClass);
-      view.setUint16(network + ipv6.PAYLOAD_LENGTH_AT, datagram);
+      ipv6.setPayloadLength(view, network, datagram);
     }
     if (words[record + B_CHECKSUM] !== 0) {
       // Length counts twice: in the pseudo-header and in the UDP header. GUE's first word is the protocol alone, its second 0.
       const start = words[record + B_DATAGRAM_SUM] + datagram + datagram + port + protocol;
-      view.setUint16(transport + udp.CHECKSUM_AT, checksum.finishUdp(checksum.sum(view, inner, innerLength, start)));
+      udp.setChecksum(view, transport, checksum.finishUdp(checksum.sum(view, inner, innerLength, start)));
     }
 
     outAt[i] = network;

@@ -5,12 +5,12 @@
 import type { Batch } from '../base/batch.ts';
 import { counterAt } from '../base/counters.ts';
 import { account } from './account.ts';
-import { classify, type ClassifyTally } from './classify.ts';
+import { type ClassifyTally, classify } from './classify.ts';
 import { encapsulate } from './encapsulate.ts';
 import type { FlowTable } from './flow-table.ts';
 import { guardOffsets } from './offsets.ts';
 import type { Snapshot } from './snapshot.ts';
-import { steer, type SteerTally } from './steer.ts';
+import { type SteerTally, steer } from './steer.ts';
 
 const HITS = counterAt('flow_table_hits_total');
 const MISSES = counterAt('flow_table_misses_total');

@@ -96,7 +96,11 @@ export class SnapshotBuilder {
   #remember(pool: PoolSpec, backends: readonly NumberedBackend[], now: number): void {
     const own = backends.filter((b) => b.poolSpec === pool && b.spec.state === 'active' && b.spec.weight > 0);
     own.sort((a, b) => compareBytes(a.spec.address, b.spec.address));
-    const content = JSON.stringify([pool.tableSize, pool.seed, own.map((b) => [b.id, b.since, ...b.spec.address, b.spec.weight])]);
+    const content = JSON.stringify([
+      pool.tableSize,
+      pool.seed,
+      own.map((b) => [b.id, b.since, ...b.spec.address, b.spec.weight]),
+    ]);
     const history = this.#histories.get(pool.name);
     if (history?.current.content === content) return;
     const members = own.map((b) => ({ identity: b.spec.address, weight: b.spec.weight }));
@@ -234,9 +238,13 @@ export class SnapshotBuilder {
     for (const { id, since, pool, spec, poolSpec } of backends) {
       const source = spec.address.length === 4 ? poolSpec.tunnel.source4 : poolSpec.tunnel.source6;
       if (source === null) {
-        throw new CodedError('GD_SNAPSHOT_SOURCE', `pool ${poolSpec.name} has no tunnel source for ${formatAddress(spec.address)}`, {
-          hint: `set tunnel.source.${spec.address.length === 4 ? 'ipv4' : 'ipv6'}`,
-        });
+        throw new CodedError(
+          'GD_SNAPSHOT_SOURCE',
+          `pool ${poolSpec.name} has no tunnel source for ${formatAddress(spec.address)}`,
+          {
+            hint: `set tunnel.source.${spec.address.length === 4 ? 'ipv4' : 'ipv6'}`,
+          },
+        );
       }
       const template = outerTemplate(poolSpec.tunnel, source, spec.address);
       const at = backendsAt + id * L.BACKEND_WORDS;

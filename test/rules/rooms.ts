@@ -14,7 +14,7 @@ const GROUND = ['base', 'wire', 'maglev-hash'];
 const KERNEL = ['raw-socket', 'io', 'host'];
 
 /** Standalone programs: nobody but `cli` imports them. */
-export const TOOLS = ['worker', 'doctor', 'demo', 'import', 'cli'];
+export const TOOLS = ['worker', 'doctor', 'demo', 'replay', 'import', 'cli'];
 
 export const ROOMS: Readonly<Record<string, Room>> = {
   base: { may: [], pure: true },
@@ -33,6 +33,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   worker: { may: [...GROUND, ...KERNEL, 'config'] },
   doctor: { may: [...GROUND, ...KERNEL, 'config'] },
   demo: { may: [...GROUND, ...KERNEL, 'config'] },
+  replay: { may: [...GROUND, 'pipeline', 'io', 'config'] },
   import: { may: [...GROUND, ...KERNEL, 'config'] },
   cli: { may: ['**'] },
 };

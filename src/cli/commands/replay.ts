@@ -1,0 +1,86 @@
+/** `gue-director replay`: the packet path over a capture, offline and without privilege. */
+import type { Command } from 'commander';
+import { EXIT } from '../../base/errors.ts';
+import type { ReplayedPacket, ReplaySummary } from '../../replay/replay.ts';
+import { configOption, jsonOption } from '../options.ts';
+
+interface Options {
+  readonly config: string;
+  readonly json: boolean;
+  readonly write?: string;
+  readonly summary: boolean;
+}
+
+export function register(program: Command): void {
+  program
+    .command('replay')
+    .summary('run the packet path over a capture, offline')
+    .description(
+      'Reads packets from a pcap file (Ethernet or raw IP), gives each its verdict exactly as the daemon would, and writes what would leave. Needs no privilege.',
+    )
+    .argument('<capture>', 'pcap file to read')
+    .addOption(configOption())
+    .addOption(jsonOption())
+    .option('-w, --write <file>', 'write the encapsulated packets to this pcap file (raw IP)')
+    .option('--summary', 'only the totals, not every packet', false)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  gue-director replay -c director.yaml in.pcap                     a verdict for every packet
+  gue-director replay -c director.yaml in.pcap --write out.pcap    and what would have left, for Wireshark
+  gue-director replay -c director.yaml in.pcap --json | jq -c 'select(.verdict == "drop")'
+
+With --json each packet is one line, the totals are the last one.`,
+    )
+    .action(async (capture: string, options: Options) => {
+      process.exitCode = await run(capture, options);
+    });
+}
+
+/** Output is collected and written in large pieces: a capture may have millions of packets. */
+const PIECE = 65536;
+
+async function run(capture: string, options: Options): Promise<number> {
+  const { loadConfig } = await import('../../config/load.ts');
+  const { openPcapEgress, openPcapIngress } = await import('../../io/pcap-file/open.ts');
+  const { MemoryEgress } = await import('../../io/memory/egress.ts');
+  const { replay, replayedText } = await import('../../replay/replay.ts');
+  const config = loadConfig(options.config);
+  const ingress = openPcapIngress(capture);
+  let piece = '';
+  const say = (line: string) => {
+    piece += `${line}\n`;
+    if (piece.length < PIECE) return;
+    process.stdout.write(piece);
+    piece = '';
+  };
+  const onPacket = (packet: ReplayedPacket) => say(options.json ? JSON.stringify(packet) : replayedText(packet));
+  try {
+    const egress = options.write === undefined ? new MemoryEgress({ keep: false }) : openPcapEgress(options.write);
+    try {
+      const summary = replay({ config, ingress, egress, ...(options.summary ? {} : { onPacket }) });
+      if (options.json) say(JSON.stringify(summary));
+      else say(summaryText(summary));
+    } finally {
+      egress.close();
+    }
+  } finally {
+    ingress.close();
+    process.stdout.write(piece);
+  }
+  return EXIT.OK;
+}
+
+function summaryText(summary: ReplaySummary): string {
+  const list = (counts: Record<string, number>) =>
+    Object.entries(counts)
+      .filter(([, count]) => count > 0)
+      .map(([word, count]) => `${word} ${count}`)
+      .join(', ');
+  const lines = [`${summary.packets} packets: ${list(summary.verdicts) || 'none'}`];
+  if (Object.keys(summary.reasons).length > 0) lines.push(`dropped: ${list(summary.reasons)}`);
+  const backends = list(summary.backends);
+  if (backends !== '') lines.push(`backends: ${backends}`);
+  return lines.join('\n');
+}

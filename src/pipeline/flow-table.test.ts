@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { CONFIRMED_IDLE, FlowTable } from './flow-table.ts';
+
+const KEY = Int32Array.of(1, 2);
+
+test('an entry is found again, confirmed by its second packet, and follows a reassignment', () => {
+  const flows = new FlowTable(64, KEY);
+  assert.equal(flows.find(5, 7), -1);
+  assert.ok(flows.insert(5, 7, 42, 100, false));
+  const at = flows.find(5, 7);
+  assert.ok(at >= 0);
+  assert.equal(flows.backendAt(at), 42);
+  assert.equal(flows.confirmedAt(at), false);
+  flows.refresh(at, 101);
+  assert.equal(flows.confirmedAt(at), true);
+  assert.equal(flows.lastSeenAt(at), 101);
+  flows.reassign(at, 43, 102);
+  assert.equal(flows.backendAt(flows.find(5, 7)), 43);
+  assert.equal(flows.find(5, 8), -1, 'both halves of the fingerprint count');
+});
+
+test('backend 0 and a fingerprint of zeros are a flow like any other', () => {
+  const flows = new FlowTable(16, KEY);
+  assert.equal(flows.find(0, 0), -1);
+  flows.insert(0, 0, 0, 1, false);
+  assert.equal(flows.backendAt(flows.find(0, 0)), 0);
+});
+
+test('an entry seen once never evicts a confirmed one that is alive', () => {
+  const flows = new FlowTable(16, KEY);
+  for (let high = 1; high <= 4; high++) {
+    flows.insert(0, high, high, 100, false);
+    flows.refresh(flows.find(0, high), 100);
+  }
+  for (let flood = 10; flood < 1000; flood++) assert.equal(flows.insert(0, flood, 9, 100 + CONFIRMED_IDLE - 1, false), false);
+  for (let high = 1; high <= 4; high++) assert.equal(flows.backendAt(flows.find(0, high)), high);
+  assert.equal(flows.evictions, 0);
+  assert.ok(flows.insert(0, 10, 9, 100 + CONFIRMED_IDLE, false), 'after the idle time the oldest gives way');
+});
+
+test('unconfirmed entries give way first, the oldest of them', () => {
+  const flows = new FlowTable(16, KEY);
+  flows.insert(0, 1, 1, 100, false);
+  flows.insert(0, 2, 2, 50, false);
+  flows.refresh(flows.find(0, 2), 50);
+  flows.insert(0, 3, 3, 90, false);
+  flows.insert(0, 4, 4, 95, false);
+  assert.ok(flows.insert(0, 5, 5, 101, false));
+  assert.equal(flows.find(0, 3), -1);
+  for (const high of [1, 2, 4, 5]) assert.ok(flows.find(0, high) >= 0);
+  assert.equal(flows.evictions, 1);
+});
+
+test('memory is fixed; a second table over the same memory sees the flows', () => {
+  const memory = new SharedArrayBuffer(1024 * 16);
+  const flows = new FlowTable(1024, KEY, memory);
+  assert.equal(flows.capacity, 1024);
+  flows.insert(77, 88, 3, 10, false);
+  const sibling = new FlowTable(1024, KEY, memory);
+  assert.equal(sibling.backendAt(sibling.findForeign(77, 88)), 3);
+  assert.throws(() => new FlowTable(2048, KEY, memory), /needs 32768 bytes/);
+});
+
+/** The obvious twin: per bucket a list of at most four entries, searched and replaced by the rule as a sentence. */
+class SlowTable {
+  readonly buckets = new Map<number, { high: number; low: number; backend: number; seen: number; confirmed: boolean }[]>();
+  readonly mask: number;
+
+  constructor(buckets: number) {
+    this.mask = buckets - 1;
+  }
+
+  packet(low: number, high: number, backend: number, now: number): number {
+    const bucket = this.buckets.get(low & this.mask) ?? [];
+    this.buckets.set(low & this.mask, bucket);
+    const known = bucket.find((e) => e.low === low && e.high === high);
+    if (known !== undefined) {
+      known.seen = now;
+      known.confirmed = true;
+      return known.backend;
+    }
+    const entry = { high, low, backend, seen: now, confirmed: false };
+    if (bucket.length < 4) bucket.push(entry);
+    else {
+      const replaceable = bucket.filter((e) => !e.confirmed || now - e.seen >= CONFIRMED_IDLE);
+      replaceable.sort(
+        (a, b) => Number(a.confirmed) - Number(b.confirmed) || a.seen - b.seen || bucket.indexOf(a) - bucket.indexOf(b),
+      );
+      if (replaceable.length > 0) bucket[bucket.indexOf(replaceable[0])] = entry;
+    }
+    return backend;
+  }
+}
+
+test('property: the same backends as the slow twin, whatever the order of packets', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.record({ flow: fc.integer({ min: 0, max: 40 }), step: fc.constantFrom(0, 0, 0, 1, 50, 700) }), {
+        maxLength: 400,
+      }),
+      (packets) => {
+        const fast = new FlowTable(16, KEY);
+        const slow = new SlowTable(4);
+        let now = 1000;
+        packets.forEach(({ flow, step }, n) => {
+          now += step;
+          const low = flow % 8;
+          const high = flow >> 3;
+          const at = fast.find(low, high);
+          let backend = n & 0xffff;
+          if (at >= 0) {
+            fast.refresh(at, now);
+            backend = fast.backendAt(at);
+          } else fast.insert(low, high, backend, now, false);
+          assert.equal(backend, slow.packet(low, high, n & 0xffff, now));
+        });
+      },
+    ),
+    { numRuns: 200 },
+  );
+});

@@ -1,0 +1,115 @@
+/**
+ * `replay`: the packet path over a capture, offline and without privilege. The same stages, batches and tables as the daemon's;
+ * only the drivers are files.
+ */
+import { VERDICT_DROP, VERDICT_FORWARD, VERDICTS } from '../base/verdict.ts';
+import { Arena, LARGE_STRIDE } from '../base/arena.ts';
+import { Batch } from '../base/batch.ts';
+import { createBank } from '../base/counters.ts';
+import { DROP_REASONS } from '../base/drop-reason.ts';
+import type { Config } from '../config/config.ts';
+import type { Egress, Ingress } from '../io/driver.ts';
+import { FlowTable } from '../pipeline/flow-table.ts';
+import { Pipeline } from '../pipeline/pipeline.ts';
+import { Snapshot, SnapshotBuilder } from '../pipeline/snapshot.ts';
+
+/** What happened to one packet of the capture. */
+export interface ReplayedPacket {
+  /** Number in the capture, from 1. */
+  readonly packet: number;
+  /** Bytes of the frame as captured. */
+  readonly length: number;
+  readonly verdict: string;
+  /** Drop reason; only with verdict drop. */
+  readonly reason?: string;
+  /** Only with verdict forward: who got it, and what leaves. */
+  readonly service?: string;
+  readonly pool?: string;
+  readonly backend?: string;
+  readonly address?: string;
+  readonly sourcePort?: number;
+  readonly encapsulatedLength?: number;
+}
+
+export interface ReplaySummary {
+  readonly packets: number;
+  readonly verdicts: Record<string, number>;
+  /** Drops by reason; only reasons that occurred. */
+  readonly reasons: Record<string, number>;
+  /** Forwarded packets by `pool/backend`. */
+  readonly backends: Record<string, number>;
+}
+
+const CAPACITY = 64;
+/** Nothing secret is needed offline, and the same capture must give the same answers every time. */
+const REPLAY_KEY = Int32Array.of(0x72657061, 0x6c61796b);
+
+export interface ReplayOptions {
+  readonly config: Config;
+  readonly ingress: Ingress;
+  readonly egress: Egress;
+  /** Called once per packet, in order. */
+  readonly onPacket?: (packet: ReplayedPacket) => void;
+}
+
+/** Runs every packet of `ingress` through the path and sends what is forwarded to `egress`. The caller closes both. */
+export function replay(options: ReplayOptions): ReplaySummary {
+  const { config, ingress, egress, onPacket } = options;
+  const parts = new SnapshotBuilder().build(config.spec);
+  const snapshot = new Snapshot(parts);
+  const pipeline = new Pipeline({
+    snapshot,
+    flows: new FlowTable(config.flows.entries, REPLAY_KEY),
+    bank: createBank(),
+    sourcePortBase: egress.facts.sourcePortBase,
+    sourcePortMask: egress.facts.sourcePortMask,
+  });
+  const batch = new Batch(Arena.inProcess(CAPACITY, LARGE_STRIDE), ingress.facts);
+  const backends = new Map(parts.names.backends.map((backend) => [backend.id, backend]));
+  const verdicts: Record<string, number> = Object.fromEntries(VERDICTS.map((word) => [word, 0]));
+  const reasons: Record<string, number> = {};
+  const perBackend: Record<string, number> = Object.fromEntries(parts.names.backends.map((b) => [`${b.pool}/${b.name}`, 0]));
+  let packets = 0;
+  while (ingress.receive(batch) > 0) {
+    pipeline.process(batch, 0);
+    egress.send(batch);
+    ingress.reply(batch);
+    pipeline.account(batch);
+    for (let i = 0; i < batch.count; i++) {
+      packets++;
+      const verdict = VERDICTS[batch.verdict[i]];
+      verdicts[verdict]++;
+      const told: { -readonly [K in keyof ReplayedPacket]: ReplayedPacket[K] } = {
+        packet: packets,
+        length: batch.frameLength[i],
+        verdict,
+      };
+      if (batch.verdict[i] === VERDICT_DROP) {
+        told.reason = DROP_REASONS[batch.reason[i]].word;
+        reasons[told.reason] = (reasons[told.reason] ?? 0) + 1;
+      } else if (batch.verdict[i] === VERDICT_FORWARD) {
+        const backend = backends.get(batch.backend[i]);
+        if (backend === undefined) throw new Error(`packet ${packets} went to backend ${batch.backend[i]}, which the snapshot does not name`);
+        const service = config.spec.services[batch.service[i]];
+        told.service = service.name;
+        told.pool = backend.pool;
+        told.backend = backend.name;
+        told.address = backend.address;
+        told.sourcePort = batch.sourcePort[i];
+        told.encapsulatedLength = batch.outLength[i];
+        perBackend[`${backend.pool}/${backend.name}`]++;
+      }
+      onPacket?.(told);
+    }
+  }
+  return { packets, verdicts, reasons, backends: perBackend };
+}
+
+/** One line of text for a packet: `17  forward  web → workers/w1 (10.0.0.1)  60 → 92 bytes, source port 51234`. */
+export function replayedText(packet: ReplayedPacket): string {
+  const head = `${String(packet.packet).padStart(6)}  ${packet.verdict.padEnd(7)}`;
+  if (packet.reason !== undefined) return `${head}  ${packet.reason}  (${packet.length} bytes)`;
+  if (packet.backend === undefined) return `${head}  (${packet.length} bytes)`;
+  const route = `${packet.service} → ${packet.pool}/${packet.backend} (${packet.address})`;
+  return `${head}  ${route}  ${packet.length} → ${packet.encapsulatedLength} bytes, source port ${packet.sourcePort}`;
+}
