@@ -8,6 +8,7 @@ import { Command, CommanderError } from 'commander';
 import { EXIT } from '../base/errors.ts';
 import { register as check } from './commands/check.ts';
 import { register as demo } from './commands/demo.ts';
+import { register as run } from './commands/run.ts';
 import { register as schema } from './commands/schema.ts';
 import { register as table } from './commands/table.ts';
 import { register as worker } from './commands/worker.ts';
@@ -15,12 +16,13 @@ import { printError } from './render/error.ts';
 
 /** In the order of `--help`. */
 const COMMANDS: readonly ((program: Command) => void)[] = [
+  run,
   check,
   table,
   schema,
   worker,
   demo,
-  //
+  // A new command: import its `register` above and add a line here.
 ];
 
 const EXAMPLES = `
