@@ -8,6 +8,8 @@ import { MemoryIngress } from './memory/ingress.ts';
 import { fanoutGroup } from './packet/fanout.ts';
 import type { ServiceMatch } from './packet/filter.ts';
 import { PacketIngress } from './packet/ingress.ts';
+import { PcapFileEgress } from './pcap-file/egress.ts';
+import { PcapFileIngress } from './pcap-file/ingress.ts';
 import { RawEgress } from './raw/egress.ts';
 import { TunIngress } from './tun/ingress.ts';
 import { UdpEgress } from './udp/egress.ts';
@@ -51,10 +53,10 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
         services: options.services,
         fanoutGroup: options.threads > 1 ? fanoutGroup() : null,
       });
+    case 'pcap-file':
+      return new PcapFileIngress({ path: settings.path });
     case 'memory':
       return new MemoryIngress({ frames: [] });
-    default:
-      throw new RangeError(settings.driver);
   }
 }
 
@@ -65,10 +67,10 @@ export function openEgress(settings: EgressSettings): Egress {
       return new RawEgress();
     case 'udp':
       return new UdpEgress({ sourcePortBase: settings.sourcePortBase, sourcePorts: settings.sourcePorts });
+    case 'pcap-file':
+      return new PcapFileEgress(settings.path);
     case 'memory':
       return new MemoryEgress();
-    default:
-      throw new RangeError(settings.driver);
   }
 }
 

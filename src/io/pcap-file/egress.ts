@@ -1,0 +1,38 @@
+/** Encapsulated packets into a capture file (raw IP). See README.md beside this file. */
+import type { Batch } from '../../base/batch.ts';
+import { VERDICT_FORWARD } from '../../base/verdict.ts';
+import { LINKTYPE_RAW } from '../../wire/pcap.ts';
+import type { Egress, EgressFacts } from '../driver.ts';
+import { CaptureFile } from './capture-file.ts';
+
+export class PcapFileEgress implements Egress {
+  readonly name: string;
+  readonly facts: EgressFacts = {
+    layer: 'l3',
+    trains: 'none',
+    maxSegments: 1,
+    maxBytes: 65535,
+    trainsNeedChecksum: false,
+    sourcePortBase: 49152,
+    sourcePortMask: 16383,
+  };
+  readonly #file: CaptureFile;
+
+  /** Creates or empties the file. Throws CodedError GD_IO_PCAP_WRITE. */
+  constructor(path: string) {
+    this.name = `pcap-file:${path}`;
+    this.#file = new CaptureFile(path, LINKTYPE_RAW);
+  }
+
+  get lastError(): string {
+    return this.#file.lastError;
+  }
+
+  send(batch: Batch): void {
+    this.#file.write(batch, VERDICT_FORWARD);
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+}

@@ -1,0 +1,113 @@
+/** Packets from a capture file, as fast as they are asked for. See README.md beside this file. */
+import { readFileSync } from 'node:fs';
+import type { Batch, IngressFacts } from '../../base/batch.ts';
+import { LINK_ETHERNET, LINK_RAW_IP } from '../../base/batch.ts';
+import { CodedError } from '../../base/errors.ts';
+import { VERDICT_REPLY } from '../../base/verdict.ts';
+import type { CaptureReader } from '../../wire/capture.ts';
+import { openCapture } from '../../wire/capture.ts';
+import { LINKTYPE_ETHERNET, LINKTYPE_IPV4, LINKTYPE_IPV6, LINKTYPE_RAW } from '../../wire/pcap.ts';
+import type { DriverStatistics, Ingress } from '../driver.ts';
+import { clearFrame, markTruncated, placeFrame } from '../frame.ts';
+import { CaptureFile } from './capture-file.ts';
+
+export interface PcapFileIngressOptions {
+  /** pcap or pcapng; Ethernet or raw IP. */
+  readonly path: string;
+  /** Where replies are written; without it they are only counted. */
+  readonly replies?: string;
+}
+
+export class PcapFileIngress implements Ingress {
+  readonly name: string;
+  readonly facts: IngressFacts;
+  readonly descriptor = -1;
+  /** Replies so far. */
+  replied = 0;
+  /** Number of the record that the last batch began with, from 0: for reports. */
+  firstRecord = 0;
+  readonly #reader: CaptureReader;
+  readonly #replies: CaptureFile | null;
+  #next = 0;
+  #more: boolean;
+
+  /** Reads and checks the whole file first, so that a broken one is refused before anything is sent. Throws CodedError. */
+  constructor(options: PcapFileIngressOptions) {
+    const bytes = readFile(options.path);
+    this.name = `pcap-file:${options.path}`;
+    const link = linkOf(bytes, options.path);
+    this.facts = { link, hopDone: false, canPass: false, headerVerified: false };
+    this.#reader = openCapture(bytes, options.path);
+    this.#more = this.#reader.next();
+    const linkType = link === LINK_ETHERNET ? LINKTYPE_ETHERNET : LINKTYPE_RAW;
+    this.#replies = options.replies === undefined ? null : new CaptureFile(options.replies, linkType);
+  }
+
+  get exhausted(): boolean {
+    return !this.#more;
+  }
+
+  receive(batch: Batch): number {
+    const reader = this.#reader;
+    this.firstRecord = this.#next;
+    let count = 0;
+    while (count < batch.capacity && this.#more) {
+      clearFrame(batch, count);
+      placeFrame(batch, count, reader.bytes.subarray(reader.at, reader.at + reader.length));
+      // Cut by whoever captured it (snap length): what is missing can not be forwarded.
+      if (reader.originalLength > reader.length) markTruncated(batch, count);
+      count++;
+      this.#next++;
+      this.#more = reader.next();
+    }
+    batch.count = count;
+    return count;
+  }
+
+  reply(batch: Batch): void {
+    for (let i = 0; i < batch.count; i++) if (batch.verdict[i] === VERDICT_REPLY) this.replied++;
+    this.#replies?.write(batch, VERDICT_REPLY);
+  }
+
+  statistics(): DriverStatistics {
+    return { kernelDrops: 0 };
+  }
+
+  close(): void {
+    this.#more = false;
+    this.#replies?.close();
+  }
+}
+
+function readFile(path: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new CodedError('GD_IO_PCAP_READ', `${path}: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** The one kind of frame that the file holds. Reads all of it, so that every fault of its format shows here. */
+function linkOf(bytes: Uint8Array, path: string): IngressFacts['link'] {
+  const reader = openCapture(bytes, path);
+  let link: IngressFacts['link'] | null = null;
+  for (let record = 0; record === 0 || link !== null; record++) {
+    if (!reader.next()) break;
+    const found = linkFact(reader.linkType);
+    if (found === null || (link !== null && found !== link)) {
+      throw new CodedError('GD_IO_PCAP_LINK', `${path}: record ${record} has link type ${reader.linkType}`, {
+        hint: 'Ethernet (1) or raw IP (101, 228, 229) is read, one kind per file; split a mixed capture by interface: tshark -r IN -Y "frame.interface_id == 0" -w OUT',
+      });
+    }
+    link = found;
+  }
+  return link ?? linkFact(reader.linkType) ?? LINK_ETHERNET;
+}
+
+function linkFact(linkType: number): IngressFacts['link'] | null {
+  if (linkType === LINKTYPE_ETHERNET) return LINK_ETHERNET;
+  if (linkType === LINKTYPE_RAW || linkType === LINKTYPE_IPV4 || linkType === LINKTYPE_IPV6) return LINK_RAW_IP;
+  return null;
+}
