@@ -3,8 +3,8 @@
  * Round k (k = 1, 2 …) of a class of weight w happens at the moment (k − ½) / w, and moments are taken in order, heavier
  * classes first when they are equal.
  *
- * That is Webster's method of apportionment in slow motion: after any number of claims every member holds its proportional
- * share, rounded to the nearest, whatever the weights (1 : 65,535 included), and neither small nor large weights are
+ * That is Webster's method of apportionment in slow motion: after any number of claims one common divisor rounds every
+ * weight to the slots its member holds, whatever the weights (1 : 65,535 included), and neither small nor large ones are
  * favoured. The moments of one member depend on its own weight alone (not on the largest weight, the sum or the number of
  * members, as a turn counter would): a change of one member leaves the order of all other claims as it was, which keeps
  * disruption small. And since only ratios of moments count, weights 1 : 2 and 100 : 200 give the same table.
@@ -79,19 +79,22 @@ export class Calendar {
   }
 
   #schedule(index: number): void {
+    const next = this.#next;
+    const moments = this.#moment;
     // Equal fractions give equal doubles and unequal ones differ by more than 2^−37 of themselves: the order is exact.
     const moment = (++this.#round[index] - 0.5) / this.#classes.weight[index];
-    const bucket = Math.floor(moment * this.#scale);
-    if (bucket >= this.#buckets) return;
-    this.#moment[index] = moment;
+    const at = moment * this.#scale;
+    if (at >= this.#buckets) return;
+    const bucket = at | 0;
+    moments[index] = moment;
     let before = -1;
     let after = this.#head[bucket];
-    while (after >= 0 && (this.#moment[after] < moment || (this.#moment[after] === moment && after < index))) {
+    while (after >= 0 && (moments[after] < moment || (moments[after] === moment && after < index))) {
       before = after;
-      after = this.#next[after];
+      after = next[after];
     }
-    this.#next[index] = after;
+    next[index] = after;
     if (before < 0) this.#head[bucket] = index;
-    else this.#next[before] = index;
+    else next[before] = index;
   }
 }
