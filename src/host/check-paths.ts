@@ -85,7 +85,8 @@ export function checkTunnelSources(wanted: Wanted, paths: readonly Path[]): Find
         id: 'tunnel-source-not-local',
         level: 'error',
         text: `the tunnel source ${text} is not an address of this host: answers and ICMP about our packets would go elsewhere`,
-        fix: `ip address add ${text}/${source.length * 8} dev ${way?.interface ?? 'lo'}`,
+        // Without duplicate detection an IPv6 address may be used at once.
+        fix: `ip address add ${text}/${source.length * 8} dev ${way?.interface ?? 'lo'}${source.length === 4 ? '' : ' nodad'}`,
       },
     ];
   });

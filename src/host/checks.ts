@@ -37,5 +37,8 @@ export function refusal(findings: readonly Finding[]): CodedError | null {
   const errors = findings.filter(({ level }) => level === 'error');
   if (errors.length === 0) return null;
   const more = errors.length === 1 ? '' : ` (and ${errors.length - 1} more)`;
-  return new CodedError('GD_HOST_CHECK', `${errors[0].text}${more}`, { exitCode: errors[0].exitCode ?? EXIT.FAILED, hint: errors[0].fix });
+  return new CodedError('GD_HOST_CHECK', `${errors[0].text}${more}`, {
+    exitCode: errors[0].exitCode ?? EXIT.FAILED,
+    hint: errors[0].fix,
+  });
 }

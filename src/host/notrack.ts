@@ -83,10 +83,10 @@ export function notrackRules(wanted: Wanted): string {
   ].join('\n');
 }
 
-/** What to say where conntrack is loaded and our table is not there. Empty when all is well. */
-export function notrackFindings(wanted: Wanted): Finding[] {
+/** What to say where conntrack is loaded and our table can not be made. `nft` is the path of the program, null when there is none. */
+export function notrackFindings(wanted: Wanted, nft: string | null = findProgram('nft')): Finding[] {
   const connections = trackedConnections();
-  if (connections === null || notrackRules(wanted) === '' || findProgram('nft') !== null) return [];
+  if (connections === null || notrackRules(wanted) === '' || nft !== null) return [];
   return [
     {
       id: 'conntrack-without-nft',

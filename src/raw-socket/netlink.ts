@@ -75,8 +75,9 @@ export class NetlinkError extends CodedError {
 /** One netlink socket of the calling thread's network namespace. */
 export class NetlinkSocket {
   readonly #fd: number;
-  readonly #from = new Uint8Array(12);
-  readonly #fromLength = new Uint32Array(1);
+  // Given to the kernel by address: memory of an explicit ArrayBuffer never moves.
+  readonly #from = new Uint8Array(new ArrayBuffer(12));
+  readonly #fromLength = new Uint32Array(new ArrayBuffer(4));
   #sequence = 0;
 
   /** `groups`: RTNLGRP_* numbers whose changes `drain` will deliver. An unanswered request fails after `timeoutMs`. */
@@ -185,7 +186,14 @@ export class NetlinkSocket {
     for (;;) {
       this.#fromLength[0] = this.#from.length;
       const from = addressOf(this.#from);
-      const length = recvfrom(this.#fd, addressOf(receiveBuffer), RECEIVE_BYTES, flags | MSG_TRUNC, from, addressOf(this.#fromLength));
+      const length = recvfrom(
+        this.#fd,
+        addressOf(receiveBuffer),
+        RECEIVE_BYTES,
+        flags | MSG_TRUNC,
+        from,
+        addressOf(this.#fromLength),
+      );
       if (length < 0) {
         const number = errno();
         if (number === E.EINTR) continue;

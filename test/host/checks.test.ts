@@ -1,0 +1,256 @@
+// Every check of the host: it triggers on the wrong setting, and the command it prints clears it.
+
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { checkHost, refusal } from '../../src/host/checks.ts';
+import type { Finding } from '../../src/host/finding.ts';
+import { notrackFindings, trackedConnections } from '../../src/host/notrack.ts';
+import { Ownership } from '../../src/host/ownership.ts';
+import { isLocalAddress, resolveTunnelSource, routeTo, tableRouteTo } from '../../src/host/routes.ts';
+import type { Wanted } from '../../src/host/wanted.ts';
+import { closeDescriptor } from '../../src/raw-socket/file.ts';
+import { openTunQueue } from '../../src/raw-socket/tun.ts';
+import { needs } from '../needs.ts';
+import { Namespace, run, setSysctl } from './namespace.ts';
+import { address, backend, service, wanted } from './wanted.ts';
+
+const namespaces: Namespace[] = [];
+after(() => {
+  for (const namespace of namespaces) namespace.close();
+});
+
+/** A host with one interface of MTU 1600, both families, forwarding on: nothing to find. */
+function goodHost(): Namespace {
+  const [host, router] = [new Namespace(), new Namespace()];
+  namespaces.push(host, router);
+  host.connect('eth0', router, 'r0');
+  host.inside(() => {
+    run('ip link set eth0 mtu 1600');
+    run('ip addr add 10.8.0.2/24 dev eth0');
+    run('ip addr add fd08::2/64 dev eth0 nodad');
+    run('ip route add default via 10.8.0.1');
+    run('ip route add default via fd08::1');
+    setSysctl('net/ipv4/ip_forward', 1);
+    setSysctl('net/ipv6/conf/all/forwarding', 1);
+  });
+  return host;
+}
+
+const good: Partial<Wanted> = {
+  backends: [backend('10.8.0.11'), backend('10.99.0.12'), backend('fd08::11')],
+  tunnelSources: [address('10.8.0.2'), address('fd08::2')],
+  udpSourcePorts: { base: 61024, count: 64 },
+};
+
+function find(parts: Partial<Wanted> = {}): Finding[] {
+  return checkHost(wanted({ ...good, ...parts }));
+}
+
+/** Exactly one finding of this id, which its own command makes go away. */
+function cures(id: string, level: Finding['level'], text: RegExp, parts: Partial<Wanted> = {}): void {
+  const findings = find(parts);
+  assert.deepEqual(
+    findings.map((finding) => [finding.id, finding.level]),
+    [[id, level]],
+  );
+  assert.match(findings[0].text, text);
+  run(findings[0].fix.replaceAll('"', ''));
+  assert.deepEqual(find(parts), []);
+}
+
+test('a host that is set up right has no findings', needs('root', 'namespaces', 'tun', 'nft'), () => {
+  goodHost().inside(() => {
+    assert.deepEqual(find(), []);
+    assert.equal(refusal([]), null);
+  });
+});
+
+test('forwarding, reverse path and IPv6 settings', needs('root', 'namespaces', 'tun', 'nft'), () => {
+  goodHost().inside(() => {
+    setSysctl('net/ipv4/ip_forward', 0);
+    const findings = find();
+    assert.equal(refusal(findings)?.code, 'GD_HOST_CHECK');
+    assert.equal(refusal(findings)?.hint, 'sysctl -w net.ipv4.ip_forward=1');
+    // A copying driver needs no forwarding.
+    assert.deepEqual(find({ ingress: { driver: 'packet', interface: 'eth0' } }), []);
+    cures('ipv4-forwarding', 'error', /ip_forward is 0/);
+    setSysctl('net/ipv6/conf/all/forwarding', 0);
+    cures('ipv6-forwarding', 'error', /forwarding is 0/);
+    setSysctl('net/ipv4/conf/all/rp_filter', 1);
+    cures('reverse-path-filter', 'warning', /eth0/);
+    setSysctl('net/ipv4/conf/all/rp_filter', 0);
+    setSysctl('net/ipv4/conf/eth0/rp_filter', 1);
+    cures('reverse-path-filter', 'warning', /eth0/);
+    setSysctl('net/ipv6/conf/default/disable_ipv6', 1);
+    cures('ipv6-disabled', 'error', /default\.disable_ipv6 is 1/);
+  });
+});
+
+test('a firewall that drops forwarded packets', needs('root', 'namespaces', 'tun', 'nft'), () => {
+  goodHost().inside(() => {
+    run('nft add table ip filter');
+    run('nft add chain ip filter FORWARD { type filter hook forward priority 0 ; policy drop ; }');
+    assert.deepEqual(find({ services: [service('2001:db8:1::/48')] }), []);
+    cures('forward-policy', 'warning', /chain FORWARD in table ip filter/);
+    run('nft add table inet f');
+    run('nft add chain inet f forward { type filter hook forward priority 0 ; policy drop ; }');
+    cures('forward-policy', 'warning', /table inet f/);
+  });
+});
+
+test('loop guards: a service prefix with an address the host needs', needs('root', 'namespaces', 'tun', 'nft'), () => {
+  goodHost().inside(() => {
+    const conflicts = (prefix: string, parts: Partial<Wanted> = {}) =>
+      find({ services: [service(prefix)], ...parts })
+        .filter(({ id }) => id === 'prefix-conflict')
+        .map(({ text }) => text.replace(/.* contains ([^:]*(::[0-9]+)?), (.*):.*/, '$1 $3'));
+    assert.deepEqual(conflicts('10.8.0.2/32'), ['10.8.0.2 an address of eth0', '10.8.0.2 a tunnel source']);
+    assert.deepEqual(conflicts('10.8.0.1/32'), ['10.8.0.1 the next hop of the default route']);
+    assert.deepEqual(conflicts('10.99.0.0/16'), ['10.99.0.12 backend web/10.99.0.12']);
+    run('ip route add 10.99.0.0/24 via 10.8.0.9');
+    assert.deepEqual(conflicts('10.8.0.9/32'), ['10.8.0.9 the next hop to backend web/10.99.0.12']);
+    assert.equal(conflicts('fd08::1/128').length, 1);
+    assert.equal(conflicts('0.0.0.0/0').length > 3, true);
+    // The VIP on lo, as other directors want it: the kernel would answer RST.
+    run('ip addr add 203.0.113.7/32 dev lo');
+    cures('prefix-conflict', 'error', /203\.0\.113\.7, an address of lo/);
+    assert.equal(refusal(find({ services: [service('10.8.0.2/32')] }))?.exitCode, 78);
+    // Somebody else's route for the prefix, in either family.
+    run('ip route add 203.0.113.0/24 via 10.8.0.77');
+    cures('route-conflict', 'error', /routed elsewhere \(203\.0\.113\.0\/24 dev eth0\)/);
+    run('ip -6 route add 2001:db8:1::/64 via fd08::77');
+    cures('route-conflict', 'error', /2001:db8:1::\/64 dev eth0/);
+    // Our own, left by a predecessor, is no conflict.
+    const ownership = new Ownership();
+    ownership.acquire(wanted({ ingress: { driver: 'packet', interface: 'eth0' } }));
+    assert.deepEqual(find(), []);
+    ownership.release();
+  });
+});
+
+test('ways to the backends: reachability, MTU, tunnel sources', needs('root', 'namespaces', 'tun', 'nft'), () => {
+  goodHost().inside(() => {
+    run('ip link set eth0 mtu 1500');
+    // Over IPv6 the outer headers are longer: the larger need decides.
+    cures('path-mtu', 'warning', /MTU of eth0 is 1500.* and 2 more needs 1552/);
+    run('ip link set eth0 mtu 1531');
+    cures('path-mtu', 'warning', /needs 1532/, { backends: [backend('10.8.0.11')] });
+    run('ip link set eth0 mtu 1600');
+    run('ip route add 10.99.0.0/24 via 10.8.0.1 mtu 1400');
+    const [metric, ...more] = find();
+    assert.match(metric.text, /10\.99\.0\.12.* carries 1400 bytes/);
+    assert.equal(metric.fix, 'ip route get 10.99.0.12');
+    assert.deepEqual(more, []);
+    run('ip route replace unreachable 10.99.0.0/24');
+    assert.deepEqual(
+      find().map(({ id }) => id),
+      ['backend-unreachable'],
+    );
+    assert.match(find()[0].text, /route of type unreachable/);
+    run('ip route del unreachable 10.99.0.0/24');
+    run('ip route del default via 10.8.0.1');
+    assert.deepEqual(
+      find().map(({ id }) => id),
+      ['backend-unreachable'],
+    );
+    run('ip route add default via 10.8.0.1');
+    cures('tunnel-source-not-local', 'error', /10\.8\.0\.200/, { tunnelSources: [address('10.8.0.200')] });
+    cures('tunnel-source-not-local', 'error', /fd08::200/, { tunnelSources: [address('fd08::200')] });
+  });
+});
+
+test('devices and ports', needs('root', 'namespaces', 'tun', 'nft'), () => {
+  goodHost().inside(() => {
+    const ids = (parts: Partial<Wanted>) => find(parts).map(({ id, level }) => `${level} ${id}`);
+    assert.deepEqual(ids({ ingress: { driver: 'packet', interface: 'eth9' } }), ['error interface-missing']);
+    assert.deepEqual(ids({ ingress: { driver: 'tun', device: 'eth0', queueLength: 1 } }), ['error device-name-taken']);
+    run('ip link add eth1 type veth peer name r1');
+    cures('interface-down', 'warning', /eth1/, { ingress: { driver: 'packet', interface: 'eth1' } });
+    cures('source-ports-ephemeral', 'warning', /^32 of the tunnel source ports 60968-61031/, {
+      udpSourcePorts: { base: 60968, count: 64 },
+    });
+    setSysctl('net/ipv4/ip_local_port_range', '32768 65000');
+    cures('source-ports-ephemeral', 'warning', /^56 of/, { udpSourcePorts: { base: 61024, count: 64 } });
+  });
+});
+
+test(
+  'conntrack sees nothing of a service, and a host where that can not be had is told',
+  needs('root', 'namespaces', 'tun', 'nft'),
+  (t) => {
+    const host = goodHost();
+    const client = new Namespace();
+    namespaces.push(client);
+    client.connect('c0', host, 'h0');
+    client.inside(() => {
+      run('ip addr add 10.7.0.1/24 dev c0');
+      run('ip route add default via 10.7.0.2');
+    });
+    const send = (to: string) => client.inside(() => run(`bash -c echo>/dev/udp/${to}/80`));
+    host.inside(() => {
+      run('ip addr add 10.7.0.2/24 dev h0');
+      const before = trackedConnections();
+      if (before === null) return t.skip('this kernel has no conntrack');
+      assert.equal(before, 0);
+      // What any firewall with a stateful rule does: from here on everything is tracked.
+      run('nft add table inet firewall');
+      run('nft add chain inet firewall forward { type filter hook forward priority 0 ; }');
+      run('nft add rule inet firewall forward ct state established accept');
+      const queue = openTunQueue('gd0');
+      const ownership = new Ownership();
+      ownership.acquire(wanted({}));
+      send('203.0.113.5');
+      assert.equal(trackedConnections(), 0);
+      // Control: another address, and the service's own once our table is gone.
+      send('198.51.100.5');
+      assert.equal(trackedConnections(), 1);
+      run('nft delete table inet gue_director');
+      send('203.0.113.5');
+      assert.equal(trackedConnections(), 2);
+      const [finding] = notrackFindings(wanted({}), null);
+      assert.equal(finding.level, 'warning');
+      assert.match(finding.text, /2 connections tracked/);
+      assert.equal(finding.fix, 'apt-get install nftables');
+      assert.deepEqual(notrackFindings(wanted({})), []);
+      assert.deepEqual(ownership.release(), []);
+      closeDescriptor(queue);
+    });
+  },
+);
+
+test('route lookups', needs('root', 'namespaces', 'nft'), () => {
+  goodHost().inside(() => {
+    const way = routeTo(address('10.99.0.12'));
+    assert.equal(way?.type, 'unicast');
+    assert.equal(way?.interface, 'eth0');
+    assert.equal(way?.mtu, 1600);
+    assert.deepEqual(way?.gateway, address('10.8.0.1'));
+    assert.deepEqual(way?.source, address('10.8.0.2'));
+    assert.equal(routeTo(address('10.8.0.11'))?.gateway, null);
+    assert.deepEqual(resolveTunnelSource(address('fd08::11')), address('fd08::2'));
+    assert.deepEqual(routeTo(address('2001:db8::1'))?.gateway, address('fd08::1'));
+    for (const [text, type] of [
+      ['198.51.100.1', 'blackhole'],
+      ['198.51.100.2', 'unreachable'],
+      ['198.51.100.3', 'prohibit'],
+      ['2001:db8:9::1', 'blackhole'],
+      ['2001:db8:9::2', 'unreachable'],
+      ['2001:db8:9::3', 'prohibit'],
+    ]) {
+      run(`ip route add ${type} ${text}`);
+      assert.equal(routeTo(address(text))?.type, type, text);
+      assert.throws(() => resolveTunnelSource(address(text)), { code: 'GD_HOST_NO_ROUTE', message: new RegExp(type) });
+    }
+    assert.equal(isLocalAddress(address('10.8.0.2')), true);
+    assert.equal(isLocalAddress(address('10.8.0.3')), false);
+    assert.equal(tableRouteTo(address('10.8.0.3'))?.prefix.length, 24);
+    run('ip route del default via 10.8.0.1');
+    run('ip -6 route del default via fd08::1');
+    assert.equal(routeTo(address('10.99.0.12')), null);
+    assert.equal(routeTo(address('2001:db8::1')), null);
+    assert.throws(() => resolveTunnelSource(address('10.99.0.12')), { code: 'GD_HOST_NO_ROUTE' });
+    // An IPv4 route with an IPv6 next hop (RFC 5549).
+    run('ip route add 10.98.0.0/24 via inet6 fd08::1');
+    assert.deepEqual(routeTo(address('10.98.0.1'))?.gateway, address('fd08::1'));
+  });
+});
