@@ -20,7 +20,6 @@ export function hashIdentity(identity: Uint8Array, seed: number, lanes: Int32Arr
   let a = (seed ^ 0x243f6a88) | 0;
   let b = Math.imul(seed, 0x9e3779b1) ^ 0x85a308d3;
   for (let i = 0; i < length; i += 4) {
-    // Reading past the end gives undefined, which the bitwise operators take as zero: the padding; only the last word does.
     const word =
       i + 4 <= length
         ? identity[i] | (identity[i + 1] << 8) | (identity[i + 2] << 16) | (identity[i + 3] << 24)

@@ -2,7 +2,7 @@
  * Table building after Maglev (Eisenbud et al., NSDI 2016, §3.4): members take turns, each claiming the next free slot of its
  * own permutation, until the table is full. The walk is the paper's; what differs is only how it is carried out:
  *
- * - Free slots are tracked in a byte per slot, which fits the second-level cache at any size and the first nearly at 65,537.
+ * - Taken slots are marked in a byte each: the walk touches half the memory that the table itself would be.
  * - The last slots are the dear ones: with f slots free a claim takes size / f steps, so the last 200 of 65,537 cost half of
  *   all steps. For these the distance to each free slot is computed (modular inverse of the skip) and the nearest taken: the
  *   same slot that walking would have found.
