@@ -25,6 +25,8 @@ export interface GuestOptions {
   /** GUE port. Default 6080. */
   readonly port?: number;
   readonly vips?: readonly string[];
+  /** Ports of its HTTP servers. Default 80. */
+  readonly webPorts?: readonly number[];
   /** More lines of shell to run before it says that it is ready. */
   readonly extra?: readonly string[];
   readonly mtu?: number;
@@ -41,6 +43,10 @@ function showModules(): void {
   if (lstatSync(link, { throwIfNoEntry: false }) !== undefined) rmSync(link);
   mkdirSync('/lib/modules', { recursive: true });
   symlinkSync(modules, link);
+}
+
+function webPorts(options: GuestOptions): readonly number[] {
+  return options.webPorts ?? [80];
 }
 
 /** The guest's first process. The root is read-only: what must be written goes to the tmpfs. */
@@ -67,8 +73,9 @@ function initScript(guest: Guest, options: GuestOptions): string {
     ...vips,
     'for name in all default vec0 tunl0 sit0; do echo 0 > /proc/sys/net/ipv4/conf/$name/rp_filter; done',
     ...(options.extra ?? []),
-    `${process.execPath} ${webServer} ${guest.name} 80 &`,
-    'wait $!',
+    'echo uml-kernel Linux $(uname -r)',
+    ...webPorts(options).map((webPort) => `${process.execPath} ${webServer} ${guest.name} ${webPort} &`),
+    'wait',
   ].join('\n');
 }
 
@@ -128,7 +135,8 @@ export class Guest {
     showModules();
     const guest = new Guest(lab, options);
     const deadline = Date.now() + BOOT_PATIENCE_MS;
-    while (!/^ready\r?$/m.test(guest.#console)) {
+    // Each server says `ready` once it listens.
+    while ((guest.#console.match(/^ready\r?$/gm) ?? []).length < webPorts(options).length) {
       const dead = guest.#child.exitCode !== null || guest.#child.signalCode !== null;
       if (dead || Date.now() > deadline) {
         await guest.stop();

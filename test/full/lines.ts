@@ -1,0 +1,11 @@
+// Every line that can be run at full size: `npm run test:full -- --list`.
+
+import { configs } from './configs.ts';
+import { decoders } from './decoders.ts';
+import { freshClone } from './fresh-clone.ts';
+import { fuzz } from './fuzz.ts';
+import { lifecycle } from './lifecycle.ts';
+import type { Line } from './line.ts';
+import { umlInterop } from './uml-interop.ts';
+
+export const LINES: readonly Line[] = [freshClone, umlInterop, decoders, configs, lifecycle, fuzz];
