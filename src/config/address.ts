@@ -48,8 +48,9 @@ export function parseAnyAddress(text: string): Parsed<Uint8Array> {
   try {
     bytes = bytesOf(text);
   } catch (error) {
-    const why = (error as Error).message.replace(/\.$/, '').replace(/^I(?=nvalid)/, 'i');
-    return refuse('GD_CONFIG_ADDRESS', `"${text}" is not an ${text.includes(':') ? 'IPv6' : 'IPv4'} address: ${why}`);
+    const why = (error as Error).message.replace(/\.$/, '');
+    const detail = why.startsWith('Invalid') ? '' : `: ${why}`;
+    return refuse('GD_CONFIG_ADDRESS', `"${text}" is not an ${text.includes(':') ? 'IPv6' : 'IPv4'} address${detail}`);
   }
   if (bytes.length === 16 && prefixContains(prefixOf('::ffff:0:0', 96), bytes)) {
     const plain = formatAddress(bytes.subarray(12));

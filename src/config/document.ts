@@ -47,10 +47,10 @@ export class SourceDocument {
         uniqueKeys: false,
         lineCounter: this.#lines,
       });
-      for (const error of [...document.errors, ...document.warnings]) {
-        const message = SYNTAX[error.code] ?? lowerFirst(error.message);
-        this.#report('GD_CONFIG_YAML', `YAML: ${message}`, error.pos[0]);
-      }
+      // Only the first: what follows a syntax error is mostly its consequence.
+      const [first] = [...document.errors, ...document.warnings].sort((a, b) => a.pos[0] - b.pos[0]);
+      if (first !== undefined)
+        this.#report('GD_CONFIG_YAML', `YAML: ${SYNTAX[first.code] ?? lowerFirst(first.message)}`, first.pos[0]);
       root = document.contents as Node | null;
       if (this.#found.length === 0) data = this.#read(root, [], new Map());
     } catch (error) {
@@ -122,12 +122,7 @@ export class SourceDocument {
     if (node === null || node === undefined) return null;
     if (this.#nodes > MAX_NODES) return null;
     if (++this.#nodes > MAX_NODES) {
-      this.#report(
-        'GD_CONFIG_YAML_ALIAS',
-        `YAML: more than ${MAX_NODES} values once aliases are followed`,
-        node.range?.[0] ?? 0,
-        path,
-      );
+      this.#report('GD_CONFIG_YAML_ALIAS', `YAML: more than ${MAX_NODES} values once aliases are followed`, node.range?.[0] ?? 0);
       return null;
     }
     if (path.length > MAX_DEPTH) {

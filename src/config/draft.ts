@@ -9,6 +9,7 @@ import {
   type ConfigSection,
   type PoolSection,
   poolFrameSchema,
+  poolName,
   type ServiceSection,
   sectionSchemas,
   serviceSchema,
@@ -39,7 +40,7 @@ export interface Draft {
   /** False when a service is missing here because it is wrong. */
   readonly servicesComplete: boolean;
   readonly pools: readonly DraftPool[];
-  /** False when `pools` itself is not a map. */
+  /** False when `pools` is not a map, or a name in it is no name: then nobody can say which pools were meant. */
   readonly poolsKnown: boolean;
   /** Null: wrong; the schema has said so. */
   readonly tunnel: ConfigSection['tunnel'] | null;
@@ -77,9 +78,9 @@ export function salvage(data: unknown): Draft {
   };
   return {
     services,
-    servicesComplete: services.length === rawServices.length && Array.isArray(root.services),
+    servicesComplete: services.length === rawServices.length && services.length > 0,
     pools: Object.entries(mapOf(root.pools)).map(([name, raw]) => salvagePool(name, raw)),
-    poolsKnown: typeof root.pools === 'object' && root.pools !== null && !Array.isArray(root.pools),
+    poolsKnown: isMap(root.pools) && Object.keys(root.pools).every((name) => poolName.safeParse(name).success),
     tunnel: section('tunnel'),
     egress: section('egress'),
     metrics: section('metrics'),
@@ -102,5 +103,9 @@ function salvagePool(name: string, raw: unknown): DraftPool {
 }
 
 function mapOf(value: unknown): Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
+  return isMap(value) ? value : {};
+}
+
+function isMap(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -9,7 +9,8 @@ type Issue = z.core.$ZodIssue;
 
 const TYPE_NAME: Readonly<Record<string, string>> = {
   string: 'a text',
-  number: 'a number',
+  // Every number of the schema is one.
+  number: 'a whole number',
   int: 'a whole number',
   boolean: 'true or false',
   array: 'a list',
@@ -91,12 +92,13 @@ function missingKey(document: SourceDocument, path: Path): Problem {
 function wrongType(expected: readonly string[], value: unknown): string {
   const wanted = expected.filter((type) => type !== 'null').map((type) => TYPE_NAME[type] ?? type);
   const numeric = expected.includes('int') || expected.includes('number');
-  if (value === null) return `has no value; it must be ${wanted.join(' or ')}`;
+  const kinds = [...new Set(wanted)].join(', ').replace(/, ([^,]*)$/, ' or $1');
+  if (value === null) return `has no value; it must be ${kinds}`;
   if (typeof value === 'number' && numeric) return `must be a whole number, not ${value}`;
   let hint = '';
   if (typeof value === 'number' && expected.includes('string')) hint = '; put it in quotes';
   if (typeof value === 'string' && numeric && /^\d+$/.test(value)) hint = '; remove the quotes';
-  return `must be ${wanted.join(' or ')}, not ${describe(value)}${hint}`;
+  return `must be ${kinds}, not ${describe(value)}${hint}`;
 }
 
 function wrongChoice(choices: readonly string[], value: unknown): string {

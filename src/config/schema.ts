@@ -24,7 +24,8 @@ function parsedText(parse: (text: string) => { refusal: Refusal | null }) {
   });
 }
 
-const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, { error: 'name' });
+const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/);
+export const poolName = name;
 const hostAddress = parsedText(parseHostAddress);
 const prefix = parsedText(parsePrefix);
 const portNumber = z.int().min(1).max(65535);

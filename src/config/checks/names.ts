@@ -29,14 +29,17 @@ export function checkNames(draft: Draft, report: Report): void {
 function checkReferences(draft: Draft, report: Report): void {
   const pools = new Set(draft.pools.map((pool) => pool.name));
   const used = new Set<string>();
+  let allKnown = draft.poolsKnown;
   for (const { at, value } of draft.services) {
     used.add(value.pool);
     if (!draft.poolsKnown || pools.has(value.pool)) continue;
     const known =
       pools.size === 0 ? '' : didYouMean(value.pool, pools) || `; the pools are ${[...pools].slice(0, 10).join(', ')}`;
+    allKnown = false;
     report([...at, 'pool'], 'GD_CONFIG_UNKNOWN_POOL', `there is no pool "${value.pool}"${known}`);
   }
-  if (!draft.servicesComplete) return;
+  // A misspelt reference is one problem, not also an unused pool.
+  if (!draft.servicesComplete || !allKnown) return;
   for (const pool of draft.pools) {
     if (!used.has(pool.name)) report(pool.at, 'GD_CONFIG_UNUSED_POOL', 'no service uses this pool', 'warning');
   }

@@ -1,0 +1,60 @@
+// The rows of docs/configuration.md as the schema gives them: `| key | value | default | meaning |`.
+
+import type { JsonSchema } from '../../src/config/json-schema.ts';
+
+export interface KeyRow {
+  /** `pools.<name>.backends[].weight`; a driver's keys as `ingress(tun).device`. */
+  readonly key: string;
+  readonly row: string;
+}
+
+/** One row for each key, in the order of the schema. */
+export function keyRows(schema: JsonSchema): KeyRow[] {
+  return rowsOf(schema, '');
+}
+
+function rowsOf(schema: JsonSchema, at: string): KeyRow[] {
+  const rows: KeyRow[] = [];
+  for (const [name, child] of Object.entries(schema.properties ?? {})) {
+    const key = at === '' ? name : `${at}.${name}`;
+    if (name !== 'driver') rows.push({ key, row: rowOf(key, child, schema.required?.includes(name) ?? false) });
+    rows.push(...below(child, key));
+  }
+  return rows;
+}
+
+function below(schema: JsonSchema, key: string): KeyRow[] {
+  if (schema.items?.properties !== undefined) return rowsOf(schema.items, `${key}[]`);
+  if (typeof schema.additionalProperties === 'object') return rowsOf(schema.additionalProperties, `${key}.<name>`);
+  if (schema.oneOf !== undefined) {
+    return schema.oneOf.flatMap((part) => {
+      const driver = String(part.properties?.driver?.const);
+      const inside = `${key}(${driver})`;
+      return [{ key: inside, row: `| \`${key}\`, \`driver: ${driver}\` | | | ${part.description} |` }, ...rowsOf(part, inside)];
+    });
+  }
+  return rowsOf(schema, key);
+}
+
+function rowOf(key: string, schema: JsonSchema, required: boolean): string {
+  const isMap = schema.properties !== undefined || schema.oneOf !== undefined || typeof schema.additionalProperties === 'object';
+  const standard = schema.default === undefined || isMap ? '' : `\`${String(schema.default)}\``;
+  return `| \`${key}\` | ${valueText(schema)} | ${required ? '**required**' : standard} | ${schema.description} |`;
+}
+
+function valueText(schema: JsonSchema & { minimum?: number; maximum?: number }): string {
+  if (schema.enum !== undefined) return schema.enum.map((word) => `\`${String(word)}\``).join(', ');
+  const parts = schema.anyOf ?? [];
+  if (parts.length > 0) {
+    const kinds = parts.flatMap((part) => valueText(part).split(', '));
+    return [...new Set(kinds)].join(', ');
+  }
+  const { minimum, maximum } = schema;
+  if (schema.type === 'integer') {
+    const bounded = minimum !== undefined && maximum !== undefined && maximum < Number.MAX_SAFE_INTEGER;
+    return bounded ? `${minimum}–${maximum}` : 'number';
+  }
+  if (schema.type === 'array') return 'list';
+  if (schema.type === 'object' || schema.oneOf !== undefined) return 'map';
+  return schema.type === 'null' ? '`null`' : 'text';
+}
