@@ -95,6 +95,7 @@ class Bench {
   waits = 0;
   exhausted = 0;
   batches = 0;
+  readonly refused: string[] = [];
   afterBatch: () => void = () => {};
   onWait: () => void = () => {};
   #stopping = false;
@@ -157,6 +158,7 @@ class Bench {
       exhausted: () => {
         this.exhausted++;
       },
+      refused: (driver, errno) => this.refused.push(`${driver} ${errno}`),
       words: this.words,
       bank: this.bank,
       kernelDrops: this.kernelDrops,
@@ -222,6 +224,19 @@ test('once a second: heartbeat and the kernel’s drops, which go on where a pre
   assert.equal(bench.words[WORD_HEARTBEAT], 1004);
   assert.equal(asked, 6, 'at 1000 … 1004, and at the end');
   assert.equal(bench.kernelDrops[0], 106);
+});
+
+test('a driver’s errno is reported when it changes, once a second at most', () => {
+  const bench = new Bench([datagram(5000)], 1);
+  const ingress = bench.ingress as { lastErrno?: number };
+  bench.onWait = () => {
+    if (bench.waits === 2) ingress.lastErrno = 19;
+    if (bench.waits === 20) ingress.lastErrno = 105;
+    if (bench.waits % 5 === 0) bench.clock.set(bench.clock.seconds() + 1);
+    if (bench.waits === 40) bench.stop();
+  };
+  bench.run();
+  assert.deepEqual(bench.refused, ['memory 19', 'memory 105']);
 });
 
 test('what a driver throws ends the loop', () => {

@@ -22,6 +22,8 @@ export interface LoopParts {
   readonly readMail: () => boolean;
   /** Called once, when a finite source has delivered everything. */
   readonly exhausted: () => void;
+  /** Called when a driver's last refused call has another errno than before; looked at once a second. */
+  readonly refused: (driver: string, errno: number) => void;
   /** thread-protocol.ts */
   readonly words: Int32Array;
   readonly bank: Float64Array;
@@ -39,6 +41,8 @@ export function forward(parts: LoopParts): void {
   let mailSeen = 0;
   let beat = -1;
   let told = false;
+  let ingressErrno = 0;
+  let egressErrno = 0;
   for (;;) {
     const mail = Atomics.load(words, WORD_MAIL);
     if (mail !== mailSeen) {
@@ -60,6 +64,14 @@ export function forward(parts: LoopParts): void {
       beat = now;
       Atomics.store(words, WORD_HEARTBEAT, now);
       parts.kernelDrops[0] = dropsBefore + ingress.statistics().kernelDrops;
+      if ((ingress.lastErrno ?? 0) !== ingressErrno) {
+        ingressErrno = ingress.lastErrno ?? 0;
+        parts.refused(ingress.name, ingressErrno);
+      }
+      if ((egress.lastErrno ?? 0) !== egressErrno) {
+        egressErrno = egress.lastErrno ?? 0;
+        parts.refused(egress.name, egressErrno);
+      }
     }
     if (batch.count === 0) continue;
     pipeline.process(batch, now);

@@ -2,10 +2,10 @@
  * A forwarding thread: opens its drivers, maps its memory, and runs to completion over batches until it is told to stop. Main is
  * never waited for, and the event loop is never returned to.
  *
- * The thread opens its own drivers, so that everything it holds goes with it: when it ends by an error, its queue is closed, the
- * kernel steers that queue's flows to its siblings at once, and the replacement opens a new queue. (With one thread and
- * `tun`, the device goes too; main sets the new one up again, and the blackhole routes keep packets from bouncing meanwhile.)
- * Its flow table and counters are main's memory and survive it.
+ * The thread opens its own drivers, so that what it holds goes with it. Two things are main's and survive it: its memory (flow table,
+ * counters), and with `tun` its queue. A queue that closes loses the packets in it, makes the kernel steer flows anew, and with the
+ * last one the device and its routes vanish; so main opens the queues (descriptors are numbers of the whole process), and a
+ * replacement goes on reading where its predecessor stopped.
  */
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { CodedError, EXIT } from '../base/errors.ts';
@@ -15,16 +15,26 @@ import { Pipeline } from '../pipeline/pipeline.ts';
 import { Snapshot } from '../pipeline/snapshot.ts';
 import { boottimeClock } from '../raw-socket/clock.ts';
 import { EventDescriptor } from '../raw-socket/event.ts';
-import { PollSet } from '../raw-socket/poll.ts';
+import { POLLERR, POLLHUP, PollSet } from '../raw-socket/poll.ts';
 import { forward } from './forwarding-loop.ts';
-import { type Failure, type MailToMain, type MailToThread, type ThreadStart, WORD_GENERATION } from './thread-protocol.ts';
+import {
+  type Failure,
+  INGRESS_GONE,
+  type MailToMain,
+  type MailToThread,
+  type ThreadStart,
+  WORD_GENERATION,
+} from './thread-protocol.ts';
+
+const MOST_BROKEN_WAITS = 3;
 
 function tell(message: MailToMain): void {
   parentPort?.postMessage(message);
 }
 
 function run(start: ThreadStart): void {
-  const ingress = openIngress(start.ingress, { thread: start.number, threads: start.threads, services: start.services });
+  const { number, threads, services, queue } = start;
+  const ingress = openIngress(start.ingress, { thread: number, threads, services, ...(queue === null ? {} : { queue }) });
   try {
     const egress = openEgress(start.egress);
     try {
@@ -33,16 +43,28 @@ function run(start: ThreadStart): void {
         const flows = start.flowMemory.map((memory) => new FlowTable(start.flowEntries, start.flowKey, memory));
         const pipeline = new Pipeline({
           snapshot: new Snapshot(start.snapshot),
-          flows: flows[start.number],
-          siblings: flows.filter((_, number) => number !== start.number),
+          flows: flows[number],
+          siblings: flows.filter((_, other) => other !== number),
           bank: start.bank,
           sourcePortBase: egress.facts.sourcePortBase,
           sourcePortMask: egress.facts.sourcePortMask,
         });
         const wake = EventDescriptor.over(start.wake);
         const poll = new PollSet(2);
-        poll.add(ingress.descriptor);
+        const watched = poll.add(ingress.descriptor);
         poll.add(start.wake);
+
+        /** Waits in a row that ended by an error on the ingress descriptor. */
+        let broken = 0;
+        const wait = (timeout: number): void => {
+          poll.wait(timeout);
+          if ((poll.events(watched) & (POLLERR | POLLHUP)) === 0) {
+            broken = 0;
+          } else if (++broken === MOST_BROKEN_WAITS) {
+            // Reading clears an error that is only reported once. This one stays: the device was removed.
+            throw new CodedError(INGRESS_GONE, `${ingress.name} is gone`, { hint: 'was the interface removed? ip -d link' });
+          }
+        };
 
         /** Everything main has posted; false when it is time to stop. */
         const readMail = (): boolean => {
@@ -65,9 +87,10 @@ function run(start: ThreadStart): void {
           pipeline,
           batch: mapped.batch,
           clock: boottimeClock(),
-          wait: (timeout) => poll.wait(timeout),
+          wait,
           readMail,
           exhausted: () => tell({ kind: 'exhausted' }),
+          refused: (driver, errno) => tell({ kind: 'refused', driver, errno }),
           words: start.words,
           bank: start.bank,
           kernelDrops: start.kernelDrops,
@@ -79,7 +102,7 @@ function run(start: ThreadStart): void {
       egress.close();
     }
   } finally {
-    ingress.close();
+    if (queue === null) ingress.close();
   }
 }
 

@@ -12,6 +12,10 @@ import type { EgressConfig, IngressConfig } from '../config/config.ts';
 import type { Publisher } from '../control/publisher.ts';
 import type { EventJournal } from '../observe/events.ts';
 import { FlowTable } from '../pipeline/flow-table.ts';
+import { closeDescriptor } from '../raw-socket/file.ts';
+import { errnoName } from '../raw-socket/library.ts';
+import { openTunQueue } from '../raw-socket/tun.ts';
+import { INGRESS_GONE } from './thread-protocol.ts';
 import { Seat, type SeatStart, type ThreadEnd } from './thread-seat.ts';
 
 const MOST_FAILURES = 3;
@@ -41,13 +45,15 @@ export class ForwardingThreads {
   /** Entries all flow tables can hold. */
   readonly flowEntries: number;
   readonly #options: ForwardingThreadsOptions;
-  readonly #common: Omit<SeatStart, 'services' | 'snapshot'>;
+  readonly #common: Omit<SeatStart, 'services' | 'snapshot' | 'queue'>;
   /** Seconds of recent failures, oldest first. */
   #failures: number[] = [];
   #phase: 'starting' | 'running' | 'stopping' = 'starting';
   #settle: (() => void) | null = null;
   #startFailure: CodedError | null = null;
   readonly #forwarding = new Set<Seat>();
+  /** Queues of the TUN device, by seat. */
+  readonly #queues = new Map<Seat, number>();
 
   constructor(options: ForwardingThreadsOptions) {
     this.#options = options;
@@ -62,6 +68,11 @@ export class ForwardingThreads {
       forwarding: (seat: Seat, drivers: { ingress: string; egress: string }) => this.#onForwarding(seat, drivers),
       exhausted: (seat: Seat) => {
         options.journal.record('info', 'ingress-exhausted', 'the ingress has delivered everything', { thread: seat.number });
+      },
+      refused: (seat: Seat, driver: string, errno: number) => {
+        options.journal.record('warn', 'kernel-refused', `the kernel refused a call of ${driver}: ${errnoName(errno)}`, {
+          thread: seat.number,
+        });
       },
       ended: (seat: Seat, end: ThreadEnd) => this.#onEnded(seat, end),
     };
@@ -80,15 +91,20 @@ export class ForwardingThreads {
     const settled = new Promise<void>((done) => {
       this.#settle = done;
     });
-    for (const seat of this.seats) {
-      this.#options.publisher.subscribe(seat);
-      this.#seat(seat);
-    }
-    await settled;
-    this.#settle = null;
-    if (this.#startFailure !== null) {
+    try {
+      // All queues before the first thread: a queue more makes the kernel steer anew.
+      for (const seat of this.seats) this.#openQueue(seat);
+      for (const seat of this.seats) {
+        this.#options.publisher.subscribe(seat);
+        this.#seat(seat);
+      }
+      await settled;
+      if (this.#startFailure !== null) throw this.#startFailure;
+    } catch (error) {
       await this.stop();
-      throw this.#startFailure;
+      throw error;
+    } finally {
+      this.#settle = null;
     }
     this.#phase = 'running';
   }
@@ -105,6 +121,7 @@ export class ForwardingThreads {
     }
     for (const seat of this.seats) {
       this.#options.publisher.unsubscribe(seat);
+      this.#closeQueue(seat);
       seat.close();
     }
   }
@@ -135,10 +152,27 @@ export class ForwardingThreads {
     return [...sums].map(([driver, packets]) => ({ driver, packets }));
   }
 
+  #openQueue(seat: Seat): number | null {
+    const { ingress } = this.#options;
+    if (ingress.driver !== 'tun') return null;
+    const queue = this.#queues.get(seat) ?? openTunQueue(ingress.device);
+    this.#queues.set(seat, queue);
+    return queue;
+  }
+
+  #closeQueue(seat: Seat): void {
+    const queue = this.#queues.get(seat);
+    this.#queues.delete(seat);
+    if (queue !== undefined) closeDescriptor(queue);
+  }
+
   #seat(seat: Seat): void {
     const { current: snapshot, spec } = this.#options.publisher;
     if (snapshot === null || spec === null) throw new RangeError('nothing was published before the threads were started');
-    seat.start({ ...this.#common, services: spec.services, snapshot }, this.#options.clock.seconds());
+    seat.start(
+      { ...this.#common, services: spec.services, snapshot, queue: this.#openQueue(seat) },
+      this.#options.clock.seconds(),
+    );
   }
 
   #onForwarding(seat: Seat, drivers: { ingress: string; egress: string }): void {
@@ -188,7 +222,13 @@ export class ForwardingThreads {
         new CodedError('GD_DAEMON_THREADS_FAIL', `${this.#failures.length} forwarding threads failed within ${FAILURE_WINDOW} s`),
       );
     } else {
-      this.#seat(seat);
+      // The queue of a device that somebody removed leads nowhere: a new one brings the device back.
+      if (failure.code === INGRESS_GONE) this.#closeQueue(seat);
+      try {
+        this.#seat(seat);
+      } catch (error) {
+        gaveUp(error instanceof CodedError ? error : new CodedError('GD_DAEMON_THREAD', String(error), { cause: error }));
+      }
     }
   }
 }

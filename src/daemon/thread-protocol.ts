@@ -22,6 +22,8 @@ export const WORD_COUNT = 16;
 export interface ThreadStart {
   readonly number: number;
   readonly threads: number;
+  /** The queue of the TUN device that is this thread's; main opened it and closes it. null for other drivers. */
+  readonly queue: number | null;
   readonly ingress: IngressConfig;
   readonly egress: EgressConfig;
   readonly services: readonly ServiceSpec[];
@@ -50,8 +52,13 @@ export type MailToMain =
   | { readonly kind: 'forwarding'; readonly ingress: string; readonly egress: string }
   /** A finite source has delivered everything. */
   | { readonly kind: 'exhausted' }
+  /** The kernel refused a call in a way that it had not before. */
+  | { readonly kind: 'refused'; readonly driver: string; readonly errno: number }
   | { readonly kind: 'stopped' }
   | { readonly kind: 'failed'; readonly failure: Failure };
+
+/** Code of the failure after which main opens a new queue. */
+export const INGRESS_GONE = 'GD_DAEMON_INGRESS_GONE';
 
 /** An error as it crosses threads. */
 export interface Failure {

@@ -34,6 +34,7 @@ export interface ThreadEnd {
 export interface SeatEvents {
   forwarding(seat: Seat, drivers: { ingress: string; egress: string }): void;
   exhausted(seat: Seat): void;
+  refused(seat: Seat, driver: string, errno: number): void;
   /** After the last event of the thread; its descriptors are closed when `tidy`. */
   ended(seat: Seat, end: ThreadEnd): void;
 }
@@ -117,6 +118,8 @@ export class Seat implements Subscriber {
         this.#events.forwarding(this, mail);
       } else if (mail.kind === 'exhausted') {
         this.#events.exhausted(this);
+      } else if (mail.kind === 'refused') {
+        this.#events.refused(this, mail.driver, mail.errno);
       } else {
         tidy = true;
         clean = mail.kind === 'stopped';

@@ -29,6 +29,8 @@ export interface Ingress {
   reply(batch: Batch): void;
   /** True when a finite source has delivered everything (files, memory). */
   readonly exhausted: boolean;
+  /** errno of the last call the kernel refused for another reason than "nothing there"; 0 or absent when none was. */
+  readonly lastErrno?: number;
   statistics(): DriverStatistics;
   close(): void;
 }
@@ -67,5 +69,7 @@ export interface Egress {
    * kernel refuses is retried once; then it becomes verdict drop with its `send-*` reason, and the packets behind it are still sent.
    */
   send(batch: Batch): void;
+  /** errno of the last send the kernel refused; 0 or absent when none was. */
+  readonly lastErrno?: number;
   close(): void;
 }
