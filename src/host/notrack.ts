@@ -6,7 +6,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { formatPrefix, type Prefix, prefixContains } from '../base/address.ts';
-import { CodedError } from '../base/errors.ts';
+import { CodedError, EXIT } from '../base/errors.ts';
 import type { Finding } from './finding.ts';
 import { servicePrefixes, type Wanted } from './wanted.ts';
 
@@ -31,13 +31,14 @@ export interface ProgramResult {
   /** 0 is success; −1 when it could not be started or took longer than ten seconds. */
   readonly status: number;
   readonly output: string;
+  /** First line of what it wrote to standard error. */
   readonly complaint: string;
 }
 
 /** Runs a program to its end with `input` on its standard input. */
 export function runProgram(path: string, parameters: readonly string[], input = ''): ProgramResult {
   const result = spawnSync(path, parameters, { input, encoding: 'utf8', timeout: TIMEOUT_MS, maxBuffer: 64 * 1024 * 1024 });
-  const complaint = result.error === undefined ? result.stderr.trim() : result.error.message;
+  const complaint = result.error === undefined ? result.stderr.trim().split('\n')[0] : result.error.message;
   return { status: result.status ?? -1, output: result.stdout ?? '', complaint };
 }
 
@@ -97,20 +98,37 @@ export function notrackFindings(wanted: Wanted, nft: string | null = findProgram
   ];
 }
 
-/** Installs the rules where conntrack is loaded and nft exists. Throws CodedError GD_HOST_NFT when nft refuses them. */
-export function installNotrack(rules: string): void {
+/** Installs the rules where conntrack is loaded and nft exists. nft's refusal (a kernel without nftables) is a finding, no reason to stop. */
+export function installNotrack(rules: string): Finding[] {
   const nft = findProgram('nft');
-  if (nft === null || trackedConnections() === null) return;
+  if (nft === null || trackedConnections() === null) return [];
   const result = runProgram(nft, ['-f', '-'], rules);
-  if (result.status !== 0) {
-    throw new CodedError('GD_HOST_NFT', `nft refused the notrack rules: ${result.complaint}`, { hint: 'nft list ruleset' });
-  }
+  if (result.status === 0) return [];
+  return [
+    {
+      id: 'notrack-refused',
+      level: 'warning',
+      text: `conntrack is loaded, and nft refused the rules that take service traffic out of it: ${result.complaint}`,
+      fix: 'nft list ruleset',
+    },
+  ];
 }
 
-/** True when our table is there. False as well when nft is not installed: then nobody can have made it with us. */
+/**
+ * True when our table is there. False as well when nft is not installed: then nobody can have made it with us. Throws CodedError
+ * GD_HOST_NFT when we may not look.
+ */
 export function notrackInstalled(): boolean {
   const nft = findProgram('nft');
-  return nft !== null && runProgram(nft, ['list', 'table', ...TABLE.split(' ')]).status === 0;
+  if (nft === null) return false;
+  const result = runProgram(nft, ['list', 'table', ...TABLE.split(' ')]);
+  if (/Operation not permitted/.test(result.complaint)) {
+    throw new CodedError('GD_HOST_NFT', `nft may not look for the table ${TABLE}: operation not permitted`, {
+      exitCode: EXIT.PRIVILEGE,
+      hint: 'run as root, or give the process CAP_NET_ADMIN',
+    });
+  }
+  return result.status === 0;
 }
 
 /** Deletes our table; no error when it is not there. Throws CodedError GD_HOST_NFT when nft refuses. */

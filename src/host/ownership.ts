@@ -114,6 +114,7 @@ export class Ownership {
     const routes = wantedRoutes(wanted);
     const keep = new Set(routes.map(keyOf));
     const added: OwnRoute[] = [];
+    const findings = notrackFindings(wanted);
     withNetlink((socket) => {
       try {
         for (const route of routes) {
@@ -121,23 +122,25 @@ export class Ownership {
           addOwnRoute(socket, route, names);
           added.push(route);
         }
-        this.#applyRules(notrackRules(wanted));
+        findings.push(...this.#applyRules(notrackRules(wanted)));
       } catch (error) {
         for (const route of added.reverse()) deleteOwnRoute(socket, route, names);
         throw error;
       }
       for (const [key, route] of present) if (!keep.has(key)) deleteOwnRoute(socket, route, names);
     });
-    return notrackFindings(wanted);
+    return findings;
   }
 
-  #applyRules(rules: string): void {
+  #applyRules(rules: string): Finding[] {
+    let findings: Finding[] = [];
     if (rules === '') {
-      if (this.#rules !== '' || notrackInstalled()) removeNotrack();
+      if (notrackInstalled()) removeNotrack();
     } else if (rules !== this.#rules || !notrackInstalled()) {
-      installNotrack(rules);
+      findings = installNotrack(rules);
     }
     this.#rules = rules;
+    return findings;
   }
 
   /**
