@@ -2,7 +2,7 @@
  * `gue-director demo`: a client, a router, the real director and three workers on one machine, each in a network namespace; real
  * HTTP through a virtual IP, both families, both ways; every byte verified by hash. The picture is in lab/topology.ts.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
@@ -24,6 +24,8 @@ export interface DemoOptions {
   readonly bytes?: number;
 }
 
+/** Start of the name of the folder with the director's configuration; the process id follows. */
+const FOLDER = 'gue-director-demo-';
 /** Transfers of each kind, family and round: a round of 2 × 2 × 3 runs at once. */
 const SIDE_BY_SIDE = 3;
 const ROUNDS = 2;
@@ -37,7 +39,8 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   const started = performance.now();
   const progress = new Progress(options.json ? process.stderr : process.stdout);
   progress.line('gue-director demo: client – router – director – 3 workers, HTTP through a virtual IP');
-  const folder = mkdtempSync(join(tmpdir(), 'gue-director-demo-'));
+  removeStaleFolders();
+  const folder = mkdtempSync(join(tmpdir(), `${FOLDER}${process.pid}-`));
   const removeFolder = () => rmSync(folder, { recursive: true, force: true });
   process.once('exit', removeFolder);
   const lab = await progress.step(
@@ -83,6 +86,16 @@ export async function runDemo(options: DemoOptions): Promise<number> {
     return good ? 0 : 1;
   } finally {
     lab.close();
+  }
+}
+
+/** Folders of demos that were killed. One that another user owns stays. */
+function removeStaleFolders(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const owner = name.startsWith(FOLDER) ? Number(name.slice(FOLDER.length).split('-')[0]) : 0;
+    if (owner === 0 || existsSync(`/proc/${owner}`)) continue;
+    const path = join(tmpdir(), name);
+    if (lstatSync(path).uid === process.getuid?.()) rmSync(path, { recursive: true, force: true });
   }
 }
 
