@@ -15,8 +15,9 @@ export class Capture {
 
   /** Resolves when tcpdump listens: no packet after that is missed. `link` may be `any`; `filter` is a pcap expression. */
   static async start(namespace: Namespace, link: string, file: string, filter = ''): Promise<Capture> {
+    // Immediate mode: else the last packets wait in the kernel's ring for up to a second, and SIGINT loses them.
     // -U: every packet is written at once; -Z root: in a user namespace tcpdump can not become another user.
-    const args = ['tcpdump', '-i', link, '-n', '-U', '-s', '0', '-B', '8192', '-Z', 'root', '-w', file];
+    const args = ['tcpdump', '-i', link, '-n', '-U', '--immediate-mode', '-s', '0', '-B', '8192', '-Z', 'root', '-w', file];
     if (filter !== '') args.push(filter);
     const child = spawn('ip', ['netns', 'exec', namespace.name, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
     let said = '';
