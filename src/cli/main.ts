@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { EXIT } from '../base/errors.ts';
 import { register as check } from './commands/check.ts';
+import { register as clean } from './commands/clean.ts';
 import { register as demo } from './commands/demo.ts';
 import { register as run } from './commands/run.ts';
 import { register as schema } from './commands/schema.ts';
@@ -20,6 +21,7 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   check,
   table,
   schema,
+  clean,
   worker,
   demo,
   // A new command: import its `register` above and add a line here.
