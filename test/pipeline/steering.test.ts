@@ -1,0 +1,154 @@
+// Which backend a flow gets, and that it stays: the rules of docs/architecture.md, "The flow table".
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { FlowTable } from '../../src/pipeline/flow-table.ts';
+import type { BackendState } from '../../src/pipeline/spec.ts';
+import { packet } from '../builder/packet.ts';
+import { backends, Rig, SERVICE4, specOf } from './rig.ts';
+
+const frame = (sport: number, flags = 'ACK') => packet().ipv4({ dst: SERVICE4 }).tcp({ sport, dport: 443, flags }).bytes();
+const datagram = (sport: number) => packet().ipv4({ dst: SERVICE4 }).udp({ sport, dport: 443 }).bytes();
+const SPORTS = Array.from({ length: 300 }, (_, i) => 10000 + i);
+
+function backendOf(rig: Rig, flags = 'ACK', now = 0): (string | null)[] {
+  return rig
+    .run(
+      SPORTS.map((sport) => frame(sport, flags)),
+      { now },
+    )
+    .map((o) => o.backend);
+}
+
+test('a SYN creates no entry, the first later packet creates it, the second confirms it, a RST creates none', () => {
+  const rig = new Rig(specOf());
+  backendOf(rig, 'SYN');
+  backendOf(rig, 'RST');
+  assert.deepEqual(rig.flows.occupancy(), { entries: 0, confirmed: 0 });
+  backendOf(rig, 'ACK');
+  assert.deepEqual(rig.flows.occupancy(), { entries: 300, confirmed: 0 });
+  backendOf(rig, 'PSH,ACK');
+  assert.deepEqual(rig.flows.occupancy(), { entries: 300, confirmed: 300 });
+});
+
+test('every packet of a flow goes where its SYN went', () => {
+  const rig = new Rig(specOf({ backends: backends(7) }));
+  const syn = backendOf(rig, 'SYN');
+  assert.deepEqual(backendOf(rig, 'ACK'), syn);
+  assert.deepEqual(backendOf(rig, 'FIN,ACK'), syn);
+  assert.equal(new Set(syn).size, 7);
+});
+
+test('flows with an entry stay through a change; new flows use the new table', () => {
+  const rig = new Rig(specOf({ backends: backends(3) }));
+  const before = backendOf(rig, 'ACK');
+  rig.publish(specOf({ backends: backends(6) }), 10);
+  assert.deepEqual(backendOf(rig, 'ACK', 11), before);
+  const fresh = backendOf(rig, 'SYN', 11);
+  assert.equal(new Set(fresh).size, 6);
+});
+
+test('without an entry the previous table answers, for one hour and only if its backend still serves', () => {
+  const before = backendOf(new Rig(specOf({ backends: backends(3) })), 'SYN');
+  const changed = (seconds: number, next = backends(6)) => {
+    const rig = new Rig(specOf({ backends: backends(3) }), undefined, { entries: 1 });
+    rig.publish(specOf({ backends: next }), 100);
+    return backendOf(rig, 'ACK', 100 + seconds);
+  };
+  assert.deepEqual(changed(3599), before);
+  assert.notDeepEqual(changed(3600), before);
+  const without1 = changed(1, backends(6).slice(1));
+  before.forEach((name, i) => {
+    if (name !== 'w1') assert.equal(without1[i], name);
+    else assert.notEqual(without1[i], 'w1');
+  });
+});
+
+test('UDP: the previous table answers for a minute only, so that a new backend gets its share', () => {
+  const changed = (seconds: number) => {
+    const rig = new Rig(specOf({ backends: backends(1), protocol: 17 }));
+    rig.publish(specOf({ backends: backends(2), protocol: 17 }), 100);
+    return new Set(rig.run(SPORTS.map(datagram), { now: 100 + seconds }).map((o) => o.backend)).size;
+  };
+  assert.equal(changed(59), 1);
+  assert.equal(changed(60), 2);
+});
+
+test('a draining backend keeps its flows and gets no new ones; a down one loses them at once', () => {
+  const states = (state: BackendState) => specOf({ backends: backends(3).map((b) => (b.name === 'w2' ? { ...b, state } : b)) });
+  const rig = new Rig(specOf());
+  const before = backendOf(rig, 'ACK');
+  rig.publish(states('draining'), 10);
+  assert.deepEqual(backendOf(rig, 'ACK', 10), before);
+  assert.ok(!backendOf(rig, 'SYN', 10).includes('w2'));
+  rig.publish(states('down'), 20);
+  const after = backendOf(rig, 'ACK', 20);
+  before.forEach((name, i) => {
+    if (name === 'w2') assert.notEqual(after[i], 'w2');
+    else assert.equal(after[i], name);
+  });
+  rig.publish(specOf(), 30);
+  assert.deepEqual(backendOf(rig, 'ACK', 30), after, 'entries followed the flows');
+});
+
+test('another thread finds the flow in its sibling shard', () => {
+  const first = new Rig(specOf({ backends: backends(3) }));
+  const before = backendOf(first, 'ACK');
+  const second = new Rig(specOf({ backends: backends(3) }), undefined, { siblings: [first.flows] });
+  // Both saw the change, and it is long ago: only the sibling's entry can answer.
+  second.publish(specOf({ backends: backends(3).concat(backends(6).slice(3)) }), 10);
+  assert.deepEqual(backendOf(second, 'ACK', 9000), before);
+  assert.deepEqual(second.flows.occupancy(), { entries: 300, confirmed: 300 });
+});
+
+test('an entry older than the present holder of its id is not believed', () => {
+  const memory = new SharedArrayBuffer(4096 * 16);
+  const flows = new FlowTable(4096, Int32Array.of(11, 22), memory);
+  const rig = new Rig(specOf({ backends: backends(3) }));
+  rig.publish(specOf({ backends: backends(3) }), 5000);
+  const fresh = backendOf(rig, 'SYN', 5000);
+  assert.equal(flows.capacity, 4096);
+  // Entries written long before w4 existed but naming its id.
+  rig.publish(specOf({ backends: backends(4) }), 6000);
+  const id = 3;
+  rig.run(
+    SPORTS.map((sport) => frame(sport)),
+    { now: 6000 },
+  );
+  for (let at = 0; at < rig.flows.words.length; at += 4) {
+    if (rig.flows.words[at + 2] !== 0) {
+      rig.flows.words[at + 2] = id + 1;
+      rig.flows.words[at + 3] = 5999;
+    }
+  }
+  const after = backendOf(rig, 'ACK', 6001);
+  assert.ok(
+    after.some((name) => name !== 'w4'),
+    `${new Set(after).size} backends, before ${new Set(fresh).size}`,
+  );
+});
+
+test('affinity: one client address, or one address pair, keeps one backend whatever its ports', () => {
+  for (const affinity of ['source-address', '3-tuple'] as const) {
+    for (const build of [
+      (host: number, sport: number) =>
+        packet()
+          .ipv4({ src: `192.0.2.${host}`, dst: SERVICE4 })
+          .tcp({ sport, dport: 443 })
+          .bytes(),
+      (host: number, sport: number) =>
+        packet()
+          .ipv6({ src: `2001:db8:1::${host.toString(16)}` })
+          .tcp({ sport, dport: 443 })
+          .bytes(),
+    ]) {
+      const rig = new Rig(specOf({ affinity, backends: backends(5) }));
+      const seen = new Set<string | null>();
+      for (let host = 1; host < 60; host++) {
+        const own = new Set(rig.run([1, 2, 3, 4].map((n) => build(host, 1000 * n))).map((o) => o.backend));
+        assert.equal(own.size, 1);
+        seen.add([...own][0]);
+      }
+      assert.equal(seen.size, 5);
+    }
+  }
+});
