@@ -165,6 +165,8 @@ export class SourceDocument {
       const at = [...path, name];
       if (seen.has(name)) this.#report('GD_CONFIG_DUPLICATE_KEY', `the key "${name}" stands here a second time`, offset, at);
       seen.add(name);
+      // The schema library skips this name without a word.
+      if (name === '__proto__') this.#report('GD_CONFIG_UNKNOWN_KEY', 'unknown key "__proto__"', offset, at);
       data[name] = this.#read(value as Node | null, at, anchors);
     }
     return data;
