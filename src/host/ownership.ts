@@ -79,6 +79,8 @@ function prepareDevice(name: string, queueLength: number): void {
 
 export class Ownership {
   #lock: NamespaceLock | null = null;
+  /** Something of this process's wish is in the kernel. */
+  #changed = false;
   #rules = '';
 
   /** Claims this network namespace. Does nothing when we hold it. Throws CodedError GD_HOST_OWNED when another process does. */
@@ -88,8 +90,8 @@ export class Ownership {
 
   /**
    * Makes the host ready for `wanted`, taking over what a crashed predecessor left. With `tun` the device must exist. When it fails,
-   * everything is given back before the error is thrown: GD_HOST_OWNED, GD_HOST_NO_INTERFACE, GD_HOST_NOT_TUN, GD_HOST_ROUTE_TAKEN,
-   * GD_HOST_NFT, NetlinkError. Returns what could not be done and is no reason to stop.
+   * the host is as it was found and the lock free before the error is thrown: GD_HOST_OWNED, GD_HOST_NO_INTERFACE, GD_HOST_NOT_TUN,
+   * GD_HOST_ROUTE_TAKEN, GD_HOST_NFT, NetlinkError. Returns what could not be done and is no reason to stop.
    */
   acquire(wanted: Wanted): Finding[] {
     this.lock();
@@ -127,6 +129,7 @@ export class Ownership {
         for (const route of added.reverse()) deleteOwnRoute(socket, route, names);
         throw error;
       }
+      this.#changed = true;
       for (const [key, route] of present) if (!keep.has(key)) deleteOwnRoute(socket, route, names);
     });
     return findings;
@@ -145,11 +148,13 @@ export class Ownership {
 
   /**
    * Gives everything back, the lock last. Every step is tried, whatever the others do; returns what could not be undone (the next
-   * start adopts it, `gue-director clean` removes it). Does nothing when nothing is held.
+   * start adopts it, `gue-director clean` removes it). Does nothing when nothing is held. A start that never came to `acquire` leaves a
+   * crashed predecessor's blackholes where they are: they still keep packets from bouncing.
    */
   release(): CodedError[] {
     if (this.#lock === null) return [];
-    const failures = removeAllOwned();
+    const failures = this.#changed ? removeAllOwned() : [];
+    this.#changed = false;
     this.#rules = '';
     this.#lock.release();
     this.#lock = null;

@@ -111,17 +111,38 @@ test('a failed acquire gives back what it had done and says why', needs('root', 
     const queue = openTunQueue('gd0');
     run('ip link set gd0 up');
     run('ip route add 198.51.100.0/24 dev gd0');
-    const before = run('ip route show table all');
+    // IPv4 only: the kernel itself adds the device's link-local routes after a while.
+    const before = run('ip -4 route show table all');
     assert.throws(
       () => new Ownership().acquire(wanted({ services: [service('203.0.113.0/24'), service('198.51.100.0/24')] })),
       (error: CodedError) =>
         error.code === 'GD_HOST_ROUTE_TAKEN' && error.message.includes('198.51.100.0/24') && error.hint !== '',
     );
-    assert.equal(run('ip route show table all'), before);
+    assert.equal(run('ip -4 route show table all'), before);
     assert.doesNotMatch(run('ss -xlH'), /gue-director/);
     closeDescriptor(queue);
   });
 });
+
+test(
+  'a start that fails leaves a crashed predecessor’s blackholes: they still protect',
+  needs('root', 'namespaces', 'nft'),
+  () => {
+    fresh().inside(() => {
+      run('ip route add blackhole 203.0.113.0/24 proto 77 metric 4294967294');
+      const locked = new Ownership();
+      locked.lock();
+      assert.deepEqual(locked.release(), []);
+      assert.throws(() => new Ownership().acquire(wanted({})), { code: 'GD_HOST_NO_INTERFACE' });
+      assert.equal(run('ip route show proto 77').trim(), 'blackhole 203.0.113.0/24 metric 4294967294');
+      // The lock is free again.
+      const next = new Ownership();
+      next.acquire(wanted({ ...packet }));
+      next.release();
+      assert.equal(run('ip route show proto 77'), '');
+    });
+  },
+);
 
 test(
   'kill -9 leaves what clean lists and removes; the next start adopts it',
