@@ -17,6 +17,7 @@ export const PARTS = [
   'ethtool',
   'nft',
   'python3',
+  'strace',
   'uml',
   'debootstrap',
   'node24',
@@ -80,6 +81,7 @@ const descriptions: Record<Part, Description> = {
   ethtool: command('ethtool', 'ethtool'),
   nft: command('nft', 'nftables'),
   python3: command('python3', 'python3'),
+  strace: command('strace', 'strace'),
   uml: {
     packages: ['user-mode-linux', 'kmod'],
     present: () => findCommand('linux.uml') !== null && umlModules() !== null && findCommand('modprobe') !== null,
