@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
 import { Actor, lastLines } from './cast.ts';
-import { demoConfiguration, METRICS, TUNNEL_PORT, WEB_PORT } from './configuration.ts';
+import { directorConfiguration, METRICS, TUNNEL_PORT, WEB_PORT } from './configuration.ts';
 import { contentHash } from './content.ts';
 import { isUserNamespace, preparePrivilege } from './lab/privilege.ts';
 import { Lab } from './lab/topology.ts';
@@ -112,7 +112,7 @@ function everyone(cast: Cast): Actor[] {
 /** Starts all processes side by side; who is not ready yet is waited for later. */
 function start(lab: Lab, folder: string): Cast {
   const file = join(folder, 'director.yaml');
-  writeFileSync(file, demoConfiguration(lab));
+  writeFileSync(file, directorConfiguration(lab));
   const worker = ['worker', '--port', String(TUNNEL_PORT), '--vip', lab.vip4, '--vip', lab.vip6];
   return {
     director: Actor.start('the director', lab.director, '../cli/main', 'run', '--config', file),

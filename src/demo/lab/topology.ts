@@ -29,8 +29,12 @@ export interface LabOptions {
   readonly clientMtu?: number;
   /** MTU of the bridge and of the links of director and workers. Default 1600. */
   readonly insideMtu?: number;
-  /** False switches checksum and segmentation offloads of every link off (needs ethtool). Default true. */
-  readonly offloads?: boolean;
+  /**
+   * What the links do in place of the stacks: `all` (default, as veth comes: super-packets and partial checksums cross every link),
+   * `checksum` (partial checksums, but nothing larger than the MTU), `none` (whole packets, as a wire carries them). The last two
+   * need ethtool.
+   */
+  readonly offloads?: 'all' | 'checksum' | 'none';
   /** False leaves the VIPs off the workers' lo, for a worker command that adds them itself. Default true. */
   readonly vipsOnWorkers?: boolean;
 }
@@ -178,12 +182,13 @@ export class Lab {
     if (options.vipsOnWorkers ?? true) {
       for (const worker of this.workers) worker.ip(`addr add ${VIP4}/32 dev lo`, `addr add ${VIP6}/128 dev lo nodad`);
     }
-    if (options.offloads === false) this.#switchOffloadsOff();
+    if (options.offloads === 'checksum') this.#switchOff('tso', 'gso', 'gro');
+    if (options.offloads === 'none') this.#switchOff('tso', 'gso', 'gro', 'tx', 'rx');
     this.#clean = new Map(this.namespaces.map((namespace) => [namespace, networkFacts(namespace)]));
   }
 
-  #switchOffloadsOff(): void {
-    const off = ['tx', 'rx', 'tso', 'gso', 'gro'].flatMap((feature) => [feature, 'off']);
+  #switchOff(...features: string[]): void {
+    const off = features.flatMap((feature) => [feature, 'off']);
     for (const namespace of this.namespaces) {
       const links = namespace === this.router ? ['out0', 'director', ...this.workers.map((worker) => worker.role)] : ['eth0'];
       for (const link of links) namespace.run('ethtool', ['-K', link, ...off]);

@@ -1,0 +1,130 @@
+// Real TCP through the real daemon in a lab, with every way in and out, every mix of families, with and without offloads. The workers
+// unwrap in user space; test/uml does the same against a kernel.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { Actor } from '../../src/demo/cast.ts';
+import { type DirectorChoices, directorConfiguration, METRICS, WEB_PORT } from '../../src/demo/configuration.ts';
+import { contentHash } from '../../src/demo/content.ts';
+import { Capture } from '../../src/demo/lab/capture.ts';
+import { Lab, type LabOptions } from '../../src/demo/lab/topology.ts';
+import type { TransferOrder, TransferResult } from '../../src/demo/transfer.ts';
+import { has, needs } from '../needs.ts';
+
+const BYTES = 3_000_000;
+/** A capture's file header, and no packet. */
+const EMPTY_CAPTURE = 24;
+/** What must not reach the client, least of all with a driver that gets only a copy: RST, and ICMP errors and redirects. */
+const COMPLAINTS =
+  '(tcp[tcpflags] & tcp-rst != 0) or (ip6 and ip6[6] = 6 and ip6[53] & 4 != 0) or ' +
+  '(icmp[0] != 0 and icmp[0] != 8) or (icmp6 and (ip6[40] < 128 or ip6[40] = 137))';
+
+interface Stage {
+  readonly lab: Lab;
+  readonly folder: string;
+  readonly director: Actor;
+  readonly workers: readonly Actor[];
+}
+
+async function open(t: TestContext, choices: DirectorChoices, options: LabOptions = {}): Promise<Stage> {
+  const folder = mkdtempSync(join(tmpdir(), 'gue-director-transfer-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const lab = Lab.create({ workers: 2, ...options });
+  t.after(() => lab.close());
+  const file = join(folder, 'director.yaml');
+  writeFileSync(file, directorConfiguration(lab, choices));
+  const director = Actor.start('director', lab.director, '../cli/main', 'run', '--config', file);
+  const workers = lab.workers.map((worker) => Actor.start(worker.role, worker, '../cli/main', 'worker'));
+  const servers = lab.workers.map((worker) => Actor.start(worker.role, worker, './web-server', worker.role, String(WEB_PORT)));
+  await Promise.all([...workers, ...servers].map((actor) => actor.says('ready')));
+  const probe = Actor.start('probe', lab.director, './fetch', `http://${METRICS}/-/ready`, '10');
+  await Promise.race([probe.ended, director.fails(12)]);
+  return { lab, folder, director, workers };
+}
+
+/** One download and one upload over each family; every hash must be right. */
+async function transferAll({ lab, director }: Stage): Promise<void> {
+  const orders: TransferOrder[] = [lab.vip4, lab.vip6].flatMap((address) =>
+    (['download', 'upload'] as const).map((kind) => ({ kind, address, port: WEB_PORT, bytes: BYTES })),
+  );
+  const client = Actor.start('client', lab.client, './web-client');
+  client.child.stdin!.end(`${JSON.stringify(orders)}\n`);
+  const lines = await client.lines(orders.length, 20).catch(async (error: unknown) => {
+    const probe = Actor.start('metrics', lab.director, './fetch', `http://${METRICS}/metrics`, '1');
+    await probe.ended;
+    const drops = probe.output.split('\n').filter((line) => /_total/.test(line) && !line.startsWith('#') && !line.endsWith(' 0'));
+    throw new Error(`${director.words}\n${client.output}\n${drops.join('\n')}`, { cause: error });
+  });
+  const hash = contentHash(BYTES);
+  for (const line of lines) {
+    const { kind, family, bytes, sha256, error } = JSON.parse(line) as TransferResult;
+    assert.deepEqual([kind, family, error, bytes, sha256], [kind, family, '', BYTES, hash], director.words);
+  }
+}
+
+/** Everything ends with 0 and gives back what it took. */
+async function end({ lab, director, workers }: Stage): Promise<void> {
+  assert.equal(await director.stop(), 0, director.words);
+  for (const worker of workers) {
+    assert.equal(await worker.stop(), 0, worker.words);
+    assert.doesNotMatch(worker.words, /refused|warning/);
+  }
+  assert.deepEqual(lab.leftovers(), []);
+}
+
+const ingresses = {
+  tun: { yaml: '{ driver: tun, device: gd0 }', offloads: 'all' },
+  // Without segmentation of our own, `packet` would drop the super-packets that a link with offloads delivers.
+  packet: { yaml: '{ driver: packet, interface: eth0 }', offloads: 'checksum' },
+} as const;
+const egresses = { raw: '{ driver: raw }', udp: '{ driver: udp }' };
+
+for (const [way, { yaml: ingress, offloads }] of Object.entries(ingresses)) {
+  for (const [out, egress] of Object.entries(egresses)) {
+    const parts = offloads === 'all' ? needs('namespaces', 'tun') : needs('namespaces', 'tun', 'ethtool');
+    test(`${way} in, ${out} out: both families, both ways`, parts, async (t) => {
+      const stage = await open(t, { ingress, egress }, { offloads });
+      const file = join(stage.folder, 'client.pcap');
+      const capture = has('tcpdump') ? await Capture.start(stage.lab.client, 'eth0', file, COMPLAINTS) : null;
+      await transferAll(stage);
+      await capture?.stop();
+      if (capture !== null) assert.equal(readFileSync(file).length, EMPTY_CAPTURE, `complaints reached the client: ${file}`);
+      await end(stage);
+    });
+  }
+}
+
+test('IPv4 through IPv6 tunnels, IPv6 through IPv4 tunnels', needs('namespaces', 'tun'), async (t) => {
+  const stage = await open(t, { tunnel4: 6, tunnel6: 4 });
+  await transferAll(stage);
+  await end(stage);
+});
+
+test('outer checksums off, over IPv6 too', needs('namespaces', 'tun'), async (t) => {
+  const stage = await open(t, { checksum: 'none' });
+  await transferAll(stage);
+  await end(stage);
+});
+
+test('outer checksums filled, links without offloads', needs('namespaces', 'tun', 'ethtool'), async (t) => {
+  const stage = await open(t, { checksum: 'full' }, { offloads: 'none' });
+  await transferAll(stage);
+  await end(stage);
+});
+
+test('a complaint would be seen', needs('namespaces', 'tcpdump'), async (t) => {
+  const lab = Lab.create({ workers: 0 });
+  t.after(() => lab.close());
+  for (const address of [lab.router.address4, lab.router.address6]) {
+    const file = join(mkdtempSync(join(tmpdir(), 'gue-director-complaint-')), 'client.pcap');
+    t.after(() => rmSync(dirname(file), { recursive: true, force: true }));
+    const capture = await Capture.start(lab.client, 'eth0', file, COMPLAINTS);
+    const script = `require('node:net').connect(81, '${address}').on('error', () => {})`;
+    lab.client.run(process.execPath, ['-e', script]);
+    await capture.stop();
+    assert.ok(readFileSync(file).length > EMPTY_CAPTURE, `a refused connection to ${address}`);
+  }
+});
