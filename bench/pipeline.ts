@@ -3,7 +3,7 @@
  * packets to one service with 100 backends; flows in permuted order (a multiplicative permutation of a counter, so consecutive
  * packets are unrelated); the floor, the same loop without the pipeline, is measured in the same round and taken off.
  */
-import { performance, PerformanceObserver } from 'node:perf_hooks';
+import { PerformanceObserver, performance } from 'node:perf_hooks';
 import { Arena, SMALL_STRIDE } from '../src/base/arena.ts';
 import { Batch, LINK_RAW_IP } from '../src/base/batch.ts';
 import { createBank } from '../src/base/counters.ts';
@@ -177,7 +177,8 @@ export class PipelineBench {
     this.fill();
     this.pipeline.process(this.batch, 100);
     for (let i = 0; i < count; i++) {
-      if (verdict[i] !== VERDICT_FORWARD) throw new Error(`bench packet was not forwarded: verdict ${verdict[i]}, reason ${reason[i]}`);
+      if (verdict[i] !== VERDICT_FORWARD)
+        throw new Error(`bench packet was not forwarded: verdict ${verdict[i]}, reason ${reason[i]}`);
     }
     if (this.#sink === 0.5) throw new Error('unreachable: keeps the filling loop alive');
   }

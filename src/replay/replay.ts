@@ -2,11 +2,12 @@
  * `replay`: the packet path over a capture, offline and without privilege. The same stages, batches and tables as the daemon's;
  * only the drivers are files.
  */
-import { VERDICT_DROP, VERDICT_FORWARD, VERDICTS } from '../base/verdict.ts';
+
 import { Arena, LARGE_STRIDE } from '../base/arena.ts';
 import { Batch } from '../base/batch.ts';
 import { createBank } from '../base/counters.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';
+import { VERDICT_DROP, VERDICT_FORWARD, VERDICTS } from '../base/verdict.ts';
 import type { Config } from '../config/config.ts';
 import type { Egress, Ingress } from '../io/driver.ts';
 import { FlowTable } from '../pipeline/flow-table.ts';
@@ -89,7 +90,8 @@ export function replay(options: ReplayOptions): ReplaySummary {
         reasons[told.reason] = (reasons[told.reason] ?? 0) + 1;
       } else if (batch.verdict[i] === VERDICT_FORWARD) {
         const backend = backends.get(batch.backend[i]);
-        if (backend === undefined) throw new Error(`packet ${packets} went to backend ${batch.backend[i]}, which the snapshot does not name`);
+        if (backend === undefined)
+          throw new Error(`packet ${packets} went to backend ${batch.backend[i]}, which the snapshot does not name`);
         const service = config.spec.services[batch.service[i]];
         told.service = service.name;
         told.pool = backend.pool;

@@ -8,6 +8,7 @@ interface Options {
   readonly config: string;
   readonly json: boolean;
   readonly write?: string;
+  readonly replies?: string;
   readonly summary: boolean;
 }
 
@@ -16,12 +17,13 @@ export function register(program: Command): void {
     .command('replay')
     .summary('run the packet path over a capture, offline')
     .description(
-      'Reads packets from a pcap file (Ethernet or raw IP), gives each its verdict exactly as the daemon would, and writes what would leave. Needs no privilege.',
+      'Reads packets from a pcap or pcapng file (Ethernet or raw IP), gives each its verdict exactly as the daemon would, and writes what would leave. Needs no privilege.',
     )
-    .argument('<capture>', 'pcap file to read')
+    .argument('<capture>', 'capture file to read')
     .addOption(configOption())
     .addOption(jsonOption())
     .option('-w, --write <file>', 'write the encapsulated packets to this pcap file (raw IP)')
+    .option('--replies <file>', 'write what the director would answer itself (pings) to this pcap file')
     .option('--summary', 'only the totals, not every packet', false)
     .addHelpText(
       'after',
@@ -43,11 +45,12 @@ const PIECE = 65536;
 
 async function run(capture: string, options: Options): Promise<number> {
   const { loadConfig } = await import('../../config/load.ts');
-  const { openPcapEgress, openPcapIngress } = await import('../../io/pcap-file/open.ts');
+  const { PcapFileEgress } = await import('../../io/pcap-file/egress.ts');
+  const { PcapFileIngress } = await import('../../io/pcap-file/ingress.ts');
   const { MemoryEgress } = await import('../../io/memory/egress.ts');
   const { replay, replayedText } = await import('../../replay/replay.ts');
   const config = loadConfig(options.config);
-  const ingress = openPcapIngress(capture);
+  const ingress = new PcapFileIngress({ path: capture, ...(options.replies === undefined ? {} : { replies: options.replies }) });
   let piece = '';
   const say = (line: string) => {
     piece += `${line}\n`;
@@ -57,7 +60,7 @@ async function run(capture: string, options: Options): Promise<number> {
   };
   const onPacket = (packet: ReplayedPacket) => say(options.json ? JSON.stringify(packet) : replayedText(packet));
   try {
-    const egress = options.write === undefined ? new MemoryEgress({ keep: false }) : openPcapEgress(options.write);
+    const egress = options.write === undefined ? new MemoryEgress({ keep: false }) : new PcapFileEgress(options.write);
     try {
       const summary = replay({ config, ingress, egress, ...(options.summary ? {} : { onPacket }) });
       if (options.json) say(JSON.stringify(summary));
