@@ -1,7 +1,7 @@
 /** What the schema found wrong → problems in words for the person who wrote the file. */
 import type { z } from 'zod';
 import type { SourceDocument } from './document.ts';
-import { jsonSchema, keysAt } from './json-schema.ts';
+import { type JsonSchema, jsonSchema, keysAt } from './json-schema.ts';
 import { didYouMean } from './nearest-word.ts';
 import type { Path, Problem } from './problem.ts';
 
@@ -18,6 +18,9 @@ const TYPE_NAME: Readonly<Record<string, string>> = {
   record: 'a map of names',
   null: 'null',
 };
+
+/** Made for the first unknown key: only a wrong file needs it. */
+let schema: JsonSchema | null = null;
 
 /** Problems of all issues, with their places in `document`. */
 export function issuesToProblems(issues: readonly Issue[], document: SourceDocument): Problem[] {
@@ -79,7 +82,8 @@ function expectedTypes(errors: readonly Issue[]): string[] {
 }
 
 function unknownKey(document: SourceDocument, path: Path, key: string): Problem {
-  const known = keysAt(jsonSchema(), path, document.data);
+  schema ??= jsonSchema();
+  const known = keysAt(schema, path, document.data);
   const merge = key === '<<' ? ': merge keys are not part of YAML 1.2' : '';
   const hint = didYouMean(key, known) || `; known here: ${known.join(', ')}`;
   return document.problem([...path, key], 'GD_CONFIG_UNKNOWN_KEY', `unknown key "${key}"${merge || hint}`, 'error', 'key');

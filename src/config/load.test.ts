@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { SnapshotBuilder } from '../pipeline/snapshot-builder.ts';
 import { loadText } from './load.ts';
 import { nearestWord } from './nearest-word.ts';
 import { nearestPrimes, primeAtLeast } from './prime.ts';
@@ -138,15 +137,6 @@ test('no text makes the loader throw anything but a ConfigError', () => {
   for (const text of ['['.repeat(200_000), `${'a: {'.repeat(50)}`, 'null', '42', 'text', '- 1', '&a [*a]', '{}']) {
     assert.ok(problemsOf(text).length > 0);
   }
-});
-
-test('the order of the file has no part in the table', () => {
-  const text = `services:\n  - { name: s, address: 192.0.2.1, protocol: tcp, port: 1, pool: p }${REST}`;
-  const swapped = text.replace(/\[(\{ name: a[^}]*\}), (\{ name: b[^}]*\})\]/, '[$2, $1]');
-  assert.notEqual(text, swapped);
-  const digest = (yaml: string) => new SnapshotBuilder().build(loadText(yaml, 'f').spec).names.pools[0].digest;
-  assert.equal(digest(text), digest(swapped));
-  assert.notEqual(digest(text), digest(text.replace('10.0.0.2', '10.0.0.3')));
 });
 
 test('did you mean', () => {
