@@ -1,0 +1,105 @@
+// The systemd unit: its commands exist, its privileges suffice, and nothing in it breaks Node or the TUN driver.
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { test } from 'node:test';
+import { nodeCommand } from '../../src/demo/cast.ts';
+import { needs } from '../needs.ts';
+import { buildLab, configuration, eventually, sendDatagrams } from './running-director.ts';
+
+const text = readFileSync(resolve(import.meta.dirname, '../../deploy/systemd/gue-director.service'), 'utf8');
+const settings = text
+  .split('\n')
+  .filter((line) => /^[A-Z]\w+=/.test(line))
+  .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)] as const);
+const setting = (name: string) => settings.filter(([key]) => key === name).map(([, value]) => value);
+
+test('its commands and options exist', () => {
+  const commands = settings.filter(([key]) => key.startsWith('Exec'));
+  assert.deepEqual(
+    commands.map(([key, value]) => `${key} ${value.split(' ')[1]}`),
+    ['ExecStartPre check', 'ExecStart run', 'ExecStopPost clean'],
+  );
+  for (const [, value] of commands) {
+    const [program, command, ...options] = value.split(' ');
+    assert.equal(program, 'gue-director');
+    const [node, parameters] = nodeCommand('../cli/main', command, '--help');
+    const help = spawnSync(node, parameters, { encoding: 'utf8' });
+    assert.equal(help.status, 0, help.stderr);
+    for (const option of options.filter((word) => word.startsWith('--')))
+      assert.ok(help.stdout.includes(option), `${command} ${option}`);
+  }
+});
+
+test('it hardens what it can and nothing that the director needs', () => {
+  for (const forbidden of ['MemoryDenyWriteExecute', 'PrivateDevices', 'PrivateNetwork', 'ProcSubset']) {
+    assert.deepEqual(setting(forbidden), [], forbidden);
+  }
+  assert.deepEqual(setting('DeviceAllow'), ['/dev/net/tun rw']);
+  assert.deepEqual(setting('AmbientCapabilities'), setting('CapabilityBoundingSet'));
+  const families = setting('RestrictAddressFamilies').join(' ').split(' ');
+  for (const family of ['AF_INET', 'AF_INET6', 'AF_NETLINK', 'AF_PACKET', 'AF_UNIX'])
+    assert.ok(families.includes(family), family);
+  assert.deepEqual(setting('RestartPreventExitStatus'), ['77 78']);
+  for (const name of ['DynamicUser', 'NoNewPrivileges', 'ProtectKernelTunables', 'RestrictNamespaces']) {
+    assert.deepEqual(setting(name), ['yes'], name);
+  }
+});
+
+test(
+  "a user with the unit's capabilities and no other right can run it, and every thread has just those",
+  needs('root', 'namespaces', 'tun'),
+  async (t) => {
+    const lab = buildLab(t, 1);
+    const folder = mkdtempSync(join(tmpdir(), 'gue-director-unit-'));
+    t.after(() => rmSync(folder, { recursive: true, force: true }));
+    chmodSync(folder, 0o755);
+    const file = join(folder, 'director.yaml');
+    writeFileSync(file, configuration(lab, { threads: 2 }));
+    const capabilities = setting('AmbientCapabilities')[0]
+      .split(' ')
+      .map((name) => `+${name.replace('CAP_', '').toLowerCase()}`)
+      .join(',');
+    const [node, parameters] = nodeCommand('../cli/main', 'run', '--config', file);
+    const rights = [
+      `--bounding-set=-all,${capabilities}`,
+      `--inh-caps=-all,${capabilities}`,
+      `--ambient-caps=-all,${capabilities}`,
+    ];
+    const user = ['--reuid=64999', '--regid=64999', '--clear-groups', '--no-new-privs'];
+    // `ip netns exec` gives each command a mount namespace of its own: in it, the device gets the rights that udev's rules give it.
+    const prepare = 'mount -t tmpfs -o mode=755 none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"';
+    const child = lab.director.spawn('sh', ['-c', prepare, 'sh', 'setpriv', ...user, ...rights, node, ...parameters], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      cwd: resolve(import.meta.dirname, '../..'),
+      env: { ...process.env, HOME: folder },
+    });
+    t.after(() => child.kill('SIGKILL'));
+    let words = '';
+    child.stderr?.setEncoding('utf8').on('data', (part: string) => {
+      words += part;
+    });
+    const ended = new Promise<number | null>((done) => child.once('close', (code) => done(code)));
+    await Promise.race([
+      eventually(() => words.includes('"event":"ready"'), 'ready', 15_000).catch((error) =>
+        assert.fail(`${error.message}\n${words}`),
+      ),
+      ended.then((code) => assert.fail(`ended with ${code}\n${words}`)),
+    ]);
+    // CAP_NET_ADMIN is bit 12, CAP_NET_RAW bit 13 (include/uapi/linux/capability.h).
+    const tasks = readdirSync(`/proc/${child.pid}/task`);
+    assert.ok(tasks.length > 3);
+    for (const task of tasks) {
+      const status = readFileSync(`/proc/${child.pid}/task/${task}/status`, 'utf8');
+      assert.equal(/^CapEff:\s*(\S+)$/m.exec(status)?.[1], '0000000000003000');
+      assert.equal(/^CapBnd:\s*(\S+)$/m.exec(status)?.[1], '0000000000003000');
+    }
+    sendDatagrams(lab, lab.vip4, 53, 5, 2);
+    child.kill('SIGTERM');
+    assert.equal(await ended, 0, words);
+    assert.deepEqual(lab.leftovers(), []);
+  },
+);
