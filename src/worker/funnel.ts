@@ -7,6 +7,7 @@
  * A virtio-net header of zeros says: nothing to segment, no partial checksum.
  */
 import { LARGE_STRIDE } from '../base/arena.ts';
+import { E, errno } from '../raw-socket/library.ts';
 import { type MappedMemory, mapMemory, pin } from '../raw-socket/memory.ts';
 import { MessageVector, MSG_TRUNC } from '../raw-socket/message.ts';
 import { VNET_HEADER } from '../raw-socket/tun.ts';
@@ -40,8 +41,11 @@ export class Funnel {
   /** Moves what waits on a socket, at most one batch. Returns the number of datagrams: BATCH means that more may wait. */
   move(socket: number): number {
     const count = this.#incoming.receive(socket, BATCH);
-    // EAGAIN, or an error that an ICMP message left on the socket and that this call has cleared.
-    if (count <= 0) return 0;
+    if (count < 0) {
+      const number = errno();
+      if (number !== E.EAGAIN && number !== E.EINTR) this.#tally.receiveFailed(number);
+      return 0;
+    }
     this.#tally.received += count;
     this.#inner.family = 0;
     for (let i = 0; i < count; i++) {

@@ -1,7 +1,7 @@
 // The demo as a user runs it: the built program, as a child; what it says must be true, and nothing of it may stay.
 
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -157,6 +157,43 @@ test('after kill -9 the next lab clears away what was left', needs('namespaces',
   for (const name of left) assert.ok(swept.includes(name), `${name} was swept`);
   demo.assertNothingIsLeft();
   for (const name of outside()) if (name.includes(`gue-director-demo-${demo.child.pid}-`)) rmSync(name, { recursive: true });
+});
+
+/**
+ * Runs a command as nobody, in a mount namespace where nobody may read this repository (as $REPOSITORY) and Node, wherever they lie,
+ * and may open /dev/net/tun, as most distributions allow.
+ */
+function asNobody(command: string): { code: number | null; said: string } {
+  const script = `set -e
+    mount -t tmpfs tmpfs /mnt
+    mkdir /mnt/repository; mount --bind "$0" /mnt/repository
+    touch /mnt/node; mount --bind "$1" /mnt/node
+    mknod -m 666 /mnt/tun c 10 200; mount --bind /mnt/tun /dev/net/tun
+    cd /
+    exec setpriv --reuid 65534 --regid 65534 --clear-groups ${command}`;
+  const repository = resolve(import.meta.dirname, '../..');
+  const result = spawnSync('unshare', ['-m', 'sh', '-c', script, repository, process.execPath], { encoding: 'utf8' });
+  return { code: result.status, said: result.stdout + result.stderr };
+}
+
+test('as a plain user it runs in a user namespace, or says what is missing', needs('root', 'namespaces', 'tun'), () => {
+  const { code, said } = asNobody('/mnt/node /mnt/repository/dist/cli/main.js demo --bytes 100000');
+  // Inside a chroot, and where sysctls say so, the kernel gives no user namespace.
+  if (asNobody('unshare --user --map-root-user --net --mount true').code === 0) {
+    assert.equal(code, 0, said);
+    assert.match(said, /: (\d+) of \1 with the right SHA-256/);
+  } else {
+    assert.equal(code, 77, said);
+    assert.match(said, /GD_LAB_NO_PRIVILEGE[\s\S]*run as root, or/);
+  }
+});
+
+test('root without capabilities is told what is missing', needs('root', 'tun'), () => {
+  // The kernel lets such a root make a user namespace, but not be root in it.
+  const bare = ['--bounding-set=-all', '--inh-caps=-all', process.execPath, program, 'demo'];
+  const result = spawnSync('setpriv', bare, { encoding: 'utf8' });
+  assert.equal(result.status, 77, result.stderr);
+  assert.match(result.stderr, /GD_LAB_NO_PRIVILEGE[\s\S]*run as root, or.*--privileged/);
 });
 
 test('the command to make namespaces is missing: the package is named', async () => {

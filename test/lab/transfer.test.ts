@@ -115,6 +115,20 @@ test('outer checksums filled, links without offloads', needs('namespaces', 'tun'
   await end(stage);
 });
 
+test(
+  'the packet of the incident goes through: 1,512 bytes, 1,544 in the tunnel, on links of 1,600',
+  needs('namespaces', 'tun', 'tcpdump'),
+  async (t) => {
+    const stage = await open(t, {}, { clientMtu: 1512, insideMtu: 1600 });
+    const file = join(stage.folder, 'tunnel.pcap');
+    const capture = await Capture.start(stage.lab.director, 'eth0', file, 'udp dst port 6080 and ip[2:2] = 1544');
+    await transferAll(stage);
+    await capture.stop();
+    assert.ok(readFileSync(file).length > 100 * 1544, 'most segments of the upload have this size');
+    await end(stage);
+  },
+);
+
 test('a complaint would be seen', needs('namespaces', 'tcpdump'), async (t) => {
   const lab = Lab.create({ workers: 0 });
   t.after(() => lab.close());

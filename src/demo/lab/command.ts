@@ -44,9 +44,14 @@ export function commandError(
   const privilege = /not permitted|Permission denied/i.test(said);
   return new CodedError('GD_LAB_COMMAND', `${[command, ...args].join(' ')}: ${said}`, {
     exitCode: privilege ? EXIT.PRIVILEGE : EXIT.FAILED,
-    hint: privilege ? 'run as root; in a container, start it with --privileged' : '',
+    hint: privilege ? 'run as root; in a container, start it with --privileged' : kernelHint(said),
     cause: error,
   });
+}
+
+/** A kernel without the driver for a kind of link says so in these words. */
+function kernelHint(said: string): string {
+  return /Unknown device type|not supported/i.test(said) ? 'modprobe -a veth bridge tun' : '';
 }
 
 export function missingCommand(command: string): CodedError {

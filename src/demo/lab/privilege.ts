@@ -45,6 +45,11 @@ function userNamespaceHint(): string {
 /** Throws a coded error (exit code 77, or 1 when something is to be installed) unless a lab can be made by this process. */
 function checkParts(): void {
   execute('ip', ['-Version']);
+  if (!existsSync('/proc/sys/net/ipv6')) {
+    throw new CodedError('GD_LAB_NO_IPV6', 'this kernel runs without IPv6', {
+      hint: 'boot it without ipv6.disable=1; or: modprobe ipv6',
+    });
+  }
   try {
     closeSync(openSync('/dev/net/tun', 'r+'));
   } catch (error) {

@@ -20,8 +20,22 @@ export function labNamespaces(): { name: string; owner: number }[] {
   });
 }
 
+function isPresent(name: string): boolean {
+  return existsSync(`${DIRECTORY}/${name}`);
+}
+
+/** Runs `ip netns <verb> <name>`. A namespace that another sweep removes at the same time is no failure. */
+function onNamespace(verb: 'pids' | 'delete', name: string): string {
+  try {
+    return execute('ip', ['netns', verb, name]);
+  } catch (error) {
+    if (isPresent(name)) throw error;
+    return '';
+  }
+}
+
 function processesIn(names: readonly string[]): number[] {
-  return names.flatMap((name) => execute('ip', ['netns', 'pids', name]).split(/\s+/).filter(Boolean).map(Number));
+  return names.flatMap((name) => onNamespace('pids', name).split(/\s+/).filter(Boolean).map(Number));
 }
 
 function signalAll(pids: readonly number[], signal: NodeJS.Signals): void {
@@ -39,7 +53,7 @@ function signalAll(pids: readonly number[], signal: NodeJS.Signals): void {
  * `exit` handler, and content with names that are gone already.
  */
 export function removeNamespaces(names: readonly string[]): void {
-  const present = names.filter((name) => existsSync(`${DIRECTORY}/${name}`));
+  const present = names.filter(isPresent);
   if (present.length === 0) return;
   let pids = processesIn(present);
   if (pids.length > 0) {
@@ -50,7 +64,7 @@ export function removeNamespaces(names: readonly string[]): void {
     }
     signalAll(pids, 'SIGKILL');
   }
-  for (const name of present) execute('ip', ['netns', 'delete', name]);
+  for (const name of present) onNamespace('delete', name);
 }
 
 function isAlive(pid: number): boolean {
