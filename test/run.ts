@@ -28,9 +28,9 @@ function testFiles(folder: string): string[] {
     .map((entry) => join(entry.parentPath, entry.name));
 }
 
-/** A file that asks for a part of the machine which tests would fight over. */
+/** A file that asks, by `needs(…)` or `needs: […]`, for a part of the machine which tests would fight over. */
 function runsAlone(file: string): boolean {
-  return /needs\([^)]*'(namespaces|tun|uml|debootstrap)'/.test(readFileSync(file, 'utf8'));
+  return /needs(\(|: \[)[^)\]]*'(namespaces|tun|uml|debootstrap)'/.test(readFileSync(file, 'utf8'));
 }
 
 const words = process.argv.slice(2).filter((argument) => !argument.startsWith('-'));

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import type { Line, Outcome, Scale } from './line.ts';
 
 const root = resolve(import.meta.dirname, '../..');
-/** Words in the paths of the test files: `test/daemon/…`, `test/host/…`, `src/daemon/…`. */
+/** Beginnings of the paths of the test files. */
 const FILES = ['test/daemon/', 'test/host/', 'src/daemon/'];
 const REPEATS: Readonly<Record<Scale, number>> = { full: 5, scaled: 1 };
 
@@ -29,6 +29,7 @@ export const lifecycle: Line = {
   name: 'lifecycle',
   claim:
     'SIGTERM and Ctrl-C leave no device, route, rule or process; kill -9 leaves only what gue-director clean lists; no packet to the VIP is bounced afterwards; an error in a forwarding thread is never silent.',
-  twin: 'test/daemon/lifecycle.test.ts',
+  twin: 'test/daemon/run.test.ts',
+  repeatsTwin: true,
   run,
 };

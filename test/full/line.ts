@@ -14,5 +14,7 @@ export interface Line {
   readonly claim: string;
   /** The test file that runs it scaled down, relative to the repository. */
   readonly twin: string;
+  /** The full size is the twin itself, run again and again: it names nothing back. */
+  readonly repeatsTwin?: true;
   run(scale: Scale): Promise<Outcome>;
 }
