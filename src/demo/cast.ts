@@ -63,7 +63,7 @@ export class Actor {
   }
 
   /** Resolves when `word` has been written; throws with the last words when it ends first, or after `seconds`. */
-  says(word: string, seconds = 10): Promise<void> {
+  says(word: string, seconds = 20): Promise<void> {
     return this.#until(() => this.#said.includes(word), seconds);
   }
 

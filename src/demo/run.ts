@@ -54,7 +54,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
       Promise.all([...cast.servers, ...cast.decapsulators].map((one) => one.says('ready'))),
     );
     await progress.step('start gue-director run --config director.yaml', () =>
-      Promise.race([fetchInside(lab, `http://${METRICS}/-/ready`, 10), cast.director.fails(12)]),
+      Promise.race([fetchInside(lab, `http://${METRICS}/-/ready`, 20), cast.director.fails(25)]),
     );
     const transfers = await progress.step(
       `download and upload through ${lab.vip4} and ${lab.vip6}`,
@@ -155,8 +155,10 @@ async function transferAll(lab: Lab, bytes: number): Promise<Transfer[]> {
   const perform = async (orders: TransferOrder[]) => {
     const size = orders[0].bytes;
     if (!expected.has(size)) expected.set(size, contentHash(size));
+    // The slowest machine that is worth waiting for moves 20 MB a second.
+    const seconds = 15 + (orders.length * size) / 20e6;
     client.child.stdin!.write(`${JSON.stringify(orders)}\n`);
-    for (const line of (await client.lines(done.length + orders.length, 15)).slice(done.length)) {
+    for (const line of (await client.lines(done.length + orders.length, seconds)).slice(done.length)) {
       const result = JSON.parse(line) as TransferResult;
       const hash = expected.get(size)!;
       const good = result.error === '' && result.bytes === size && result.sha256 === hash;

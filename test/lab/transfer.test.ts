@@ -40,8 +40,8 @@ async function open(t: TestContext, choices: DirectorChoices, options: LabOption
   const workers = lab.workers.map((worker) => Actor.start(worker.role, worker, '../cli/main', 'worker'));
   const servers = lab.workers.map((worker) => Actor.start(worker.role, worker, './web-server', worker.role, String(WEB_PORT)));
   await Promise.all([...workers, ...servers].map((actor) => actor.says('ready')));
-  const probe = Actor.start('probe', lab.director, './fetch', `http://${METRICS}/-/ready`, '10');
-  await Promise.race([probe.ended, director.fails(12)]);
+  const probe = Actor.start('probe', lab.director, './fetch', `http://${METRICS}/-/ready`, '20');
+  await Promise.race([probe.ended, director.fails(25)]);
   return { lab, folder, director, workers };
 }
 

@@ -1,5 +1,5 @@
 /** `gue-director worker`: the user-space decapsulator. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { wholeNumber } from '../options.ts';
 
 interface Options {
@@ -9,8 +9,10 @@ interface Options {
   readonly vip: string[];
 }
 
-/** Collects an option that may be given several times. */
-const collect = (value: string, before: string[]): string[] => [...before, value];
+/** An option that may be given several times; `otherwise` is what help says about leaving it out. */
+function addresses(flags: string, description: string, otherwise: string): Option {
+  return new Option(flags, description).argParser((value: string, before: string[]) => [...before, value]).default([], otherwise);
+}
 
 export function register(program: Command): void {
   program
@@ -22,8 +24,8 @@ export function register(program: Command): void {
     )
     .option('--port <port>', 'UDP port that directors send to', wholeNumber(1, 65535), 6080)
     .option('--device <name>', 'TUN device to make', 'gw0')
-    .option('--listen <address>', 'address to listen on; may be repeated; without it, every address', collect, [])
-    .option('--vip <address>', 'virtual IP to add to lo while running; may be repeated', collect, [])
+    .addOption(addresses('--listen <address>', 'address to listen on; may be repeated', 'every address'))
+    .addOption(addresses('--vip <address>', 'virtual IP to add to lo while running; may be repeated', 'none'))
     .addHelpText('after', '\nExample:\n  gue-director worker --port 6080 --vip 192.0.2.10 --vip 2001:db8::10')
     .action(async (options: Options) => {
       const { runWorker } = await import('../../worker/run.ts');
