@@ -6,6 +6,8 @@ import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
+import { pipelineCost } from './pipeline-cost.ts';
+import { tables } from './tables.ts';
 import { umlInterop } from './uml-interop.ts';
 
-export const LINES: readonly Line[] = [freshClone, umlInterop, decoders, configs, lifecycle, fuzz];
+export const LINES: readonly Line[] = [freshClone, umlInterop, decoders, tables, pipelineCost, configs, lifecycle, fuzz];
