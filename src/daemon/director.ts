@@ -208,7 +208,7 @@ export class Director {
       const changes = this.#watch?.poll();
       if (changes?.links || changes?.routes) this.#applyToHost('host-changed');
     } catch (error) {
-      this.#hostFailed(error, 'host-watch-failed');
+      this.#hostFailed(error, 'host-watch-failed', 'timer');
     }
   }
 
@@ -217,16 +217,16 @@ export class Director {
     try {
       this.#report(this.#ownership.apply(wantedOf(this.#config, this.#config.spec)));
     } catch (error) {
-      this.#hostFailed(error, cause);
+      this.#hostFailed(error, 'host-apply-failed', cause);
     }
   }
 
-  #hostFailed(error: unknown, cause: string): void {
+  #hostFailed(error: unknown, event: string, cause: string): void {
     const message = error instanceof Error ? error.message : String(error);
-    const equal = this.#repeated.admit(`${cause} ${message}`, this.#clock.milliseconds());
+    const equal = this.#repeated.admit(`${event} ${message}`, this.#clock.milliseconds());
     if (equal < 0) return;
     const hint = error instanceof CodedError ? error.hint : '';
-    this.#options.journal.record('error', 'host-apply-failed', message, { cause, hint, equal });
+    this.#options.journal.record('error', event, message, { cause, hint, equal });
   }
 
   #summariseDrops(): void {

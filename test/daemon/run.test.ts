@@ -1,7 +1,7 @@
 // `gue-director run` as a process of its own, in namespaces: traffic, metrics, signals, faults, and what is left behind.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -11,19 +11,15 @@ import { Capture } from '../../src/demo/lab/capture.ts';
 import type { Lab } from '../../src/demo/lab/topology.ts';
 import { needs } from '../needs.ts';
 import { decodeTunnel, type Tunnel } from '../reference/tunnel.ts';
-import { buildLab, configuration, eventually, RunningDirector, sendDatagrams, TUNNEL_PORT } from './running-director.ts';
-
-/** IP packets of an Ethernet capture, link padding cut off. */
-function readPackets(file: string): Uint8Array[] {
-  const bytes = readFileSync(file);
-  const packets: Uint8Array[] = [];
-  for (let at = 24; at < bytes.length; ) {
-    const length = bytes.readUInt32LE(at + 8);
-    packets.push(bytes.subarray(at + 16 + 14, at + 16 + length));
-    at += 16 + length;
-  }
-  return packets;
-}
+import {
+  buildLab,
+  configuration,
+  eventually,
+  RunningDirector,
+  readPackets,
+  sendDatagrams,
+  TUNNEL_PORT,
+} from './running-director.ts';
 
 /** What the director's namespace has of nftables rules and the lock; links, addresses and routes are the lab's to compare. */
 function rulesAndLocks(lab: Lab): string {
@@ -41,6 +37,7 @@ test(
     assert.deepEqual(director.get('/-/healthy'), { status: 200, body: 'healthy\n' });
 
     const file = join(tmpdir(), `gue-director-run-${process.pid}.pcap`);
+    t.after(() => rmSync(file, { force: true }));
     const capture = await Capture.start(lab.director, 'eth0', file, `udp and dst port ${TUNNEL_PORT}`);
     sendDatagrams(lab, lab.vip4, 53, 40, 3);
     sendDatagrams(lab, lab.vip6, 53, 40, 3);

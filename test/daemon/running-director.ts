@@ -1,6 +1,6 @@
 // The real daemon in the lab's director namespace, and what a test asks of it.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -10,20 +10,28 @@ import { Lab } from '../../src/demo/lab/topology.ts';
 export const METRICS_PORT = 6079;
 export const TUNNEL_PORT = 6080;
 
-export function buildLab(t: TestContext, workers: number): Lab {
-  const lab = Lab.create({ workers });
+/** `offloads: 'none'`: captures hold complete checksums, as a wire would (a veth leaves them to nobody). */
+export function buildLab(t: TestContext, workers: number, options: { offloads?: 'all' | 'checksum' | 'none' } = {}): Lab {
+  const lab = Lab.create({ workers, ...options });
   t.after(() => lab.close());
   return lab;
 }
 
+export interface ConfigurationOptions {
+  readonly threads?: number;
+  /** YAML of the ingress and egress sections' values. */
+  readonly ingress?: string;
+  readonly egress?: string;
+}
+
 /** Two services (UDP port 53 on the IPv4 and the IPv6 VIP), one pool of all workers for each outer family. */
-export function configuration(lab: Lab, { threads = 1, extra = '' }: { threads?: number; extra?: string } = {}): string {
+export function configuration(lab: Lab, options: ConfigurationOptions = {}): string {
+  const { threads = 1, ingress = '{ driver: tun, device: gd0 }', egress = '{ driver: raw }' } = options;
   const backends = (address: (worker: Lab['workers'][number]) => string) =>
     lab.workers.map((worker) => `      - { name: ${worker.role}, address: "${address(worker)}" }`).join('\n');
   return `services:
   - { name: dns-4, address: "${lab.vip4}", protocol: udp, port: 53, pool: over-6 }
   - { name: dns-6, address: "${lab.vip6}", protocol: udp, port: 53, pool: over-4 }
-${extra}
 pools:
   over-4:
     table-size: 251
@@ -36,8 +44,8 @@ ${backends((worker) => worker.address6)}
 tunnel:
   port: ${TUNNEL_PORT}
   source: { ipv4: "${lab.director.address4}", ipv6: "${lab.director.address6}" }
-ingress: { driver: tun, device: gd0 }
-egress: { driver: raw }
+ingress: ${ingress}
+egress: ${egress}
 threads: ${threads}
 flows: { entries: 4096 }
 metrics: { listen: "127.0.0.1:${METRICS_PORT}" }
@@ -138,6 +146,18 @@ export function sendDatagrams(lab: Lab, address: string, port: number, flows: nu
       next(null);
     }`;
   lab.client.run(process.execPath, ['-e', script]);
+}
+
+/** IP packets of an Ethernet capture, link padding cut off. */
+export function readPackets(file: string): Uint8Array[] {
+  const bytes = readFileSync(file);
+  const packets: Uint8Array[] = [];
+  for (let at = 24; at < bytes.length; ) {
+    const length = bytes.readUInt32LE(at + 8);
+    packets.push(bytes.subarray(at + 16 + 14, at + 16 + length));
+    at += 16 + length;
+  }
+  return packets;
 }
 
 export async function eventually(condition: () => boolean, what: string, patience = 5000): Promise<void> {
