@@ -34,7 +34,9 @@ for (const [index, options] of CASES.entries()) {
       const lab = buildLab(t, 1, { offloads: 'none' });
       const director = await RunningDirector.start(t, lab, configuration(lab, options));
       const file = join(tmpdir(), `gue-director-drivers-${process.pid}-${index}.pcap`);
-      t.after(() => [file, `${file}.client`].forEach((path) => rmSync(path, { force: true })));
+      t.after(() => {
+        for (const path of [file, `${file}.client`]) rmSync(path, { force: true });
+      });
       const capture = await Capture.start(lab.workers[0], 'eth0', file, `udp and dst port ${TUNNEL_PORT}`);
       const atClient = await Capture.start(
         lab.client,
