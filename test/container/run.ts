@@ -138,6 +138,10 @@ function main(): void {
   expectRun(image, stage, ['--version'], 0, /^\d+\.\d+\.\d+/);
   expectRun(image, stage, ['check', '/opt/gue-director/config/director.yaml'], 0, /ok/);
   expectRun(image, stage, ['check', '/no/such/file.yaml'], 78, /GD_CONFIG/);
+  for (const name of ['typescript', 'tsx', '@biomejs/cli-linux-x64']) {
+    if (existsSync(join(image, 'opt/gue-director/node_modules', name)))
+      throw new Error(`${name} is for development and has no place in the image`);
+  }
   console.log('the image builds and its command runs');
 }
 
