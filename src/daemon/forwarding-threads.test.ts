@@ -108,7 +108,7 @@ test('a thread that fails is logged with its stack, counted, and replaced; the f
 });
 
 test('a driver that can not be opened stops the start with its own error', async () => {
-  const { subject, publisher, told } = make(2, { ingress: { driver: 'pcap-file', path: '/nonexistent/in.pcap' } });
+  const { subject, publisher, told } = make(1, { ingress: { driver: 'pcap-file', path: '/nonexistent/in.pcap' } });
   await assert.rejects(subject.start(), /nonexistent/);
   assert.equal(told.gaveUp.length, 0);
   assert.ok(subject.seats.every((seat) => !seat.occupied));
