@@ -56,7 +56,8 @@ function initScript(guest: Guest, options: GuestOptions): string {
   return [
     '#!/bin/sh',
     'export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-    'mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /tmp',
+    // Not over /tmp: the checkout, or Node itself, may lie there.
+    'mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t tmpfs tmpfs /run; export TMPDIR=/run',
     // Any failing line ends the guest with its own words on the console instead of a guest that silently lacks something.
     `trap '[ $? = 0 ] || { echo "guest failed"; echo o > /proc/sysrq-trigger; sleep 5; }' EXIT`,
     'set -e',
