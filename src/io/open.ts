@@ -1,6 +1,7 @@
 /** Opens drivers by their configuration, and the memory that a forwarding thread's batches live in. */
 import { Arena, LARGE_STRIDE } from '../base/arena.ts';
 import { Batch } from '../base/batch.ts';
+import { CodedError, EXIT } from '../base/errors.ts';
 import { mapMemory } from '../raw-socket/memory.ts';
 import type { Egress, Ingress } from './driver.ts';
 import { MemoryEgress } from './memory/egress.ts';
@@ -54,6 +55,12 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
         fanoutGroup: options.threads > 1 ? fanoutGroup() : null,
       });
     case 'pcap-file':
+      if (options.threads > 1) {
+        throw new CodedError('GD_IO_ONE_THREAD', `a capture file can not be shared by ${options.threads} threads`, {
+          exitCode: EXIT.CONFIG,
+          hint: 'set threads: 1, or use "gue-director replay" for capture files',
+        });
+      }
       return new PcapFileIngress({ path: settings.path });
     case 'memory':
       return new MemoryIngress({ frames: [] });

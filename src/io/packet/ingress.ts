@@ -1,4 +1,5 @@
 /** AF_PACKET: copies of the frames that an interface receives for our services. See README.md beside this file. */
+import { HEADROOM } from '../../base/arena.ts';
 import type { Batch, IngressFacts } from '../../base/batch.ts';
 import { LINK_ETHERNET } from '../../base/batch.ts';
 import { dropReason } from '../../base/drop-reason.ts';
@@ -117,6 +118,7 @@ export class PacketIngress implements Ingress {
 
   /** Sends each reply, a whole Ethernet frame, out of the interface it concerns. */
   reply(batch: Batch): void {
+    if (batch !== this.#bound) this.#bind(batch);
     const queue = this.#replies;
     for (let i = 0; i < batch.count; i++) {
       if (batch.verdict[i] !== VERDICT_REPLY) continue;
@@ -173,9 +175,8 @@ export class PacketIngress implements Ingress {
     this.#messages = new MessageVector({ messages: capacity, segments: 2, nameBytes: 0, controlBytes: AUXDATA_BYTES });
     this.#replies = new SendQueue({ messages: capacity, segments: 2, nameBytes: 0, controlBytes: 0 });
     for (let i = 0; i < capacity; i++) {
-      clearFrame(batch, i);
       this.#messages.setSegment(i, 0, this.#headers.address + i * HEADER_STRIDE, PACKET_VNET_HEADER);
-      this.#messages.setSegment(i, 1, batch.arena.address + batch.frameAt[i], batch.frameCapacity);
+      this.#messages.setSegment(i, 1, batch.arena.address + batch.slotAt[i] + HEADROOM, batch.frameCapacity);
       this.#replies.vector.setSegment(i, 0, this.#zeroHeader.address, PACKET_VNET_HEADER);
     }
     this.#bound = batch;

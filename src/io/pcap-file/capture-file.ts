@@ -22,12 +22,12 @@ export class CaptureFile {
     writeFileHeader(header, 0, linkType);
     try {
       this.#descriptor = openSync(path, 'w');
+      this.#writeAll(new Uint8Array(header.buffer), header.byteLength);
     } catch (error) {
       throw new CodedError('GD_IO_PCAP_WRITE', `${path}: ${error instanceof Error ? error.message : String(error)}`, {
         cause: error,
       });
     }
-    this.#writeAll(new Uint8Array(header.buffer), header.byteLength);
   }
 
   /** Appends the packets (outAt, outLength) whose verdict is `verdict`. When the write fails they become drops, with a reason. */

@@ -93,8 +93,7 @@ function readFile(path: string): Uint8Array {
 function linkOf(bytes: Uint8Array, path: string): IngressFacts['link'] {
   const reader = openCapture(bytes, path);
   let link: IngressFacts['link'] | null = null;
-  for (let record = 0; record === 0 || link !== null; record++) {
-    if (!reader.next()) break;
+  for (let record = 0; reader.next(); record++) {
     const found = linkFact(reader.linkType);
     if (found === null || (link !== null && found !== link)) {
       throw new CodedError('GD_IO_PCAP_LINK', `${path}: record ${record} has link type ${reader.linkType}`, {

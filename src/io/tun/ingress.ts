@@ -1,5 +1,6 @@
 /** TUN: the kernel routes service prefixes to a device, and each thread reads its own queue of it. See README.md beside this file. */
 import { readFileSync } from 'node:fs';
+import { HEADROOM } from '../../base/arena.ts';
 import type { Batch, IngressFacts } from '../../base/batch.ts';
 import { LINK_RAW_IP } from '../../base/batch.ts';
 import { dropReason } from '../../base/drop-reason.ts';
@@ -50,6 +51,7 @@ export class TunIngress implements Ingress {
     this.#reportsDrops = options.reportsDrops ?? true;
     this.name = `tun:${options.device}`;
     this.descriptor = options.queue ?? openTunQueue(options.device);
+    this.#reply.setSegment(0, 0, this.#zeroHeader.address, VNET_HEADER);
   }
 
   receive(batch: Batch): number {
@@ -107,11 +109,9 @@ export class TunIngress implements Ingress {
   #bind(batch: Batch): void {
     this.#headers = pin(batch.capacity * HEADER_STRIDE + SPILL);
     this.#reads = new MessageVector({ messages: batch.capacity, segments: 3, nameBytes: 0, controlBytes: 0 });
-    this.#reply.setSegment(0, 0, this.#zeroHeader.address, VNET_HEADER);
     for (let i = 0; i < batch.capacity; i++) {
-      clearFrame(batch, i);
       this.#reads.setSegment(i, 0, this.#headers.address + i * HEADER_STRIDE, VNET_HEADER);
-      this.#reads.setSegment(i, 1, batch.arena.address + batch.frameAt[i], batch.frameCapacity);
+      this.#reads.setSegment(i, 1, batch.arena.address + batch.slotAt[i] + HEADROOM, batch.frameCapacity);
       this.#reads.setSegment(i, 2, this.#headers.address + batch.capacity * HEADER_STRIDE, SPILL);
     }
     this.#bound = batch;
