@@ -20,13 +20,18 @@ export class CaptureFile {
   constructor(path: string, linkType: number) {
     const header = new DataView(new ArrayBuffer(PCAP_FILE_HEADER_LENGTH));
     writeFileHeader(header, 0, linkType);
+    const refused = (error: unknown) =>
+      new CodedError('GD_IO_PCAP_WRITE', `${path}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
     try {
       this.#descriptor = openSync(path, 'w');
+    } catch (error) {
+      throw refused(error);
+    }
+    try {
       this.#writeAll(new Uint8Array(header.buffer), header.byteLength);
     } catch (error) {
-      throw new CodedError('GD_IO_PCAP_WRITE', `${path}: ${error instanceof Error ? error.message : String(error)}`, {
-        cause: error,
-      });
+      closeSync(this.#descriptor);
+      throw refused(error);
     }
   }
 
