@@ -6,6 +6,7 @@ import { VERDICT_DROP, VERDICT_FORWARD, VERDICT_REPLY, VERDICTS } from '../../sr
 import { type FrameFacts, MemoryIngress } from '../../src/io/memory/ingress.ts';
 import { naiveChecksum } from '../reference/checksum.ts';
 import { decodeTunnel } from '../reference/tunnel.ts';
+import { echoRequest } from '../uml/echo-packet.ts';
 import type { Line, Outcome, Scale } from './line.ts';
 import { clientPacket } from './packets.ts';
 import { ETHERNET, openPath, type Path, pathSpec, RAW_IP, TUN } from './path.ts';
@@ -74,6 +75,8 @@ function mutate(random: Random, original: Uint8Array): Uint8Array {
 /** An IPv6 chain of extension headers, or an IPv4 fragment, or an echo request: right shapes that are rarer than TCP. */
 function rare(random: Random): Uint8Array {
   const family = random.pick([4, 6] as const);
+  if (random.chance(3))
+    return family === 4 ? echoRequest('198.51.100.9', '192.0.2.1') : echoRequest('2001:db8:1::9', '2001:db8:99::1');
   const { bytes } = clientPacket(random, { family, protocol: 17, payload: random.below(200), options: true });
   if (family === 4) {
     if (random.chance(2)) bytes[9] = 1;

@@ -99,9 +99,10 @@ export function asForwarded(packet: ClientPacket, hop: boolean): Uint8Array {
     }
   }
   if (packet.partial) {
-    // The field already holds the pseudo-header's sum, so the sum over the segment is the whole sum.
+    // The field already holds the pseudo-header's sum, so the sum over the segment is the whole sum. A zero is written in its other
+    // form for TCP too, as skb_checksum_help() of net/core/dev.c does (CSUM_MANGLED_0): both verify.
     const sum = naiveSum(bytes, transportAt, bytes.length - transportAt, 0);
-    view.setUint16(transportAt + (protocol === 6 ? 16 : 6), protocol === 17 && sum === 0xffff ? 0xffff : 0xffff - sum);
+    view.setUint16(transportAt + (protocol === 6 ? 16 : 6), sum === 0xffff ? 0xffff : 0xffff - sum);
   }
   return bytes;
 }
