@@ -1,6 +1,6 @@
 // A real Linux kernel as worker: User-Mode Linux unwraps what the real daemon sends, and real HTTP goes both ways.
 
-import { statSync } from 'node:fs';
+import { rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { contentHash } from '../../src/demo/content.ts';
@@ -73,6 +73,7 @@ async function oneRun(
   }
   // A capture file without packets is its 24-byte header.
   const captured = statSync(file).size > 24 ? lab.client.run('tcpdump', ['-nn', '-r', file]) : '';
+  rmSync(file);
   return { label: `${ingress} → ${egress}`, results, captured, exitCode, log: director.log };
 }
 
