@@ -96,9 +96,10 @@ export class Batch {
   /** Slots are the first `capacity` of the arena, in order. */
   constructor(arena: Arena, ingress: IngressFacts, capacity: number = arena.slots) {
     if (capacity > arena.slots) throw new RangeError(`batch of ${capacity} needs as many slots, the arena has ${arena.slots}`);
-    const int32 = () => new Int32Array(capacity);
-    const uint16 = () => new Uint16Array(capacity);
-    const uint8 = () => new Uint8Array(capacity);
+    // Each over a buffer of its own: V8 keeps a small array given only a length in its moving heap, where its address is not constant.
+    const int32 = () => new Int32Array(new ArrayBuffer(capacity * 4));
+    const uint16 = () => new Uint16Array(new ArrayBuffer(capacity * 2));
+    const uint8 = () => new Uint8Array(new ArrayBuffer(capacity));
     this.arena = arena;
     this.ingress = ingress;
     this.capacity = capacity;

@@ -13,36 +13,55 @@ const REPLIED_PACKETS = counterAt('replied_packets_total');
 const PASSED_PACKETS = counterAt('passed_packets_total');
 const BATCHES = counterAt('batches_total');
 
-/** Service counters count what came for the service; backend counters what was sent. Bytes are those of the inner IP packet. */
-export function account(batch: Batch, snapshot: Snapshot, bank: Float64Array): void {
-  const words = snapshot.words;
-  const servicesAt = words[H_SERVICES];
-  const { count, verdict, reason, service, backend, frameLength, networkLength, outLength } = batch;
-  let bytes = 0;
-  let outBytes = 0;
-  let forwarded = 0;
-  for (let i = 0; i < count; i++) {
-    bytes += frameLength[i];
-    if (service[i] >= 0) {
-      const id = words[servicesAt + service[i] * SERVICE_WORDS + S_ID];
-      const at = SERVICES_AT + 2 * (id < MAX_SERVICES ? id : MAX_SERVICES - 1);
-      bank[at] += 1;
-      bank[at + 1] += networkLength[i];
+// Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
+const FORWARD = VERDICT_FORWARD;
+const DROP = VERDICT_DROP;
+const REPLY = VERDICT_REPLY;
+const PASS = VERDICT_PASS;
+const SERVICE_CELLS = SERVICES_AT;
+const BACKEND_CELLS = BACKENDS_AT;
+const DROP_CELLS = DROPS_AT;
+const LAST_SERVICE = MAX_SERVICES - 1;
+const ID = S_ID;
+const SERVICE = SERVICE_WORDS;
+
+/**
+ * Adds one batch to `bank`. Service counters count what came for the service; backend counters what was sent. Bytes are those of the
+ * inner IP packet.
+ */
+export function accountStage(batch: Batch, bank: Float64Array): (snapshot: Snapshot) => void {
+  const { verdict, reason, service, backend, frameLength, networkLength, outLength } = batch;
+
+  return function account(snapshot: Snapshot): void {
+    const words = snapshot.words;
+    const servicesAt = words[H_SERVICES];
+    const count = batch.count;
+    let bytes = 0;
+    let outBytes = 0;
+    let forwarded = 0;
+    for (let i = 0; i < count; i++) {
+      bytes += frameLength[i];
+      if (service[i] >= 0) {
+        const id = words[servicesAt + service[i] * SERVICE + ID];
+        const at = SERVICE_CELLS + 2 * Math.min(id, LAST_SERVICE);
+        bank[at] += 1;
+        bank[at + 1] += networkLength[i];
+      }
+      const v = verdict[i];
+      if (v === FORWARD) {
+        forwarded++;
+        outBytes += outLength[i];
+        const at = BACKEND_CELLS + 2 * backend[i];
+        bank[at] += 1;
+        bank[at + 1] += networkLength[i];
+      } else if (v === DROP) bank[DROP_CELLS + reason[i]] += 1;
+      else if (v === REPLY) bank[REPLIED_PACKETS] += 1;
+      else if (v === PASS) bank[PASSED_PACKETS] += 1;
     }
-    const v = verdict[i];
-    if (v === VERDICT_FORWARD) {
-      forwarded++;
-      outBytes += outLength[i];
-      const at = BACKENDS_AT + 2 * backend[i];
-      bank[at] += 1;
-      bank[at + 1] += networkLength[i];
-    } else if (v === VERDICT_DROP) bank[DROPS_AT + reason[i]] += 1;
-    else if (v === VERDICT_REPLY) bank[REPLIED_PACKETS] += 1;
-    else if (v === VERDICT_PASS) bank[PASSED_PACKETS] += 1;
-  }
-  bank[RECEIVED_PACKETS] += count;
-  bank[RECEIVED_BYTES] += bytes;
-  bank[FORWARDED_PACKETS] += forwarded;
-  bank[FORWARDED_BYTES] += outBytes;
-  bank[BATCHES] += 1;
+    bank[RECEIVED_PACKETS] += count;
+    bank[RECEIVED_BYTES] += bytes;
+    bank[FORWARDED_PACKETS] += forwarded;
+    bank[FORWARDED_BYTES] += outBytes;
+    bank[BATCHES] += 1;
+  };
 }

@@ -8,7 +8,7 @@ import { type Batch, LINK_ETHERNET, VIRTIO_NEEDS_CSUM } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_PASS } from '../base/verdict.ts';
 import { hashTuple4, hashTuple6 } from '../maglev-hash/index.ts';
-import { WIRE_OK, WIRE_TRUNCATED } from '../wire/check.ts';
+import { WIRE_OK } from '../wire/check.ts';
 import * as checksum from '../wire/checksum.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as ipv4 from '../wire/ipv4.ts';
@@ -41,6 +41,26 @@ const ICMPV6 = ipv6.NEXT_ICMPV6;
 const IPV4 = ethernet.ETHERTYPE_IPV4;
 const IPV6 = ethernet.ETHERTYPE_IPV6;
 const NEEDS_CSUM = VIRTIO_NEEDS_CSUM;
+const DROP = VERDICT_DROP;
+const PASS = VERDICT_PASS;
+const HEADER4 = ipv4.HEADER_LENGTH;
+const HEADER6 = ipv6.HEADER_LENGTH;
+const PROTOCOL_AT = ipv4.PROTOCOL_AT;
+const FRAGMENT_AT = ipv4.FRAGMENT_AT;
+/** Every fragment, the first included. */
+const FRAGMENT_BITS = ipv4.MORE_FRAGMENTS | ipv4.FRAGMENT_OFFSET;
+const TTL_AT = ipv4.TTL_AT;
+const HOP_LIMIT_AT = ipv6.HOP_LIMIT_AT;
+const PAYLOAD_LENGTH_AT = ipv6.PAYLOAD_LENGTH_AT;
+const NEXT_HEADER_AT = ipv6.NEXT_HEADER_AT;
+const SOURCE4 = ipv4.SOURCE_AT;
+const SOURCE6 = ipv6.SOURCE_AT;
+const DESTINATION4 = ipv4.DESTINATION_AT;
+const DESTINATION6 = ipv6.DESTINATION_AT;
+const TCP_HEADER = tcp.HEADER_LENGTH;
+const TCP_OFFSET_AT = tcp.DATA_OFFSET_AT;
+const hash4 = hashTuple4;
+const hash6 = hashTuple6;
 
 const VLAN_LENGTH = 4;
 /** 802.1ad: an outer service tag and an inner customer tag. */
@@ -87,20 +107,6 @@ function networkType(batch: Batch, i: number, view: DataView, at: number, end: n
   }
 }
 
-/**
- * Checks the transport header between `at` and `end` and completes a partial checksum. Returns 0, or the reason to drop.
- */
-function checkTransport(batch: Batch, i: number, view: DataView, protocol: number, at: number, end: number): number {
-  if (protocol === TCP) {
-    if (tcp.check(view, at, end) !== WIRE_OK) return MALFORMED_TRANSPORT;
-    batch.tcpFlags[i] = tcp.flags(view, at);
-  } else {
-    if (udp.check(view, at, end) !== WIRE_OK) return MALFORMED_TRANSPORT;
-    batch.tcpFlags[i] = 0;
-  }
-  return batch.gsoType[i] === 0 ? 0 : SUPER_PACKET;
-}
-
 /** Completes the checksum that the sender left to its device. Returns 0, or the reason to drop. */
 function completeChecksum(batch: Batch, i: number, protocol: number, at: number, end: number, tally: ClassifyTally): number {
   // The sum must cover exactly this packet's transport: anything else is a lie or another layer's business.
@@ -124,135 +130,140 @@ function isOwnTunnel(batch: Batch, i: number, words: Int32Array, service: number
   return same;
 }
 
-function classify4(
-  batch: Batch,
-  i: number,
-  view: DataView,
-  at: number,
-  end: number,
-  words: Int32Array,
-  tally: ClassifyTally,
-): number {
-  const state = ipv4.check(view, at, end);
-  if (state !== WIRE_OK) {
-    if (end - at < ipv4.HEADER_LENGTH) return TRUNCATED;
-    return judge4(view, at, words, state === WIRE_TRUNCATED ? TRUNCATED : MALFORMED_IP);
-  }
-  const length = ipv4.totalLength(view, at);
-  const packetEnd = at + length;
-  const transportAt = at + ipv4.headerLength(view, at);
-  const protocol = ipv4.protocol(view, at);
-  const destination = ipv4.destination(view, at);
-  batch.family[i] = 4;
-  batch.networkLength[i] = length;
-  batch.transportAt[i] = transportAt;
-  batch.protocol[i] = protocol;
-  if (!batch.ingress.headerVerified && !ipv4.verifyChecksum(view, at)) return judge4(view, at, words, IP_CHECKSUM);
-  if (ipv4.isFragment(view, at)) return judge4(view, at, words, FRAGMENT);
-  if (protocol !== TCP && protocol !== UDP) {
-    if (protocol === ICMP && findService4(words, destination, 0, 0) >= 0) {
-      answerEcho(batch, i);
-      return ANSWERED;
-    }
-    return NOT_OURS;
-  }
-  if (transportAt + 4 > packetEnd) return judge4(view, at, words, MALFORMED_TRANSPORT);
-  const ports = view.getInt32(transportAt);
-  const service = findService4(words, destination, protocol, ports & 0xffff);
-  if (service < 0) return NOT_OURS;
-  let reason = checkTransport(batch, i, view, protocol, transportAt, packetEnd);
-  if (reason !== 0) return reason;
-  if ((batch.virtioFlags[i] & NEEDS_CSUM) !== 0) {
-    reason = completeChecksum(batch, i, protocol, transportAt, packetEnd, tally);
-    if (reason !== 0) return reason;
-  }
-  if (ipv4.ttl(view, at) <= (batch.ingress.hopDone ? 0 : 1)) return TTL_EXPIRED;
-  if (protocol === UDP && isOwnTunnel(batch, i, words, service)) return ENCAPSULATION_LOOP;
-  batch.service[i] = service;
-  batch.flowHash[i] = hashTuple4(ipv4.source(view, at), destination, ports, protocol);
-  return 0;
-}
-
-function classify6(
-  batch: Batch,
-  i: number,
-  view: DataView,
-  at: number,
-  end: number,
-  words: Int32Array,
-  tally: ClassifyTally,
-): number {
-  const state = ipv6.check(view, at, end);
-  if (state !== WIRE_OK) {
-    if (end - at < ipv6.HEADER_LENGTH) return TRUNCATED;
-    return judge6(view, at, words, state === WIRE_TRUNCATED ? TRUNCATED : MALFORMED_IP);
-  }
-  const length = ipv6.HEADER_LENGTH + ipv6.payloadLength(view, at);
-  const packetEnd = at + length;
-  let protocol = ipv6.nextHeader(view, at);
-  let transportAt = at + ipv6.HEADER_LENGTH;
-  batch.family[i] = 6;
-  batch.networkLength[i] = length;
-  if (protocol !== TCP && protocol !== UDP && ipv6.isExtension(protocol)) {
-    const found = ipv6.findTransport6(view, at, packetEnd);
-    if (found < 0) return judge6(view, at, words, found === ipv6.TRANSPORT_TRUNCATED ? TRUNCATED : IPV6_EXTENSION);
-    if (ipv6.isFragment(found)) return judge6(view, at, words, FRAGMENT);
-    protocol = ipv6.transportProtocol(found);
-    transportAt = at + ipv6.transportOffset(found);
-  }
-  const destinationAt = at + ipv6.DESTINATION_AT;
-  batch.protocol[i] = protocol;
-  batch.transportAt[i] = transportAt;
-  if (protocol !== TCP && protocol !== UDP) {
-    if (protocol === ICMPV6 && findService6(words, view, destinationAt, 0, 0) >= 0) {
-      answerEcho(batch, i);
-      return ANSWERED;
-    }
-    return NOT_OURS;
-  }
-  if (transportAt + 4 > packetEnd) return judge6(view, at, words, MALFORMED_TRANSPORT);
-  const ports = view.getInt32(transportAt);
-  const service = findService6(words, view, destinationAt, protocol, ports & 0xffff);
-  if (service < 0) return NOT_OURS;
-  let reason = checkTransport(batch, i, view, protocol, transportAt, packetEnd);
-  if (reason !== 0) return reason;
-  if ((batch.virtioFlags[i] & NEEDS_CSUM) !== 0) {
-    reason = completeChecksum(batch, i, protocol, transportAt, packetEnd, tally);
-    if (reason !== 0) return reason;
-  }
-  if (ipv6.hopLimit(view, at) <= (batch.ingress.hopDone ? 0 : 1)) return TTL_EXPIRED;
-  if (protocol === UDP && isOwnTunnel(batch, i, words, service)) return ENCAPSULATION_LOOP;
-  batch.service[i] = service;
-  batch.flowHash[i] = hashTuple6(view, at + ipv6.SOURCE_AT, destinationAt, ports, protocol);
-  return 0;
-}
-
-/** Frames that the driver already gave a reason keep it. */
-export function classify(batch: Batch, snapshot: Snapshot, tally: ClassifyTally): void {
-  const words = snapshot.words;
-  const view = batch.arena.view;
+/** The classification of one batch. Frames that the driver already gave a reason keep it. */
+export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: ClassifyTally) => void {
+  const { frameAt, frameLength, virtioFlags, gsoType, networkAt, transportAt, networkLength, family, protocol } = batch;
+  const { tcpFlags, flowHash, service, backend, segmentSize, segmentCount, verdict, reason } = batch;
+  const { view } = batch.arena;
   const isEthernet = batch.ingress.link === LINK_ETHERNET;
-  const { canPass } = batch.ingress;
-  const { count, frameAt, frameLength, networkAt, verdict, reason, service, segmentCount, segmentSize, backend } = batch;
-  for (let i = 0; i < count; i++) {
-    service[i] = -1;
-    backend[i] = -1;
-    segmentSize[i] = 0;
-    segmentCount[i] = 1;
-    if (reason[i] !== 0) continue;
-    const from = frameAt[i];
-    const end = from + frameLength[i];
-    const type = isEthernet ? networkType(batch, i, view, from, end) : ipType(view, from, end);
-    if (!isEthernet) networkAt[i] = from;
-    let answer = type === 0 ? TRUNCATED : NOT_IP;
-    if (type === IPV4) answer = classify4(batch, i, view, networkAt[i], end, words, tally);
-    else if (type === IPV6) answer = classify6(batch, i, view, networkAt[i], end, words, tally);
-    if (answer === 0 || answer === ANSWERED) continue;
-    const notOurs = answer === NOT_OURS || answer === NOT_IP;
-    if (notOurs && canPass) verdict[i] = VERDICT_PASS;
-    else {
-      verdict[i] = VERDICT_DROP;
-      reason[i] = answer === NOT_OURS ? NOT_A_SERVICE : answer;
-    }
+  const { canPass, hopDone, headerVerified } = batch.ingress;
+  const minimumTtl = hopDone ? 1 : 2;
+
+  function classify4(i: number, at: number, end: number, words: Int32Array): number {
+    if (end - at < HEADER4) return TRUNCATED;
+    // One load: version, header length, traffic class, total length.
+    const first = view.getInt32(at);
+    const header = (first >>> 22) & 0x3c;
+    const total = first & 0xffff;
+    if (first >>> 28 !== 4 || header < HEADER4 || total < header) return judge4(view, at, words, MALFORMED_IP);
+    if (total > end - at) return judge4(view, at, words, TRUNCATED);
+    family[i] = 4;
+    networkLength[i] = total;
+    transportAt[i] = at + header;
+    protocol[i] = view.getUint8(at + PROTOCOL_AT);
+    if (!headerVerified && !ipv4.verifyChecksum(view, at)) return judge4(view, at, words, IP_CHECKSUM);
+    if ((view.getUint16(at + FRAGMENT_AT) & FRAGMENT_BITS) !== 0) return judge4(view, at, words, FRAGMENT);
+    return 0;
   }
+
+  function classify6(i: number, at: number, end: number, words: Int32Array): number {
+    if (end - at < HEADER6) return TRUNCATED;
+    const total = HEADER6 + view.getUint16(at + PAYLOAD_LENGTH_AT);
+    if (view.getUint8(at) >> 4 !== 6) return judge6(view, at, words, MALFORMED_IP);
+    if (total > end - at) return judge6(view, at, words, TRUNCATED);
+    family[i] = 6;
+    networkLength[i] = total;
+    let next = view.getUint8(at + NEXT_HEADER_AT);
+    let offset = HEADER6;
+    if (next !== TCP && next !== UDP && ipv6.isExtension(next)) {
+      const found = ipv6.findTransport6(view, at, at + total);
+      if (found < 0) return judge6(view, at, words, found === ipv6.TRANSPORT_TRUNCATED ? TRUNCATED : IPV6_EXTENSION);
+      if (ipv6.isFragment(found)) return judge6(view, at, words, FRAGMENT);
+      next = ipv6.transportProtocol(found);
+      offset = ipv6.transportOffset(found);
+    }
+    protocol[i] = next;
+    transportAt[i] = at + offset;
+    return 0;
+  }
+
+  /** Neither TCP nor UDP: a ping to a service address is answered, the rest is not ours. */
+  function classifyOther(i: number, at: number, words: Int32Array): number {
+    const isOurs =
+      family[i] === 4
+        ? protocol[i] === ICMP && findService4(words, view.getInt32(at + DESTINATION4), 0, 0) >= 0
+        : protocol[i] === ICMPV6 && findService6(words, view, at + DESTINATION6, 0, 0) >= 0;
+    if (!isOurs) return NOT_OURS;
+    answerEcho(batch, i);
+    return ANSWERED;
+  }
+
+  /** A packet of a service whose transport header is whole: what else may speak against it. */
+  function checkRest(
+    i: number,
+    transport: number,
+    packetEnd: number,
+    words: Int32Array,
+    found: number,
+    tally: ClassifyTally,
+  ): number {
+    if (gsoType[i] !== 0) return SUPER_PACKET;
+    if ((virtioFlags[i] & NEEDS_CSUM) !== 0) {
+      const wrong = completeChecksum(batch, i, protocol[i], transport, packetEnd, tally);
+      if (wrong !== 0) return wrong;
+    }
+    const hops = view.getUint8(networkAt[i] + (family[i] === 4 ? TTL_AT : HOP_LIMIT_AT));
+    if (hops < minimumTtl) return TTL_EXPIRED;
+    return protocol[i] === UDP && isOwnTunnel(batch, i, words, found) ? ENCAPSULATION_LOOP : 0;
+  }
+
+  /** From a parsed network header to a service: 0, a reason, NOT_OURS or ANSWERED. */
+  function match(i: number, at: number, words: Int32Array, tally: ClassifyTally): number {
+    const kind = protocol[i];
+    if (kind !== TCP && kind !== UDP) return classifyOther(i, at, words);
+    const isInner4 = family[i] === 4;
+    const transport = transportAt[i];
+    const packetEnd = (at + networkLength[i]) | 0;
+    if (transport + 4 > packetEnd)
+      return isInner4 ? judge4(view, at, words, MALFORMED_TRANSPORT) : judge6(view, at, words, MALFORMED_TRANSPORT);
+    const ports = view.getInt32(transport);
+    const found = isInner4
+      ? findService4(words, view.getInt32(at + DESTINATION4), kind, ports & 0xffff)
+      : findService6(words, view, at + DESTINATION6, kind, ports & 0xffff);
+    if (found < 0) return NOT_OURS;
+    if (kind === TCP) {
+      if (packetEnd - transport < TCP_HEADER) return MALFORMED_TRANSPORT;
+      const word = view.getUint16(transport + TCP_OFFSET_AT);
+      const header = (word >>> 10) & 0x3c;
+      if (header < TCP_HEADER || header > packetEnd - transport) return MALFORMED_TRANSPORT;
+      tcpFlags[i] = word & 0xff;
+    } else {
+      if (udp.check(view, transport, packetEnd) !== WIRE_OK) return MALFORMED_TRANSPORT;
+      tcpFlags[i] = 0;
+    }
+    const wrong = checkRest(i, transport, packetEnd, words, found, tally);
+    if (wrong !== 0) return wrong;
+    service[i] = found;
+    flowHash[i] = isInner4
+      ? hash4(view.getInt32(at + SOURCE4), view.getInt32(at + DESTINATION4), ports, kind)
+      : hash6(view, at + SOURCE6, at + DESTINATION6, ports, kind);
+    return 0;
+  }
+
+  return function classify(snapshot: Snapshot, tally: ClassifyTally): void {
+    const words = snapshot.words;
+    const count = batch.count;
+    for (let i = 0; i < count; i++) {
+      service[i] = -1;
+      backend[i] = -1;
+      segmentSize[i] = 0;
+      segmentCount[i] = 1;
+      if (reason[i] !== 0) continue;
+      const from = frameAt[i];
+      const end = (from + frameLength[i]) | 0;
+      const type = isEthernet ? networkType(batch, i, view, from, end) : ipType(view, from, end);
+      if (!isEthernet) networkAt[i] = from;
+      const at = networkAt[i];
+      let answer = type === 0 ? TRUNCATED : NOT_IP;
+      if (type === IPV4) answer = classify4(i, at, end, words);
+      else if (type === IPV6) answer = classify6(i, at, end, words);
+      if (answer === 0) answer = match(i, at, words, tally);
+      if (answer === 0 || answer === ANSWERED) continue;
+      if ((answer === NOT_OURS || answer === NOT_IP) && canPass) verdict[i] = PASS;
+      else {
+        verdict[i] = DROP;
+        reason[i] = answer === NOT_OURS ? NOT_A_SERVICE : answer;
+      }
+    }
+  };
 }

@@ -14,21 +14,29 @@ import * as checksum from '../wire/checksum.ts';
 import * as gue from '../wire/gue.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
-import * as udp from '../wire/udp.ts';
-import {
-  B_CHECKSUM,
-  B_DATAGRAM_SUM,
-  B_FAMILY,
-  B_HEADER_SUM,
-  B_OVERHEAD,
-  B_TEMPLATE,
-  BACKEND_WORDS,
-  H_BACKENDS,
-} from './layout.ts';
-import { OUTER4, OUTER6, UDP_LENGTH } from './outer-template.ts';
+import { B_CHECKSUM, B_DATAGRAM_SUM, B_FAMILY, B_HEADER_SUM, B_TEMPLATE, BACKEND_WORDS, H_BACKENDS } from './layout.ts';
+import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from './outer-template.ts';
 import type { Snapshot } from './snapshot.ts';
 
 const TOO_BIG = dropReason('too-big');
+
+// Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
+const FORWARD = VERDICT_FORWARD;
+const DROP = VERDICT_DROP;
+const FAMILY = B_FAMILY;
+const CHECKSUM = B_CHECKSUM;
+const HEADER_SUM = B_HEADER_SUM;
+const DATAGRAM_SUM = B_DATAGRAM_SUM;
+const TEMPLATE = B_TEMPLATE;
+const RECORD = BACKEND_WORDS;
+const HEADER4 = OUTER4;
+const HEADER6 = OUTER6;
+const GUE = GUE_LENGTH;
+const TUNNEL = UDP_LENGTH + GUE_LENGTH;
+const INNER4 = gue.PROTOCOL_IPV4;
+const INNER6 = gue.PROTOCOL_IPV6;
+const sum = checksum.sum;
+const finishUdp = checksum.finishUdp;
 
 /** Largest value of the IPv4 total length and the UDP length fields. */
 const MAX_DATAGRAM = 65535;
@@ -41,72 +49,96 @@ export function sourcePortOf(flowHash: number, base: number, mask: number): numb
   return base + ((flowHash ^ (flowHash >>> 16)) & mask);
 }
 
-/** Packets with verdict forward and a backend; one that no datagram can carry becomes drop with `too-big`. */
-export function encapsulate(batch: Batch, snapshot: Snapshot, portBase: number, portMask: number): void {
-  const words = snapshot.words;
-  const backendsAt = words[H_BACKENDS];
-  const view = batch.arena.view;
-  const { count, verdict, reason, backend, networkAt, networkLength, family, flowHash, sourcePort } = batch;
+/**
+ * The encapsulation of one batch: packets with verdict forward and a backend; one that no datagram can carry becomes drop with
+ * `too-big`. Outer source ports are `portBase` + (hash & `portMask`).
+ */
+export function encapsulateStage(batch: Batch, portBase: number, portMask: number): (snapshot: Snapshot) => void {
+  const { verdict, reason, backend, networkAt, networkLength, family, flowHash, sourcePort } = batch;
   const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily } = batch;
+  const { view } = batch.arena;
   const { hopDone } = batch.ingress;
 
-  for (let i = 0; i < count; i++) {
-    if (verdict[i] !== VERDICT_FORWARD) continue;
-    const record = backendsAt + backend[i] * BACKEND_WORDS;
-    const overhead = words[record + B_OVERHEAD];
-    const inner = networkAt[i];
-    const innerLength = networkLength[i];
-    const total = overhead + innerLength;
-    const isOuter4 = words[record + B_FAMILY] === 4;
-    if ((isOuter4 ? total : total - OUTER6) > MAX_DATAGRAM) {
-      verdict[i] = VERDICT_DROP;
-      reason[i] = TOO_BIG;
-      continue;
-    }
+  return function encapsulate(snapshot: Snapshot): void {
+    const words = snapshot.words;
+    const backendsAt = words[H_BACKENDS];
+    const count = batch.count;
+    for (let i = 0; i < count; i++) {
+      if (verdict[i] !== FORWARD) continue;
+      const record = backendsAt + backend[i] * RECORD;
+      const inner = networkAt[i];
+      const innerLength = networkLength[i];
+      const isOuter4 = words[record + FAMILY] === 4;
+      const overhead = isOuter4 ? HEADER4 + TUNNEL : HEADER6 + TUNNEL;
+      const total = overhead + innerLength;
+      if ((isOuter4 ? total : total - HEADER6) > MAX_DATAGRAM) {
+        verdict[i] = DROP;
+        reason[i] = TOO_BIG;
+        continue;
+      }
 
-    const isInner4 = family[i] === 4;
-    let trafficClass: number;
-    if (isInner4) {
-      if (!hopDone) ipv4.decrementTtl(view, inner);
-      trafficClass = ipv4.trafficClass(view, inner);
-    } else {
-      if (!hopDone) ipv6.decrementHopLimit(view, inner);
-      trafficClass = ipv6.trafficClass(view, inner);
-    }
+      const isInner4 = family[i] === 4;
+      let trafficClass: number;
+      if (isInner4) {
+        if (!hopDone) ipv4.decrementTtl(view, inner);
+        trafficClass = view.getUint8(inner + 1);
+      } else {
+        if (!hopDone) ipv6.decrementHopLimit(view, inner);
+        trafficClass = (view.getUint16(inner) >> 4) & 0xff;
+      }
 
-    const network = inner - overhead;
-    const transport = network + (isOuter4 ? OUTER4 : OUTER6);
-    const tunnel = transport + UDP_LENGTH;
-    const template = record + B_TEMPLATE;
-    // Native word copy in memory order (the platform is little-endian, see layout.ts): bytes arrive as they lie in the template.
-    for (let w = 0; w < overhead >> 2; w++) view.setInt32(network + (w << 2), words[template + w], true);
+      const network = inner - overhead;
+      const transport = inner - TUNNEL;
+      const tunnel = inner - GUE;
+      const datagram = innerLength + TUNNEL;
+      const port = sourcePortOf(flowHash[i], portBase, portMask);
+      const protocol = isInner4 ? INNER4 : INNER6;
 
-    const port = sourcePortOf(flowHash[i], portBase, portMask);
-    const datagram = total - (transport - network);
-    const protocol = isInner4 ? gue.PROTOCOL_IPV4 : gue.PROTOCOL_IPV6;
-    udp.setSourcePort(view, transport, port);
-    udp.setLength(view, transport, datagram);
-    gue.write(view, tunnel, protocol);
-    if (isOuter4) {
-      ipv4.setTrafficClass(view, network, trafficClass);
-      ipv4.setTotalLength(view, network, total);
-      ipv4.setChecksum(view, network, checksum.finish(words[record + B_HEADER_SUM] + trafficClass + total));
-    } else {
-      ipv6.setTrafficClass(view, network, trafficClass);
-      ipv6.setPayloadLength(view, network, datagram);
-    }
-    if (words[record + B_CHECKSUM] !== 0) {
-      // Length counts twice: in the pseudo-header and in the UDP header. GUE's first word is the protocol alone, its second 0.
-      const start = words[record + B_DATAGRAM_SUM] + datagram + datagram + port + protocol;
-      udp.setChecksum(view, transport, checksum.finishUdp(checksum.sum(view, inner, innerLength, start)));
-    }
+      // Native word copies in memory order (the platform is little-endian, see layout.ts): bytes arrive as they lie in the
+      // template. Written out, because a loop would cost more than the copies; fields that are filled in below are not copied.
+      const template = record + TEMPLATE;
+      let ports: number;
+      if (isOuter4) {
+        const sum = words[record + HEADER_SUM] + trafficClass + total;
+        const folded = (sum & 0xffff) + (sum >>> 16);
+        view.setInt32(network, 0x45000000 | (trafficClass << 16) | total);
+        view.setInt32(network + 4, words[template + 1], true);
+        view.setInt32(network + 8, words[template + 2], true);
+        view.setUint16(network + 10, ~(folded + (folded >>> 16)));
+        view.setInt32(network + 12, words[template + 3], true);
+        view.setInt32(network + 16, words[template + 4], true);
+        ports = words[template + 5];
+      } else {
+        view.setInt32(network, 0x60000000 | (trafficClass << 20));
+        view.setInt32(network + 4, words[template + 1], true);
+        view.setUint16(network + 4, datagram);
+        view.setInt32(network + 8, words[template + 2], true);
+        view.setInt32(network + 12, words[template + 3], true);
+        view.setInt32(network + 16, words[template + 4], true);
+        view.setInt32(network + 20, words[template + 5], true);
+        view.setInt32(network + 24, words[template + 6], true);
+        view.setInt32(network + 28, words[template + 7], true);
+        view.setInt32(network + 32, words[template + 8], true);
+        view.setInt32(network + 36, words[template + 9], true);
+        ports = words[template + 10];
+      }
+      // The template's word of ports, read little-endian, has the destination port's bytes in its upper half; its source port is 0.
+      view.setInt32(transport, ports | ((port << 8) & 0xff00) | (port >> 8), true);
+      view.setInt32(transport + 4, datagram << 16);
+      view.setInt32(tunnel, protocol << 16);
+      if (words[record + CHECKSUM] !== 0) {
+        // Length counts twice: in the pseudo-header and in the UDP header. GUE's first word is the protocol alone, its second 0.
+        const start = words[record + DATAGRAM_SUM] + datagram + datagram + port + protocol;
+        view.setUint16(transport + 6, finishUdp(sum(view, inner, innerLength, start)));
+      }
 
-    outAt[i] = network;
-    outLength[i] = total;
-    outerNetworkAt[i] = network;
-    outerTransportAt[i] = transport;
-    tunnelAt[i] = tunnel;
-    outerFamily[i] = isOuter4 ? 4 : 6;
-    sourcePort[i] = port;
-  }
+      outAt[i] = network;
+      outLength[i] = total;
+      outerNetworkAt[i] = network;
+      outerTransportAt[i] = transport;
+      tunnelAt[i] = tunnel;
+      outerFamily[i] = isOuter4 ? 4 : 6;
+      sourcePort[i] = port;
+    }
+  };
 }

@@ -17,6 +17,18 @@ const WAYS = BUCKET_WORDS / ENTRY_WORDS;
 const ID_MASK = 0xffffff;
 const CONFIRMED = 1 << 24;
 
+export const ENTRY_ID_MASK = ID_MASK;
+export const ENTRY_CONFIRMED = CONFIRMED;
+
+/** Place of a flow's entry among the four of the bucket at `bucket`, −1 when it has none. Written out: a loop costs twice as much. */
+export function findInBucket(words: Int32Array, bucket: number, low: number, high: number): number {
+  if (words[bucket] === low && words[bucket + 1] === high && words[bucket + 2] !== 0) return bucket;
+  if (words[bucket + 4] === low && words[bucket + 5] === high && words[bucket + 6] !== 0) return bucket + 4;
+  if (words[bucket + 8] === low && words[bucket + 9] === high && words[bucket + 10] !== 0) return bucket + 8;
+  if (words[bucket + 12] === low && words[bucket + 13] === high && words[bucket + 14] !== 0) return bucket + 12;
+  return -1;
+}
+
 /** A confirmed entry that was silent for this long (seconds) may be replaced by a flow seen once. */
 export const CONFIRMED_IDLE = 600;
 
@@ -24,7 +36,8 @@ export class FlowTable {
   /** Entries, for status and metrics. */
   readonly capacity: number;
   readonly words: Int32Array;
-  readonly #mask: number;
+  /** Number of buckets less one: a bucket is the low fingerprint word masked by it. */
+  readonly mask: number;
   /** Secret key of the fingerprints. */
   readonly key0: number;
   readonly key1: number;
@@ -44,24 +57,19 @@ export class FlowTable {
     }
     this.words = new Int32Array(memory ?? new SharedArrayBuffer(bytes), 0, buckets * BUCKET_WORDS);
     this.capacity = buckets * WAYS;
-    this.#mask = buckets - 1;
+    this.mask = buckets - 1;
     this.key0 = key[0] | 0;
     this.key1 = key[1] | 0;
   }
 
   /** First word of the bucket of a fingerprint. */
   bucketOf(low: number): number {
-    return (low & this.#mask) << 4;
+    return (low & this.mask) << 4;
   }
 
   /** Place of the flow's entry, −1 when it has none. */
   find(low: number, high: number): number {
-    const words = this.words;
-    const bucket = (low & this.#mask) << 4;
-    for (let at = bucket; at < bucket + BUCKET_WORDS; at += ENTRY_WORDS) {
-      if (words[at] === low && words[at + 1] === high && words[at + 2] !== 0) return at;
-    }
-    return -1;
+    return findInBucket(this.words, (low & this.mask) << 4, low, high);
   }
 
   /** As `find`, for a shard that another thread may be writing. */
@@ -99,7 +107,7 @@ export class FlowTable {
   /** Gives the flow an entry if one may be had; false when every entry of the bucket is confirmed and alive. */
   insert(low: number, high: number, backend: number, now: number, confirmed: boolean): boolean {
     const words = this.words;
-    const bucket = (low & this.#mask) << 4;
+    const bucket = (low & this.mask) << 4;
     let victim = -1;
     let victimAge = -1;
     for (let at = bucket; at < bucket + BUCKET_WORDS; at += ENTRY_WORDS) {

@@ -12,40 +12,113 @@ import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from './outer-template.ts';
 
 const TUNNEL_LENGTH = dropReason('tunnel-length');
 
-/** True when the five offsets and the lengths of packet `i` describe one well-formed encapsulated packet inside its slot. */
-export function offsetsAgree(batch: Batch, i: number): boolean {
-  const view = batch.arena.view;
-  const outAt = batch.outAt[i];
-  const outerNetworkAt = batch.outerNetworkAt[i];
-  const outerTransportAt = batch.outerTransportAt[i];
-  const tunnelAt = batch.tunnelAt[i];
-  const innerNetworkAt = batch.networkAt[i];
-  const innerTransportAt = batch.transportAt[i];
-  const outEnd = outAt + batch.outLength[i];
-  const outer = batch.outerFamily[i] === 4 ? OUTER4 : OUTER6;
+// Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
+const FORWARD = VERDICT_FORWARD;
+const DROP = VERDICT_DROP;
+const HEADER4 = OUTER4;
+const HEADER6 = OUTER6;
+const UDP = UDP_LENGTH;
+const TUNNEL = UDP_LENGTH + GUE_LENGTH;
+const INNER4 = gue.PROTOCOL_IPV4;
+const INNER6 = gue.PROTOCOL_IPV6;
+const gueLength = gue.headerLength;
+const gueProtocol = gue.protocol;
+const SIGN = 0x80000000 | 0;
 
-  // The incident's own quantity: from the outer transport header to the inner network header. At least UDP and GUE.
-  const tunnelLength = innerNetworkAt - outerTransportAt;
-  if (tunnelLength < UDP_LENGTH + GUE_LENGTH) return false;
-  if (outAt < batch.slotAt[i] || outEnd > batch.slotAt[i] + batch.arena.stride) return false;
-  if (outerNetworkAt < outAt || outerTransportAt - outerNetworkAt !== outer) return false;
-  if (tunnelAt - outerTransportAt !== UDP_LENGTH) return false;
-  if (innerNetworkAt - tunnelAt !== gue.headerLength(view, tunnelAt)) return false;
-  if (innerTransportAt <= innerNetworkAt || innerTransportAt > outEnd) return false;
-  if (innerNetworkAt + batch.networkLength[i] !== outEnd) return false;
-  // The bytes agree with the columns: IP versions outside and inside, and GUE's protocol.
-  if (view.getUint8(outerNetworkAt) >> 4 !== batch.outerFamily[i]) return false;
-  const inner = view.getUint8(innerNetworkAt) >> 4;
-  return inner === batch.family[i] && gue.protocol(view, tunnelAt) === (inner === 4 ? gue.PROTOCOL_IPV4 : gue.PROTOCOL_IPV6);
+/**
+ * 0 when the columns of a packet agree among themselves, given as the numbers that they hold. Differences are OR-ed: a branch each
+ * would cost more.
+ */
+function columnsWrong(
+  slotAt: number,
+  slotEnd: number,
+  outAt: number,
+  outEnd: number,
+  outerNetworkAt: number,
+  outerTransportAt: number,
+  outerLength: number,
+  tunnelAt: number,
+  innerNetworkAt: number,
+  innerTransportAt: number,
+  innerEnd: number,
+): number {
+  // What must not be negative. First the incident's own quantity: from the outer transport header to the inner network header there
+  // are at least UDP and GUE. Then: the packet lies in its slot, the outer header in the packet, the inner ones in order.
+  const negative =
+    (innerNetworkAt - outerTransportAt - TUNNEL) |
+    0 |
+    ((outAt - slotAt) | 0) |
+    ((slotEnd - outEnd) | 0) |
+    ((outerNetworkAt - outAt) | 0) |
+    ((innerTransportAt - innerNetworkAt - 1) | 0) |
+    ((outEnd - innerTransportAt) | 0);
+  // Distances that have exactly one right value.
+  const unequal =
+    ((outerTransportAt - outerNetworkAt) ^ outerLength) | ((tunnelAt - outerTransportAt) ^ UDP) | (innerEnd ^ outEnd);
+  return (negative & SIGN) | unequal;
 }
 
-/** Turns every forward whose offsets contradict each other into a drop. The last stage before the egress. */
-export function guardOffsets(batch: Batch): void {
-  const { count, verdict, reason } = batch;
-  for (let i = 0; i < count; i++) {
-    if (verdict[i] === VERDICT_FORWARD && !offsetsAgree(batch, i)) {
-      verdict[i] = VERDICT_DROP;
+/** 0 when the bytes agree with columns that agree: IP versions outside and inside, GUE's length and protocol. */
+function bytesWrong(
+  view: DataView,
+  outerNetworkAt: number,
+  outerFamily: number,
+  tunnelAt: number,
+  innerNetworkAt: number,
+  family: number,
+): number {
+  return (
+    ((view.getUint8(outerNetworkAt) >> 4) ^ outerFamily) |
+    ((view.getUint8(innerNetworkAt) >> 4) ^ family) |
+    ((innerNetworkAt - tunnelAt) ^ gueLength(view, tunnelAt)) |
+    (gueProtocol(view, tunnelAt) ^ (family === 4 ? INNER4 : INNER6))
+  );
+}
+
+/** True when the five offsets and the lengths of packet `i` describe one well-formed encapsulated packet inside its slot. */
+export type OffsetsAgree = (i: number) => boolean;
+
+export function offsetsOf(batch: Batch): OffsetsAgree {
+  const { slotAt, outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily } = batch;
+  const { networkAt, networkLength, transportAt, family } = batch;
+  const { view, stride } = batch.arena;
+
+  return function offsetsAgree(i: number): boolean {
+    const slot = slotAt[i];
+    const out = outAt[i];
+    const outerNetwork = outerNetworkAt[i];
+    const tunnel = tunnelAt[i];
+    const innerNetwork = networkAt[i];
+    const outer = outerFamily[i];
+    const wrong = columnsWrong(
+      slot,
+      (slot + stride) | 0,
+      out,
+      (out + outLength[i]) | 0,
+      outerNetwork,
+      outerTransportAt[i],
+      outer === 4 ? HEADER4 : HEADER6,
+      tunnel,
+      innerNetwork,
+      transportAt[i],
+      (innerNetwork + networkLength[i]) | 0,
+    );
+    // Offsets that lie outside the packet are not followed to its bytes.
+    return wrong === 0 && bytesWrong(view, outerNetwork, outer, tunnel, innerNetwork, family[i]) === 0;
+  };
+}
+
+/** The guard of one batch: turns every forward whose offsets contradict each other into a drop. The last stage before the egress. */
+export function guardStage(batch: Batch): () => void {
+  const { verdict, reason } = batch;
+  const offsetsAgree = offsetsOf(batch);
+
+  return function guard(): void {
+    const count = batch.count;
+    for (let i = 0; i < count; i++) {
+      if (verdict[i] !== FORWARD || offsetsAgree(i)) continue;
+      verdict[i] = DROP;
       reason[i] = TUNNEL_LENGTH;
     }
-  }
+  };
 }

@@ -21,7 +21,7 @@ import {
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
-import type { FlowTable } from './flow-table.ts';
+import { ENTRY_CONFIRMED, ENTRY_ID_MASK, type FlowTable, findInBucket } from './flow-table.ts';
 import {
   AFFINITY_SOURCE,
   AFFINITY_TUPLE,
@@ -53,6 +53,31 @@ import {
 import type { Snapshot } from './snapshot.ts';
 
 const NO_BACKEND = dropReason('no-backend');
+
+// Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
+const FORWARD = VERDICT_FORWARD;
+const DROP = VERDICT_DROP;
+const TCP = ipv4.PROTOCOL_TCP;
+const SYN = tcp.SYN;
+const RST = tcp.RST;
+const SYN_ACK_RST = tcp.SYN | tcp.ACK | tcp.RST;
+const SOURCE4 = ipv4.SOURCE_AT;
+const DESTINATION4 = ipv4.DESTINATION_AT;
+const SOURCE6 = ipv6.SOURCE_AT;
+const DESTINATION6 = ipv6.DESTINATION_AT;
+const SERVICE = SERVICE_WORDS;
+const POOL_OF = S_POOL;
+const RECORD = BACKEND_WORDS;
+const POOL = B_POOL;
+const STATE = B_STATE;
+const SINCE = B_SINCE;
+const SERVING = STATE_SERVING;
+const DRAINING = STATE_DRAINING;
+const ID_MASK = ENTRY_ID_MASK;
+const CONFIRMED_BIT = ENTRY_CONFIRMED;
+const findEntry = findInBucket;
+const fingerprint4 = fingerprintTuple4;
+const fingerprint6 = fingerprintTuple6;
 
 /** What steering did in one batch; added to the thread's counters. */
 export interface SteerTally {
@@ -122,89 +147,108 @@ function since(words: Int32Array, id: number): number {
 }
 
 /**
- * Packets with a service and no reason get `backend` and verdict forward, or verdict drop with `no-backend`.
- * `now`: seconds of the batch clock.
+ * The steering of one batch by one shard: packets with a service and no reason get `backend` and verdict forward, or verdict drop
+ * with `no-backend`. `siblings`: the other threads' shards, read only. `now`: seconds of the batch clock.
  */
-export function steer(
+export function steerStage(
   batch: Batch,
-  snapshot: Snapshot,
   flows: FlowTable,
   siblings: readonly FlowTable[],
-  now: number,
-  tally: SteerTally,
-): void {
-  const { count, service, networkAt, transportAt, family, protocol, tcpFlags, fingerprintLow, fingerprintHigh } = batch;
+): (snapshot: Snapshot, now: number, tally: SteerTally) => void {
+  const { service, networkAt, transportAt, family, protocol, tcpFlags, fingerprintLow, fingerprintHigh } = batch;
   const { verdict, reason, backend } = batch;
-  const view = batch.arena.view;
-  const { key0, key1 } = flows;
+  const { view } = batch.arena;
+  const { key0, key1, mask, words: entries } = flows;
 
-  for (let i = 0; i < count; i++) {
-    if (service[i] < 0) continue;
-    const at = networkAt[i];
-    const ports = view.getInt32(transportAt[i]);
-    if (family[i] === 4) {
-      const source = view.getInt32(at + ipv4.SOURCE_AT);
-      const destination = view.getInt32(at + ipv4.DESTINATION_AT);
-      fingerprintTuple4(key0, key1, source, destination, ports, protocol[i], fingerprintLow, fingerprintHigh, i);
-    } else {
-      const source = at + ipv6.SOURCE_AT;
-      const destination = at + ipv6.DESTINATION_AT;
-      fingerprintTuple6(key0, key1, view, source, destination, ports, protocol[i], fingerprintLow, fingerprintHigh, i);
-    }
-  }
-
-  const entries = flows.words;
-  let touched = 0;
-  for (let i = 0; i < count; i++) touched ^= entries[flows.bucketOf(fingerprintLow[i])];
-  tally.touched ^= touched;
-
-  const words = snapshot.words;
-  const servicesAt = words[H_SERVICES];
-  const poolsAt = words[H_POOLS];
-  for (let i = 0; i < count; i++) {
-    if (service[i] < 0) continue;
-    const serviceAt = servicesAt + service[i] * SERVICE_WORDS;
+  /** A packet whose flow has no entry that serves, or that begins one. `entry`: place of the entry that no longer serves, or −1. */
+  function miss(snapshot: Snapshot, i: number, entry: number, initial: boolean, now: number, tally: SteerTally): void {
+    const words = snapshot.words;
+    const serviceAt = words[H_SERVICES] + service[i] * SERVICE;
     const pool = words[serviceAt + S_POOL];
+    const poolAt = words[H_POOLS] + pool * POOL_WORDS;
     const low = fingerprintLow[i];
     const high = fingerprintHigh[i];
-    const isTcp = protocol[i] === ipv4.PROTOCOL_TCP;
-    const flags = tcpFlags[i];
-    const initial = isTcp && (flags & (tcp.SYN | tcp.ACK | tcp.RST)) === tcp.SYN;
-    let id = -1;
-    let entry = -1;
-    if (!initial) {
-      entry = flows.find(low, high);
-      if (entry >= 0) {
-        const known = flows.backendAt(entry);
-        if (serves(words, known, pool) && flows.lastSeenAt(entry) >= since(words, known)) {
-          flows.refresh(entry, now);
-          tally.hits++;
-          backend[i] = known;
-          verdict[i] = VERDICT_FORWARD;
-          continue;
-        }
-      }
-    }
-    tally.misses++;
-    const poolAt = poolsAt + pool * POOL_WORDS;
     const hash = slotHash(batch, i, words[serviceAt + S_AFFINITY]);
+    let id = -1;
     let confirmed = false;
     if (!initial && entry < 0) {
       id = siblingBackend(snapshot, siblings, low, high, pool);
       confirmed = id >= 0;
-      if (id < 0) id = previousBackend(snapshot, pool, poolAt, hash, isTcp, now);
+      if (id < 0) id = previousBackend(snapshot, pool, poolAt, hash, protocol[i] === TCP, now);
     }
     if (id < 0) id = currentBackend(snapshot, poolAt, hash);
     if (id < 0) {
-      verdict[i] = VERDICT_DROP;
+      verdict[i] = DROP;
       reason[i] = NO_BACKEND;
-      continue;
+      return;
     }
     backend[i] = id;
-    verdict[i] = VERDICT_FORWARD;
+    verdict[i] = FORWARD;
     // A SYN proves nothing (its source may be forged) and a RST ends what there was: neither is worth an entry.
-    if (initial || (flags & tcp.RST) !== 0) continue;
+    if (initial || (tcpFlags[i] & RST) !== 0) return;
     if (entry >= 0) flows.reassign(entry, id, now);
     else if (flows.insert(low, high, id, now, confirmed)) tally.inserts++;
   }
+
+  return function steer(snapshot: Snapshot, now: number, tally: SteerTally): void {
+    const count = batch.count;
+    for (let i = 0; i < count; i++) {
+      if (service[i] < 0) continue;
+      const at = networkAt[i];
+      const ports = view.getInt32(transportAt[i]);
+      if (family[i] === 4) {
+        const source = view.getInt32(at + SOURCE4);
+        const destination = view.getInt32(at + DESTINATION4);
+        fingerprint4(key0, key1, source, destination, ports, protocol[i], fingerprintLow, fingerprintHigh, i);
+      } else {
+        const source = at + SOURCE6;
+        const destination = at + DESTINATION6;
+        fingerprint6(key0, key1, view, source, destination, ports, protocol[i], fingerprintLow, fingerprintHigh, i);
+      }
+    }
+
+    let touched = 0;
+    for (let i = 0; i < count; i++) touched ^= entries[(fingerprintLow[i] & mask) << 4];
+    tally.touched ^= touched;
+
+    const words = snapshot.words;
+    const servicesAt = words[H_SERVICES];
+    const backendsAt = words[H_BACKENDS];
+    const backendLimit = words[H_BACKEND_LIMIT];
+    let hits = 0;
+    let misses = 0;
+    for (let i = 0; i < count; i++) {
+      if (service[i] < 0) continue;
+      const initial = protocol[i] === TCP && (tcpFlags[i] & SYN_ACK_RST) === SYN;
+      let entry = -1;
+      if (!initial) {
+        const low = fingerprintLow[i];
+        entry = findEntry(entries, (low & mask) << 4, low, fingerprintHigh[i]);
+        if (entry >= 0) {
+          const known = (entries[entry + 2] & ID_MASK) - 1;
+          const record = backendsAt + known * RECORD;
+          const seen = entries[entry + 3];
+          if (
+            known >= 0 &&
+            known < backendLimit &&
+            words[record + POOL] === words[servicesAt + service[i] * SERVICE + POOL_OF] &&
+            (words[record + STATE] === SERVING || words[record + STATE] === DRAINING) &&
+            seen >= words[record + SINCE]
+          ) {
+            // Writes only what changes, so that a hot line stays clean.
+            if (seen !== now) entries[entry + 3] = now;
+            if ((entries[entry + 2] & CONFIRMED_BIT) === 0) entries[entry + 2] |= CONFIRMED_BIT;
+            hits++;
+            backend[i] = known;
+            verdict[i] = FORWARD;
+            continue;
+          }
+        }
+      }
+      misses++;
+      miss(snapshot, i, entry, initial, now, tally);
+    }
+    tally.hits += hits;
+    tally.misses += misses;
+  };
 }

@@ -6,8 +6,8 @@ import { Batch } from '../../src/base/batch.ts';
 import { counterAt, DROPS_AT } from '../../src/base/counters.ts';
 import { dropReason } from '../../src/base/drop-reason.ts';
 import { VERDICT_FORWARD } from '../../src/base/verdict.ts';
-import { encapsulate } from '../../src/pipeline/encapsulate.ts';
-import { guardOffsets, offsetsAgree } from '../../src/pipeline/offsets.ts';
+import { encapsulateStage } from '../../src/pipeline/encapsulate.ts';
+import { guardStage, offsetsOf } from '../../src/pipeline/offsets.ts';
 import { packet } from '../builder/packet.ts';
 import { checkEncapsulation, decodeOuter } from '../check/outer.ts';
 import { backends, PACKET, Rig, SERVICE4, SERVICE6, SOURCE4, specOf, TUN, XDP } from './rig.ts';
@@ -54,12 +54,13 @@ test("the incident's mistake is caught: an inner offset stale by an Ethernet hea
   rig.pipeline.process(rig.batch, 0);
   const { batch } = rig;
   assert.equal(batch.verdict[0], VERDICT_FORWARD);
-  assert.equal(offsetsAgree(batch, 0), true);
+  const offsetsAgree = offsetsOf(batch);
+  assert.equal(offsetsAgree(0), true);
   // In the kernel: outer transport header at 0x46, inner MAC header left at 0x44.
   batch.networkAt[0] = batch.outerTransportAt[0] + (0x44 - 0x46);
   assert.equal(batch.networkAt[0] - batch.outerTransportAt[0], -2);
-  assert.equal(offsetsAgree(batch, 0), false);
-  guardOffsets(batch);
+  assert.equal(offsetsAgree(0), false);
+  guardStage(batch)();
   rig.pipeline.account(batch);
   assert.equal(rig.outcome(0).reason, 'tunnel-length');
   assert.equal(rig.bank[DROPS_AT + dropReason('tunnel-length')], 1);
@@ -80,7 +81,7 @@ test('every single offset that is wrong, by any amount, is caught', () => {
       rig.load([tcp4(100)]);
       rig.pipeline.process(rig.batch, 0);
       rig.batch[column][0] += by;
-      assert.equal(offsetsAgree(rig.batch, 0), false, `${column} ${by}`);
+      assert.equal(offsetsOf(rig.batch)(0), false, `${column} ${by}`);
     }
   }
 });
@@ -342,6 +343,6 @@ test('encapsulation needs exactly the headroom that the arena promises, for ever
   rig.load([tcp6()]);
   rig.pipeline.process(rig.batch, 0);
   assert.equal(rig.batch.outAt[0], rig.batch.frameAt[0] - 52);
-  encapsulate(rig.batch, rig.pipeline.snapshot, 49152, 16383);
+  encapsulateStage(rig.batch, 49152, 16383)(rig.pipeline.snapshot);
   assert.equal(rig.batch.outAt[0], rig.batch.frameAt[0] - 52, 'encapsulating again writes the same place');
 });
