@@ -1,0 +1,68 @@
+/**
+ * What the kernel keeps for the ICMP listener: errors that quote a UDP packet to one of our tunnel ports. The filter runs before a
+ * message is queued, so other programs' ICMP (ping, traceroute) costs us nothing. It is only a sieve: `icmp-quote.ts` decides.
+ */
+import {
+  and,
+  type Instruction,
+  jumpEqual,
+  KEEP_ALL,
+  keep,
+  loadByte,
+  loadHalf,
+  loadHalfIndexed,
+  loadHeaderLength,
+} from '../raw-socket/filter.ts';
+import * as icmpv4 from '../wire/icmpv4.ts';
+import * as icmpv6 from '../wire/icmpv6.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import * as ipv6 from '../wire/ipv6.ts';
+
+/** Jumps reach 255 instructions; a configuration with more ports than this is sieved without them. */
+const MAX_PORTS = 200;
+
+const DROP: readonly Instruction[] = [keep(0)];
+const ACCEPT: readonly Instruction[] = [keep(KEEP_ALL)];
+
+/** Goes on when A is `k`, else drops. */
+function require(k: number): Instruction[] {
+  return [jumpEqual(k, 1, 0), ...DROP];
+}
+
+/** Ends the program: keeps when A is one of `ports`. */
+function keepPorts(ports: readonly number[]): Instruction[] {
+  if (ports.length > MAX_PORTS) return [...ACCEPT];
+  return [...ports.map((port, i) => jumpEqual(port, ports.length - i, 0)), ...DROP, ...ACCEPT];
+}
+
+/** For a raw IPv4 socket, which sees the packet from its IP header on. X is the length of that header. */
+export function icmp4Filter(ports: readonly number[]): Instruction[] {
+  const quote = icmpv4.QUOTE_AT;
+  return [
+    loadHeaderLength(0),
+    // Type and code share one half: the code is masked off.
+    loadHalfIndexed(0),
+    and(0xff00),
+    ...require(icmpv4.TYPE_DESTINATION_UNREACHABLE << 8),
+    // TTL and protocol of the quoted packet, likewise.
+    loadHalfIndexed(quote + ipv4.TTL_AT),
+    and(0xff),
+    ...require(ipv4.PROTOCOL_UDP),
+    loadHalfIndexed(quote + ipv4.HEADER_LENGTH + 2),
+    ...keepPorts(ports),
+  ];
+}
+
+/** For a raw ICMPv6 socket, which sees the packet from its ICMPv6 header on. */
+export function icmp6Filter(ports: readonly number[]): Instruction[] {
+  const quote = icmpv6.QUOTE_AT;
+  return [
+    loadByte(0),
+    jumpEqual(icmpv6.TYPE_PACKET_TOO_BIG, 2, 0),
+    ...require(icmpv6.TYPE_DESTINATION_UNREACHABLE),
+    loadByte(quote + ipv6.NEXT_HEADER_AT),
+    ...require(ipv4.PROTOCOL_UDP),
+    loadHalf(quote + ipv6.HEADER_LENGTH + 2),
+    ...keepPorts(ports),
+  ];
+}

@@ -1,0 +1,205 @@
+/**
+ * ICMP errors about our outer packets, from one raw socket per family, whichever egress sent the packets. The error queue of a sending
+ * socket (IP_RECVERR) would not do: an error about one backend makes the next send to another fail.
+ *
+ * A raw socket can not join Node's event loop, so somebody calls `poll` every 100–250 ms. An empty poll is one system call per family;
+ * a full one reads `messagesPerPoll` messages of each, whatever the flood: what waits longer is dropped by the kernel, at the
+ * receive buffer, and counted.
+ */
+import { formatAddress } from '../base/address.ts';
+import { closeDescriptor } from '../raw-socket/file.ts';
+import { attachFilter, KEEP_NOTHING } from '../raw-socket/filter.ts';
+import { E, errno, must } from '../raw-socket/library.ts';
+import { pin, retain } from '../raw-socket/memory.ts';
+import { MessageVector, MSG_TRUNC } from '../raw-socket/message.ts';
+import {
+  AF_INET,
+  AF_INET6,
+  getStructOption,
+  openSocket,
+  SOCK_RAW,
+  SOL_SOCKET,
+  setReceiveBuffer,
+  setStructOption,
+} from '../raw-socket/socket.ts';
+import * as icmpv6 from '../wire/icmpv6.ts';
+import { PROTOCOL_ICMP } from '../wire/ipv4.ts';
+import { NEXT_ICMPV6 } from '../wire/ipv6.ts';
+import { icmp4Filter, icmp6Filter } from './icmp-filter.ts';
+import {
+  type IcmpReport,
+  IGNORE_REASONS,
+  type IgnoreReason,
+  readIcmp4,
+  readIcmp6,
+  type SourcePorts,
+  type Tunnel,
+  TunnelIndex,
+  type Unreachable,
+} from './icmp-quote.ts';
+
+/** Messages of each family that one poll reads at most: about half a millisecond of work. */
+const MESSAGES_PER_POLL = 128;
+const BATCH = 32;
+/** Errors quote at most 576 bytes (RFC 1812 §4.3.2.3) or fill 1,280 (RFC 4443 §2.4 c). */
+const SLOT = 2048;
+const RECEIVE_BUFFER = 256 * 1024;
+
+/** linux/icmpv6.h: a bit for each type, set for those that are not delivered. */
+const ICMPV6_FILTER = 1;
+/** linux/sock_diag.h: SO_MEMINFO gives nine u32, the last counts what found no room in the receive buffer. */
+const SO_MEMINFO = 55;
+const SK_MEMINFO_DROPS = 8;
+
+/** Destination-unreachable messages about one backend, by what they said. */
+export interface UnreachableCounts extends Record<Unreachable, number> {
+  readonly address: Uint8Array;
+}
+
+export interface IcmpListenerOptions {
+  /** Of each family; default 128. */
+  readonly messagesPerPoll?: number;
+  /** Bytes of each socket's receive buffer; default 256 KiB. */
+  readonly receiveBuffer?: number;
+}
+
+/** Listens in the network namespace in which `listen` was called. Needs CAP_NET_RAW. */
+export class IcmpListener {
+  /** `tooBig` and `unreachable`: believed. `ignored`: by reason. */
+  readonly counts = {
+    tooBig: 0,
+    unreachable: 0,
+    ignored: Object.fromEntries(IGNORE_REASONS.map((reason) => [reason, 0])) as Record<IgnoreReason, number>,
+  };
+  readonly #perPoll: number;
+  readonly #receiveBuffer: number;
+  readonly #memory = pin(BATCH * SLOT);
+  readonly #view = new DataView(this.#memory.bytes.buffer);
+  readonly #vector = new MessageVector({ messages: BATCH, segments: 1, nameBytes: 0, controlBytes: 0 });
+  readonly #drops = pin((SK_MEMINFO_DROPS + 1) * 4);
+  #descriptor4 = -1;
+  #descriptor6 = -1;
+  #tunnels = new TunnelIndex([], { base: 0, count: 0 });
+  #unreachable = new Map<string, UnreachableCounts>();
+
+  constructor(options: IcmpListenerOptions = {}) {
+    this.#perPoll = options.messagesPerPoll ?? MESSAGES_PER_POLL;
+    this.#receiveBuffer = options.receiveBuffer ?? RECEIVE_BUFFER;
+    for (let i = 0; i < BATCH; i++) this.#vector.setSegment(i, 0, this.#memory.address + i * SLOT, SLOT);
+  }
+
+  /**
+   * From now on, errors about packets in these tunnels from these source ports are reported. Opens a socket for a family that is needed
+   * for the first time; counts of backends that are gone are forgotten. Throws CodedError, EXIT.PRIVILEGE without CAP_NET_RAW.
+   */
+  listen(tunnels: readonly Tunnel[], sourcePorts: SourcePorts): void {
+    const [four, six] = [4, 16].map((length) => tunnels.filter(({ address }) => address.length === length));
+    if (four.length > 0 && this.#descriptor4 < 0) this.#descriptor4 = this.#open(AF_INET);
+    if (six.length > 0 && this.#descriptor6 < 0) this.#descriptor6 = this.#open(AF_INET6);
+    this.#tunnels = new TunnelIndex(tunnels, sourcePorts);
+    const counted = new Map<string, UnreachableCounts>();
+    for (const { address } of tunnels) {
+      const key = formatAddress(address);
+      counted.set(key, this.#unreachable.get(key) ?? { address, net: 0, host: 0, port: 0, prohibited: 0 });
+    }
+    this.#unreachable = counted;
+    if (this.#descriptor4 >= 0) attachFilter(this.#descriptor4, four.length === 0 ? KEEP_NOTHING : icmp4Filter(portsOf(four)));
+    if (this.#descriptor6 >= 0) attachFilter(this.#descriptor6, six.length === 0 ? KEEP_NOTHING : icmp6Filter(portsOf(six)));
+  }
+
+  /** What arrived since the last call, oldest first within a family, never blocking. Throws CodedError when a socket fails. */
+  poll(): IcmpReport[] {
+    const reports: IcmpReport[] = [];
+    if (this.#descriptor4 >= 0) this.#receive(this.#descriptor4, readIcmp4, reports);
+    if (this.#descriptor6 >= 0) this.#receive(this.#descriptor6, readIcmp6, reports);
+    return reports;
+  }
+
+  /** Messages that were lost because the receive buffer was full (over IPv6 also those with a wrong checksum), since the start. */
+  overflows(): number {
+    return [this.#descriptor4, this.#descriptor6].reduce((sum, descriptor) => {
+      if (descriptor < 0) return sum;
+      getStructOption(descriptor, SOL_SOCKET, SO_MEMINFO, this.#drops.address, (SK_MEMINFO_DROPS + 1) * 4, 'SO_MEMINFO');
+      return sum + (this.#drops.int32[SK_MEMINFO_DROPS] >>> 0);
+    }, 0);
+  }
+
+  /** Believed destination-unreachable messages of each backend address since it was first listened for. */
+  unreachable(): UnreachableCounts[] {
+    return [...this.#unreachable.values()].map((counts) => ({ ...counts }));
+  }
+
+  close(): void {
+    for (const descriptor of [this.#descriptor4, this.#descriptor6]) if (descriptor >= 0) closeDescriptor(descriptor);
+    this.#descriptor4 = -1;
+    this.#descriptor6 = -1;
+  }
+
+  #open(family: number): number {
+    const six = family === AF_INET6;
+    const descriptor = openSocket(
+      family,
+      SOCK_RAW,
+      six ? NEXT_ICMPV6 : PROTOCOL_ICMP,
+      `ICMP${six ? 'v6' : ''} about tunnel packets`,
+    );
+    try {
+      attachFilter(descriptor, KEEP_NOTHING);
+      if (six) passErrorsOnly(descriptor);
+      setReceiveBuffer(descriptor, this.#receiveBuffer);
+      return descriptor;
+    } catch (error) {
+      closeDescriptor(descriptor);
+      throw error;
+    }
+  }
+
+  #receive(descriptor: number, read: typeof readIcmp4, reports: IcmpReport[]): void {
+    for (let left = this.#perPoll; left > 0; ) {
+      const asked = Math.min(left, BATCH);
+      const received = this.#vector.receive(descriptor, asked);
+      if (received < 0) {
+        const number = errno();
+        // An interrupted call is made up for by the next poll.
+        if (number === E.EAGAIN || number === E.EINTR) return;
+        must(received, 'recvmmsg of ICMP');
+      }
+      for (let i = 0; i < received; i++) this.#take(i, read, reports);
+      if (received < asked) return;
+      left -= received;
+    }
+  }
+
+  #take(i: number, read: typeof readIcmp4, reports: IcmpReport[]): void {
+    const at = i * SLOT;
+    const cut = (this.#vector.flags(i) & MSG_TRUNC) !== 0;
+    const found = cut ? 'truncated' : read(this.#view, at, at + this.#vector.transferred(i), this.#tunnels);
+    if (typeof found === 'string') {
+      this.counts.ignored[found]++;
+      return;
+    }
+    if (found.kind === 'too-big') {
+      this.counts.tooBig++;
+    } else {
+      this.counts.unreachable++;
+      const counts = this.#unreachable.get(formatAddress(found.tunnel.address));
+      if (counts !== undefined) counts[found.what]++;
+    }
+    reports.push(found);
+  }
+}
+
+function portsOf(tunnels: readonly Tunnel[]): number[] {
+  return [...new Set(tunnels.map(({ port }) => port))];
+}
+
+/** Spares us neighbour discovery, listener reports and echoes before any filter program runs (RFC 3542 §3.2). */
+function passErrorsOnly(descriptor: number): void {
+  const blocked = pin(32);
+  blocked.int32.fill(-1);
+  for (const type of [icmpv6.TYPE_DESTINATION_UNREACHABLE, icmpv6.TYPE_PACKET_TOO_BIG]) {
+    blocked.int32[type >> 5] &= ~(1 << (type & 31));
+  }
+  setStructOption(descriptor, NEXT_ICMPV6, ICMPV6_FILTER, blocked.address, 32, 'ICMPV6_FILTER');
+  retain(blocked);
+}

@@ -1,0 +1,159 @@
+/**
+ * ICMP errors about our outer packets, taken apart and believed only when the packet they quote is one that we can have sent: from
+ * the source of a tunnel, to its backend, UDP, to the tunnel's port, from a source port of the egress. Pure: bytes in, a verdict out.
+ *
+ *     IPv4 (raw sockets give the IP header):  | IPv4 | ICMP 8 | quote: IPv4 20 | UDP 8 | GUE …
+ *     IPv6 (raw sockets give none):                  | ICMP 8 | quote: IPv6 40 | UDP 8 | GUE …
+ */
+import { formatAddress } from '../base/address.ts';
+import { WIRE_OK } from '../wire/check.ts';
+import * as icmpv4 from '../wire/icmpv4.ts';
+import * as icmpv6 from '../wire/icmpv6.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import * as ipv6 from '../wire/ipv6.ts';
+import * as udp from '../wire/udp.ts';
+
+/** One way our packets go. */
+export interface Tunnel {
+  /** Outer source and backend address, both 4 or both 16 bytes. */
+  readonly source: Uint8Array;
+  readonly address: Uint8Array;
+  /** UDP destination port. */
+  readonly port: number;
+}
+
+/** Source ports that the egress uses: `base` to `base + count − 1`. */
+export interface SourcePorts {
+  readonly base: number;
+  readonly count: number;
+}
+
+/**
+ * Why a message says nothing about our packets. `truncated`: it ends before the quoted ports. `checksum`: its own is wrong. `type`: not
+ * an error we read. The others name the field of the quote that can not be ours; `format` is an IP header that we do not write.
+ */
+export const IGNORE_REASONS = [
+  'truncated',
+  'checksum',
+  'type',
+  'format',
+  'protocol',
+  'backend',
+  'source',
+  'port',
+  'source-port',
+] as const;
+export type IgnoreReason = (typeof IGNORE_REASONS)[number];
+
+export type Unreachable = 'net' | 'host' | 'port' | 'prohibited';
+
+/** A message that is about a packet of ours. */
+export type IcmpReport =
+  | {
+      readonly kind: 'too-big';
+      readonly tunnel: Tunnel;
+      /** As the router wrote it, unsigned; 0 over IPv4 from a router older than RFC 1191. */
+      readonly mtu: number;
+      /** Bytes of the packet that was refused, as its header says. */
+      readonly quotedLength: number;
+    }
+  | { readonly kind: 'unreachable'; readonly tunnel: Tunnel; readonly what: Unreachable };
+
+const CODES4: ReadonlyMap<number, Unreachable> = new Map([
+  [icmpv4.CODE_NET_UNREACHABLE, 'net'],
+  [icmpv4.CODE_HOST_UNREACHABLE, 'host'],
+  // A host that speaks no UDP on that address, as good as a closed port.
+  [icmpv4.CODE_PROTOCOL_UNREACHABLE, 'port'],
+  [icmpv4.CODE_PORT_UNREACHABLE, 'port'],
+  // RFC 1812 §5.2.7.1: network, host, communication administratively prohibited.
+  [9, 'prohibited'],
+  [10, 'prohibited'],
+  [icmpv4.CODE_PROHIBITED, 'prohibited'],
+]);
+
+const CODES6: ReadonlyMap<number, Unreachable> = new Map([
+  [icmpv6.CODE_NO_ROUTE, 'net'],
+  [icmpv6.CODE_PROHIBITED, 'prohibited'],
+  [icmpv6.CODE_ADDRESS_UNREACHABLE, 'host'],
+  [icmpv6.CODE_PORT_UNREACHABLE, 'port'],
+  // RFC 4443 §3.1: source address failed policy, reject route.
+  [5, 'prohibited'],
+  [6, 'prohibited'],
+]);
+
+/** The tunnels that packets of ours can be in. */
+export class TunnelIndex {
+  readonly #byAddress = new Map<string, Tunnel[]>();
+  readonly #sourcePorts: SourcePorts;
+
+  constructor(tunnels: readonly Tunnel[], sourcePorts: SourcePorts) {
+    this.#sourcePorts = sourcePorts;
+    for (const tunnel of tunnels) {
+      const key = formatAddress(tunnel.address);
+      const known = this.#byAddress.get(key);
+      if (known === undefined) this.#byAddress.set(key, [tunnel]);
+      else known.push(tunnel);
+    }
+  }
+
+  /** The tunnel of a packet, or the field by which it is none of ours. Addresses and ports as they lie in the quote. */
+  find(view: DataView, addressesAt: number, addressLength: number, portsAt: number): Tunnel | IgnoreReason {
+    const address = new Uint8Array(view.buffer, view.byteOffset + addressesAt, addressLength * 2);
+    const own = this.#byAddress.get(formatAddress(address.subarray(addressLength)));
+    if (own === undefined) return 'backend';
+    const ofSource = own.filter(({ source }) => source.every((byte, i) => byte === address[i]));
+    if (ofSource.length === 0) return 'source';
+    const port = udp.destinationPort(view, portsAt);
+    const tunnel = ofSource.find((candidate) => candidate.port === port);
+    if (tunnel === undefined) return 'port';
+    const place = udp.sourcePort(view, portsAt) - this.#sourcePorts.base;
+    return place >= 0 && place < this.#sourcePorts.count ? tunnel : 'source-port';
+  }
+}
+
+/** What the IPv4 packet from `at` to `end` reports. */
+export function readIcmp4(view: DataView, at: number, end: number, tunnels: TunnelIndex): IcmpReport | IgnoreReason {
+  if (ipv4.check(view, at, end) !== WIRE_OK) return 'truncated';
+  if (ipv4.protocol(view, at) !== ipv4.PROTOCOL_ICMP) return 'type';
+  const message = at + ipv4.headerLength(view, at);
+  const messageEnd = at + ipv4.totalLength(view, at);
+  if (icmpv4.check(view, message, messageEnd) !== WIRE_OK) return 'truncated';
+  if (icmpv4.type(view, message) !== icmpv4.TYPE_DESTINATION_UNREACHABLE) return 'type';
+  // The kernel hands ICMP to raw sockets before it looks at the checksum (ip_local_deliver_finish).
+  if (!icmpv4.verifyChecksum(view, message, messageEnd)) return 'checksum';
+  const quote = message + icmpv4.QUOTE_AT;
+  // The ports are all of the transport header that every router quotes (RFC 792: 8 bytes).
+  if (messageEnd - quote < ipv4.HEADER_LENGTH + 4) return 'truncated';
+  // We write no options and no fragments. `ipv4.check` would not do: the quoted packet is longer than its quote.
+  const plain = ipv4.version(view, quote) === 4 && ipv4.headerLength(view, quote) === ipv4.HEADER_LENGTH;
+  if (!plain || ipv4.isFragment(view, quote)) return 'format';
+  if (ipv4.protocol(view, quote) !== ipv4.PROTOCOL_UDP) return 'protocol';
+  const tunnel = tunnels.find(view, quote + ipv4.SOURCE_AT, 4, quote + ipv4.HEADER_LENGTH);
+  if (typeof tunnel === 'string') return tunnel;
+  const code = icmpv4.code(view, message);
+  if (code === icmpv4.CODE_FRAGMENTATION_NEEDED) {
+    return { kind: 'too-big', tunnel, mtu: icmpv4.nextHopMtu(view, message), quotedLength: ipv4.totalLength(view, quote) };
+  }
+  const what = CODES4.get(code);
+  return what === undefined ? 'type' : { kind: 'unreachable', tunnel, what };
+}
+
+/** What the ICMPv6 message from `at` to `end` reports. Its checksum the kernel has verified (rawv6_rcv). */
+export function readIcmp6(view: DataView, at: number, end: number, tunnels: TunnelIndex): IcmpReport | IgnoreReason {
+  if (icmpv6.check(view, at, end) !== WIRE_OK) return 'truncated';
+  const type = icmpv6.type(view, at);
+  if (type !== icmpv6.TYPE_PACKET_TOO_BIG && type !== icmpv6.TYPE_DESTINATION_UNREACHABLE) return 'type';
+  const quote = at + icmpv6.QUOTE_AT;
+  if (end - quote < ipv6.HEADER_LENGTH + 4) return 'truncated';
+  if (ipv6.version(view, quote) !== 6) return 'format';
+  // We write no extension headers.
+  if (ipv6.nextHeader(view, quote) !== ipv4.PROTOCOL_UDP) return 'protocol';
+  const tunnel = tunnels.find(view, quote + ipv6.SOURCE_AT, 16, quote + ipv6.HEADER_LENGTH);
+  if (typeof tunnel === 'string') return tunnel;
+  if (type === icmpv6.TYPE_PACKET_TOO_BIG) {
+    const quotedLength = ipv6.HEADER_LENGTH + ipv6.payloadLength(view, quote);
+    return { kind: 'too-big', tunnel, mtu: icmpv6.mtu(view, at) >>> 0, quotedLength };
+  }
+  const what = CODES6.get(icmpv6.code(view, at));
+  return what === undefined ? 'type' : { kind: 'unreachable', tunnel, what };
+}
