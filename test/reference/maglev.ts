@@ -126,11 +126,11 @@ export function referenceSlot(hash: number, seed: number, size: number): number 
   return Number((mix32(u32(hash) ^ u32(seed)) * BigInt(size)) >> 32n);
 }
 
-/** HalfSipHash-c-d over bytes: the output words (one for 32 bits, two for 64), after the published description. */
+/** HalfSipHash-c-d over bytes: the output words (one for 32 bits, two for 64), after the published description; `rest` adds the other half of the final state. */
 export function referenceHalfSipHash(
   key: readonly [number, number],
   message: Uint8Array,
-  rounds: { c: number; d: number; words: 1 | 2 },
+  rounds: { c: number; d: number; words: 1 | 2; rest?: boolean },
 ): number[] {
   const [k0, k1] = key.map(u32);
   const v = [k0, k1, 0x6c796765n ^ k0, 0x74656462n ^ k1];
@@ -166,5 +166,6 @@ export function referenceHalfSipHash(
     turn(rounds.d);
     output.push(int32(v[1] ^ v[3]));
   }
+  if (rounds.rest) output.push(int32(v[0] ^ v[2]));
   return output;
 }
