@@ -35,6 +35,16 @@ export interface IngressFacts {
   readonly canPass: boolean;
   /** The kernel has verified the IPv4 header (TUN: it routed the packet). */
   readonly headerVerified: boolean;
+  /** Our own address on the link, where ARP and neighbour discovery for service addresses are ours to answer (TAP). Absent elsewhere. */
+  readonly linkAddress?: LinkAddress;
+}
+
+/** An Ethernet (MAC) address as the stages compare and write it. */
+export interface LinkAddress {
+  /** First four bytes as int32. */
+  readonly high: number;
+  /** Last two bytes. */
+  readonly low: number;
 }
 
 export class Batch {

@@ -12,12 +12,20 @@ import { PacketIngress } from './packet/ingress.ts';
 import { PcapFileEgress } from './pcap-file/egress.ts';
 import { PcapFileIngress } from './pcap-file/ingress.ts';
 import { RawEgress } from './raw/egress.ts';
+import { TapIngress } from './tap/ingress.ts';
 import { TunIngress } from './tun/ingress.ts';
 import { UdpEgress } from './udp/egress.ts';
 
 /** The ingress part of a configuration; `config/` produces exactly this shape. */
 export type IngressSettings =
   | { readonly driver: 'tun'; readonly device: string; readonly queueLength?: number }
+  | {
+      readonly driver: 'tap';
+      readonly device: string;
+      /** 6 bytes; null or absent: derived from host and device. */
+      readonly mac?: Uint8Array | null;
+      readonly queueLength?: number;
+    }
   | { readonly driver: 'packet'; readonly interface: string }
   | { readonly driver: 'pcap-file'; readonly path: string }
   | { readonly driver: 'memory' };
@@ -35,7 +43,7 @@ export interface IngressOptions {
   readonly threads: number;
   /** For `packet`: what the kernel copies. `spec.services` fits. */
   readonly services: readonly ServiceMatch[];
-  /** For `tun`: a queue that another thread opened (`openTunQueue`); descriptors are numbers of the whole process. */
+  /** For `tun` and `tap`: a queue that another thread opened (`openTunQueue`); descriptors are numbers of the whole process. */
   readonly queue?: number;
 }
 
@@ -46,6 +54,13 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
       return new TunIngress({
         device: settings.device,
         reportsDrops: options.thread === 0,
+        ...(options.queue === undefined ? {} : { queue: options.queue }),
+      });
+    case 'tap':
+      return new TapIngress({
+        device: settings.device,
+        reportsDrops: options.thread === 0,
+        ...(settings.mac == null ? {} : { linkAddress: settings.mac }),
         ...(options.queue === undefined ? {} : { queue: options.queue }),
       });
     case 'packet':

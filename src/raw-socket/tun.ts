@@ -1,5 +1,5 @@
 /**
- * TUN queues and the few settings of a network device that need no netlink. (Documentation/networking/tuntap.rst, net/if.h)
+ * TUN and TAP queues and the few settings of a network device that need no netlink. (Documentation/networking/tuntap.rst, net/if.h)
  *
  *     struct ifreq, 40 bytes:  | char name[16] | union: short flags / int value / … [24] |
  */
@@ -16,11 +16,16 @@ const TUNSETIFF = 0x400454ca;
 const TUNSETOFFLOAD = 0x400454d0;
 const TUNSETVNETHDRSZ = 0x400454d8;
 const IFF_TUN = 0x0001;
+const IFF_TAP = 0x0002;
 const IFF_MULTI_QUEUE = 0x0100;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
-/** Partial checksums may arrive (NEEDS_CSUM); nothing larger than the MTU may: the kernel segments before us. */
-const TUN_F_CSUM = 0x01;
+/**
+ * What the kernel may leave to us (TUN_F_ bits of linux/if_tun.h): 0x01 partial checksums (NEEDS_CSUM), 0x02 and 0x04 TCP super-packets
+ * over IPv4 and IPv6, 0x08 those with ECN, 0x20 and 0x40 UDP super-packets (Linux ≥ 6.2, both or none). What is not set, the kernel
+ * does before we read. It refuses a word with a bit that it does not know, so each list goes from most to least.
+ */
+const OFFLOAD_WORDS = { checksum: [0x01], segmentation: [0x6f, 0x0f] } as const;
 
 const SIOCGIFFLAGS = 0x8913;
 const SIOCSIFFLAGS = 0x8914;
@@ -29,6 +34,18 @@ const SIOCSIFMTU = 0x8922;
 const SIOCGIFINDEX = 0x8933;
 const SIOCSIFTXQLEN = 0x8943;
 const IFF_UP = 0x1;
+
+/** `tun` carries IP packets, `tap` Ethernet frames. */
+export type QueueKind = 'tun' | 'tap';
+
+/** `checksum`: the kernel segments before us, nothing larger than the MTU arrives. `segmentation`: super-packets arrive whole. */
+export type QueueOffloads = 'checksum' | 'segmentation';
+
+export interface QueueOptions {
+  readonly kind?: QueueKind;
+  /** A property of the whole device: give all of its queues the same. */
+  readonly offloads?: QueueOffloads;
+}
 
 /** Bytes of the virtio-net header in front of each packet read from or written to a queue (with num_buffers). */
 export const VNET_HEADER = 12;
@@ -46,11 +63,12 @@ function request(device: string): Pinned {
 }
 
 /**
- * Opens one queue of TUN device `device`, which comes to be with its first queue and vanishes with its last. Non-blocking; IP
- * packets behind a 12-byte virtio-net header. Throws CodedError: no /dev/net/tun, no privilege, the name belongs to another kind
- * of device, or to one made without multi-queue.
+ * Opens one queue of TUN or TAP device `device`, which comes to be with its first queue and vanishes with its last. Non-blocking;
+ * packets or frames behind a 12-byte virtio-net header. Throws CodedError: no /dev/net/tun, no privilege, the name belongs to another
+ * kind of device, or to one made without multi-queue.
  */
-export function openTunQueue(device: string): number {
+export function openTunQueue(device: string, options: QueueOptions = {}): number {
+  const { kind = 'tun', offloads = 'checksum' } = options;
   const interfaceRequest = request(device);
   const descriptor = openDescriptor(
     '/dev/net/tun',
@@ -58,13 +76,13 @@ export function openTunQueue(device: string): number {
     'load the tun module (modprobe tun), or in a container pass --device /dev/net/tun --cap-add NET_ADMIN',
   );
   try {
-    interfaceRequest.uint16[8] = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
+    interfaceRequest.uint16[8] = (kind === 'tun' ? IFF_TUN : IFF_TAP) | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
     const attached = ioctl(descriptor, TUNSETIFF, interfaceRequest.address);
     retain(interfaceRequest);
     if (attached < 0) {
       const number = errno();
       const taken = number === E.EINVAL || number === E.EBUSY || number === E.EEXIST;
-      throw new CodedError('GD_RAW_SOCKET_TUN', `TUN device ${device}: ${errnoName(number)}`, {
+      throw new CodedError('GD_RAW_SOCKET_TUN', `${kind.toUpperCase()} device ${device}: ${errnoName(number)}`, {
         exitCode: number === E.EPERM ? EXIT.PRIVILEGE : EXIT.FAILED,
         hint: taken
           ? `${device} exists already and is of another kind, in use, or without multi_queue: see "ip -d link show ${device}", remove it or name another device`
@@ -76,12 +94,19 @@ export function openTunQueue(device: string): number {
     const sized = ioctl(descriptor, TUNSETVNETHDRSZ, size.address);
     retain(size);
     must(sized, 'ioctl TUNSETVNETHDRSZ');
-    must(ioctl(descriptor, TUNSETOFFLOAD, TUN_F_CSUM), 'ioctl TUNSETOFFLOAD');
+    setOffloads(descriptor, offloads);
     return descriptor;
   } catch (error) {
     closeDescriptor(descriptor);
     throw error;
   }
+}
+
+/** Tells the kernel what it may leave to us, as much of it as this kernel knows. */
+function setOffloads(descriptor: number, offloads: QueueOffloads): void {
+  const words = OFFLOAD_WORDS[offloads];
+  const accepted = words.some((word) => ioctl(descriptor, TUNSETOFFLOAD, word) === 0);
+  if (!accepted) must(-1, `ioctl TUNSETOFFLOAD (${offloads})`);
 }
 
 function deviceCall(device: string, call: number, name: string, fill?: (memory: Pinned) => void): Pinned {

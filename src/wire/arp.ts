@@ -28,6 +28,8 @@ const REQUEST = 1;
 const REPLY = 2;
 
 export const PACKET_LENGTH = PACKET;
+/** The hardware address of who speaks, 6 bytes. */
+export const SENDER_MAC_AT = SENDER_MAC;
 export const OPERATION_REQUEST = REQUEST;
 export const OPERATION_REPLY = REPLY;
 

@@ -1,0 +1,147 @@
+/**
+ * One queue of a TUN or TAP device, as one thread reads it and writes its replies back. The two drivers differ in what the frames are:
+ * tun/ingress.ts, tap/ingress.ts.
+ */
+import { readFileSync } from 'node:fs';
+import { HEADROOM } from '../base/arena.ts';
+import type { Batch, IngressFacts } from '../base/batch.ts';
+import { dropReason } from '../base/drop-reason.ts';
+import { VERDICT_DROP, VERDICT_REPLY } from '../base/verdict.ts';
+import { closeDescriptor } from '../raw-socket/file.ts';
+import { E, errno } from '../raw-socket/library.ts';
+import type { Pinned } from '../raw-socket/memory.ts';
+import { pin } from '../raw-socket/memory.ts';
+import { MessageVector } from '../raw-socket/message.ts';
+import { openTunQueue, type QueueKind, type QueueOffloads, VNET_HEADER } from '../raw-socket/tun.ts';
+import type { DriverStatistics, Ingress } from './driver.ts';
+import { clearFrame, markTruncated } from './frame.ts';
+import { readVirtioHeader } from './virtio-header.ts';
+
+const REPLY_FAILED = dropReason('reply-failed');
+/** Bytes per virtio-net header in our own array: 12, padded. */
+const HEADER_STRIDE = 16;
+/** Where the bytes behind a full slot go: one suffices to see that a packet did not fit. */
+const SPILL = 8;
+
+export interface DeviceQueueOptions {
+  readonly device: string;
+  /** A queue opened already (it is closed with the driver); otherwise one is opened here. */
+  readonly queue?: number;
+  /** One of a device's queues reports the device's drops; default true. */
+  readonly reportsDrops?: boolean;
+  /** What the kernel may leave to us; of a queue opened already, whoever opened it has said so. Default: see `openTunQueue`. */
+  readonly offloads?: QueueOffloads;
+}
+
+export class DeviceQueue implements Ingress {
+  readonly name: string;
+  readonly facts: IngressFacts;
+  readonly descriptor: number;
+  readonly exhausted = false;
+  /** errno of the last read or write that failed for another reason than "nothing there"; 0 when none did. */
+  lastErrno = 0;
+  readonly #device: string;
+  readonly #reportsDrops: boolean;
+  readonly #reply = new MessageVector({ messages: 1, segments: 2, nameBytes: 0, controlBytes: 0 });
+  readonly #zeroHeader = pin(HEADER_STRIDE);
+  #bound: Batch | null = null;
+  #headers: Pinned = pin(HEADER_STRIDE);
+  #reads = new MessageVector({ messages: 1, segments: 3, nameBytes: 0, controlBytes: 0 });
+  #open = true;
+  #drops = 0;
+
+  constructor(kind: QueueKind, facts: IngressFacts, options: DeviceQueueOptions) {
+    const { device, offloads } = options;
+    this.#device = device;
+    this.#reportsDrops = options.reportsDrops ?? true;
+    this.name = `${kind}:${device}`;
+    this.facts = facts;
+    this.descriptor = options.queue ?? openTunQueue(device, { kind, ...(offloads === undefined ? {} : { offloads }) });
+    this.#reply.setSegment(0, 0, this.#zeroHeader.address, VNET_HEADER);
+  }
+
+  receive(batch: Batch): number {
+    if (batch !== this.#bound) this.#bind(batch);
+    const words = this.#headers.uint16;
+    const room = VNET_HEADER + batch.frameCapacity;
+    let count = 0;
+    while (count < batch.capacity) {
+      const bytes = this.#reads.readInto(this.descriptor, count);
+      if (bytes < VNET_HEADER) {
+        // EAGAIN: the queue is empty. EIO/EBADFD: the device is down or gone; the next poll or check of the host tells.
+        if (bytes < 0) this.#note(errno());
+        break;
+      }
+      clearFrame(batch, count);
+      readVirtioHeader(batch, count, words, (count * HEADER_STRIDE) >> 1, 0);
+      if (bytes > room) {
+        batch.frameLength[count] = batch.frameCapacity;
+        markTruncated(batch, count);
+      } else {
+        batch.frameLength[count] = bytes - VNET_HEADER;
+      }
+      count++;
+    }
+    batch.count = count;
+    return count;
+  }
+
+  /** Writes each reply back: the kernel sees it as received from this device. */
+  reply(batch: Batch): void {
+    for (let i = 0; i < batch.count; i++) {
+      if (batch.verdict[i] !== VERDICT_REPLY) continue;
+      this.#reply.setSegment(0, 1, batch.arena.address + batch.outAt[i], batch.outLength[i]);
+      if (this.#reply.writeFrom(this.descriptor, 0) < 0) {
+        this.#note(errno());
+        batch.verdict[i] = VERDICT_DROP;
+        batch.reason[i] = REPLY_FAILED;
+      }
+    }
+  }
+
+  /** The device's own drops: packets that came while its queue was full (the transmit "drop" column of /proc/net/dev). */
+  statistics(): DriverStatistics {
+    if (this.#open && this.#reportsDrops) this.#drops = transmitDrops(this.#device) ?? this.#drops;
+    return { kernelDrops: this.#drops };
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    closeDescriptor(this.descriptor);
+  }
+
+  /** Points the readv segments at a batch's slots, once per batch object. */
+  #bind(batch: Batch): void {
+    this.#headers = pin(batch.capacity * HEADER_STRIDE + SPILL);
+    this.#reads = new MessageVector({ messages: batch.capacity, segments: 3, nameBytes: 0, controlBytes: 0 });
+    for (let i = 0; i < batch.capacity; i++) {
+      this.#reads.setSegment(i, 0, this.#headers.address + i * HEADER_STRIDE, VNET_HEADER);
+      this.#reads.setSegment(i, 1, batch.arena.address + batch.slotAt[i] + HEADROOM, batch.frameCapacity);
+      this.#reads.setSegment(i, 2, this.#headers.address + batch.capacity * HEADER_STRIDE, SPILL);
+    }
+    this.#bound = batch;
+  }
+
+  #note(number: number): void {
+    if (number !== E.EAGAIN && number !== E.EINTR) this.lastErrno = number;
+  }
+}
+
+/**
+ * Packets a device of this process's network namespace dropped on transmit; null when it is not listed. /proc/net/dev and not
+ * /sys: sysfs shows the namespace it was mounted in.
+ */
+function transmitDrops(device: string): number | null {
+  for (const line of readFileSync('/proc/net/dev', 'utf8').split('\n')) {
+    const colon = line.indexOf(':');
+    if (colon < 0 || line.slice(0, colon).trim() !== device) continue;
+    // Eight receive columns, then transmit: bytes packets errs drop …
+    const columns = line
+      .slice(colon + 1)
+      .trim()
+      .split(/\s+/);
+    return Number(columns[11]);
+  }
+  return null;
+}
