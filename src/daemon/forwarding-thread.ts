@@ -40,7 +40,8 @@ function run(start: ThreadStart): void {
     try {
       const mapped = createBatch(ingress);
       try {
-        const flows = start.flowMemory.map((memory) => new FlowTable(start.flowEntries, start.flowKey, memory));
+        const shared = start.flowMemory.length > 1;
+        const flows = start.flowMemory.map((memory) => new FlowTable(start.flowEntries, start.flowKey, memory, shared));
         const pipeline = new Pipeline({
           snapshot: new Snapshot(start.snapshot),
           flows: flows[number],

@@ -14,6 +14,7 @@ import type { EventJournal } from '../observe/events.ts';
 import { FlowTable } from '../pipeline/flow-table.ts';
 import { closeDescriptor } from '../raw-socket/file.ts';
 import { errnoName } from '../raw-socket/library.ts';
+import { adviseHugePages } from '../raw-socket/memory.ts';
 import { openTunQueue } from '../raw-socket/tun.ts';
 import { INGRESS_GONE } from './thread-protocol.ts';
 import { Seat, type SeatStart, type ThreadEnd } from './thread-seat.ts';
@@ -62,6 +63,7 @@ export class ForwardingThreads {
     const entries = Math.ceil(options.flowEntries / threads);
     const tables = Array.from({ length: threads }, () => new FlowTable(entries, flowKey));
     this.flowEntries = tables.reduce((sum, table) => sum + table.capacity, 0);
+    for (const table of tables) adviseHugePages(table.words);
     const flowMemory = tables.map((table) => table.words.buffer as SharedArrayBuffer);
     this.#common = { threads, ingress, egress, flowEntries: entries, flowKey, flowMemory };
     const events = {

@@ -62,6 +62,19 @@ export function mapMemory(bytes: number): MappedMemory {
   };
 }
 
+/**
+ * Advises the kernel to back the memory of `array` with huge pages, as far as it holds whole ones; the pages already there are
+ * collected later. For large memory that is read at random: with 4 KiB pages every access also misses the TLB (a flow table of 64 MiB:
+ * half the time per packet). Returns false when the kernel has none to give; nothing else changes then.
+ */
+export function adviseHugePages(array: ArrayBufferView): boolean {
+  const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+  const address = addressOf(bytes);
+  const from = Math.ceil(address / HUGE_PAGE) * HUGE_PAGE;
+  const to = Math.floor((address + bytes.length) / HUGE_PAGE) * HUGE_PAGE;
+  return to > from && madvise(from, to - from, MADV_HUGEPAGE) === 0;
+}
+
 /** Plain memory for structures that the kernel reads or writes: keep the object referenced for as long as the kernel has `address`. */
 export interface Pinned {
   readonly int32: Int32Array;
