@@ -53,7 +53,7 @@ const REFUSED_CHECKSUM = train.REFUSED_CHECKSUM;
 const REFUSED_FRAGMENT = train.REFUSED_FRAGMENT;
 const REFUSED_EXTENSION = train.REFUSED_EXTENSION;
 const REFUSED_ROOM = train.REFUSED_ROOM;
-const REFUSED_OPTIONS = train.REFUSED_OPTIONS;
+const REFUSED_SHORT = train.REFUSED_SHORT;
 
 /**
  * Stride of header records: outer IPv6 + UDP + GUE 52, inner IPv6 40, TCP 60, and 104 for extension headers. Four cache lines: the few
@@ -197,8 +197,11 @@ export function segmentTcp(
   if (!fits(area, headersAt, stride, outerLength, headerLength, count)) return REFUSED_ROOM;
   const firstRecord = headersAt + outerLength;
   if (count === 1) {
-    // The kernel takes options for payload when it judges whether to segment, and then finds nothing to cut.
-    if (payload + transportHeader - TCP_HEADER > segmentSize) return REFUSED_OPTIONS;
+    // To judge whether there is something to cut, the kernel counts from TCP's 20 bytes, without its options; when no checksum start tells
+    // it where TCP is, from behind a plain IP header (virtio_net_hdr_to_skb). Then it finds nothing to cut, and drops.
+    const plain = ipv4.version(view, networkAt) === 4 ? IPV4_HEADER : IPV6_HEADER;
+    const counted = partial ? end - transportAt : end - networkAt - plain;
+    if (counted - TCP_HEADER > segmentSize) return REFUSED_SHORT;
     return copyWhole(view, networkAt, transportAt, end, TCP, partial, area, firstRecord, headerLength);
   }
 

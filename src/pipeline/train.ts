@@ -34,8 +34,8 @@ export const REFUSED_FRAGMENT = -7;
 export const REFUSED_EXTENSION = -8;
 /** The headers do not fit a header record, or the records do not fit the header area. */
 export const REFUSED_ROOM = -9;
-/** Called to be segmented, though its payload fits one segment, and only its TCP options make it look longer. */
-export const REFUSED_OPTIONS = -10;
+/** Said to be longer than a segment, though only its headers make it so: the payload fits one. */
+export const REFUSED_SHORT = -10;
 
 export const REFUSALS: readonly RefusalEntry[] = [
   { code: REFUSED_TYPE, word: 'type', text: 'the gso type is unknown, or does not fit the packet’s family and protocol' },
@@ -47,11 +47,7 @@ export const REFUSALS: readonly RefusalEntry[] = [
   { code: REFUSED_FRAGMENT, word: 'fragment', text: 'it is an IP fragment' },
   { code: REFUSED_EXTENSION, word: 'extension', text: 'it has an IPv6 extension header that can not be repeated' },
   { code: REFUSED_ROOM, word: 'room', text: 'its headers are longer than a header record' },
-  {
-    code: REFUSED_OPTIONS,
-    word: 'options',
-    text: 'its payload fits one segment and only its TCP options exceed the segment size',
-  },
+  { code: REFUSED_SHORT, word: 'short', text: 'its payload fits one segment, and only its headers exceed the segment size' },
 ];
 
 /**

@@ -141,7 +141,8 @@ function tcpOptions(random: Random): Uint8Array {
 
 function extensions(random: Random): { kind: Extension; units: number }[] {
   const kinds = EXTENSIONS.filter(() => random.chance(2));
-  return kinds.map((kind) => ({ kind, units: kind === 'routing' ? 1 : 1 + random.below(3) }));
+  // Linux forwards no hop-by-hop header with more than 7 bytes of padding (net/ipv6/exthdrs.c ip6_parse_tlv).
+  return kinds.map((kind) => ({ kind, units: kind === 'destination' ? 1 + random.below(3) : 1 }));
 }
 
 /** Segment sizes and lengths as they occur, with a preference for the edges: whole multiples, one byte more or less, odd, the limit. */
@@ -172,7 +173,7 @@ export function randomShape(random: Random, family: 4 | 6, protocol: 6 | 17): Sh
     identification: random.pick([0, 65535, random.below(65536)]),
     df: random.chance(2),
     trafficClass: random.below(256),
-    ttl: 2 + random.below(254),
+    ttl: 2 + random.below(253),
     sequence: random.chance(8) ? 0xffffffff - random.below(70_000) : random.next(),
     finished: protocol === 6 && random.chance(6),
     zeroAt: random.chance(12) ? random.below(3) : -1,

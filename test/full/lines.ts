@@ -1,5 +1,6 @@
 // Every line that can be run at full size: `npm run test:full -- --list`.
 
+import { segmentation } from '../oracle/segmentation.ts';
 import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
@@ -10,4 +11,14 @@ import { pipelineCost } from './pipeline-cost.ts';
 import { tables } from './tables.ts';
 import { umlInterop } from './uml-interop.ts';
 
-export const LINES: readonly Line[] = [freshClone, umlInterop, decoders, tables, pipelineCost, configs, lifecycle, fuzz];
+export const LINES: readonly Line[] = [
+  freshClone,
+  umlInterop,
+  decoders,
+  tables,
+  pipelineCost,
+  configs,
+  lifecycle,
+  fuzz,
+  segmentation,
+];
