@@ -41,6 +41,8 @@ import {
 /** Messages of each family that one poll reads at most: about half a millisecond of work. */
 const MESSAGES_PER_POLL = 128;
 const BATCH = 32;
+/** struct sockaddr_in or sockaddr_in6, padded. */
+const NAME_BYTES = 32;
 /** Errors quote at most 576 bytes (RFC 1812 §4.3.2.3) or fill 1,280 (RFC 4443 §2.4 c). */
 const SLOT = 2048;
 const RECEIVE_BUFFER = 256 * 1024;
@@ -63,11 +65,18 @@ export interface IcmpListenerOptions {
   readonly receiveBuffer?: number;
 }
 
+/**
+ * `own-route`: our own kernel refused the packet before it left, because the route is smaller than was believed. Not a router's word
+ * with a lease, but a reason to read the route again.
+ */
+export type ListenerReport = IcmpReport | { readonly kind: 'own-route'; readonly tunnel: Tunnel };
+
 /** Listens in the network namespace in which `listen` was called. Needs CAP_NET_RAW. */
 export class IcmpListener {
-  /** `tooBig` and `unreachable`: believed. `ignored`: by reason. */
+  /** `tooBig` (said by routers), `ownRoute` (said by our own kernel) and `unreachable`: believed. `ignored`: by reason. */
   readonly counts = {
     tooBig: 0,
+    ownRoute: 0,
     unreachable: 0,
     ignored: Object.fromEntries(IGNORE_REASONS.map((reason) => [reason, 0])) as Record<IgnoreReason, number>,
   };
@@ -75,7 +84,7 @@ export class IcmpListener {
   readonly #receiveBuffer: number;
   readonly #memory = pin(BATCH * SLOT);
   readonly #view = new DataView(this.#memory.bytes.buffer);
-  readonly #vector = new MessageVector({ messages: BATCH, segments: 1, nameBytes: 0, controlBytes: 0 });
+  readonly #vector = new MessageVector({ messages: BATCH, segments: 1, nameBytes: NAME_BYTES, controlBytes: 0 });
   readonly #drops = pin((SK_MEMINFO_DROPS + 1) * 4);
   #descriptor4 = -1;
   #descriptor6 = -1;
@@ -108,8 +117,8 @@ export class IcmpListener {
   }
 
   /** What arrived since the last call, oldest first within a family, never blocking. Throws CodedError when a socket fails. */
-  poll(): IcmpReport[] {
-    const reports: IcmpReport[] = [];
+  poll(): ListenerReport[] {
+    const reports: ListenerReport[] = [];
     if (this.#descriptor4 >= 0) this.#receive(this.#descriptor4, readIcmp4, reports);
     if (this.#descriptor6 >= 0) this.#receive(this.#descriptor6, readIcmp6, reports);
     return reports;
@@ -154,9 +163,11 @@ export class IcmpListener {
     }
   }
 
-  #receive(descriptor: number, read: typeof readIcmp4, reports: IcmpReport[]): void {
+  #receive(descriptor: number, read: typeof readIcmp4, reports: ListenerReport[]): void {
     for (let left = this.#perPoll; left > 0; ) {
       const asked = Math.min(left, BATCH);
+      // The kernel writes back how long each sender's address was.
+      for (let i = 0; i < asked; i++) this.#vector.setNameLength(i, NAME_BYTES);
       const received = this.#vector.receive(descriptor, asked);
       if (received < 0) {
         const number = errno();
@@ -170,7 +181,7 @@ export class IcmpListener {
     }
   }
 
-  #take(i: number, read: typeof readIcmp4, reports: IcmpReport[]): void {
+  #take(i: number, read: typeof readIcmp4, reports: ListenerReport[]): void {
     const at = i * SLOT;
     const cut = (this.#vector.flags(i) & MSG_TRUNC) !== 0;
     const found = cut ? 'truncated' : read(this.#view, at, at + this.#vector.transferred(i), this.#tunnels);
@@ -178,14 +189,24 @@ export class IcmpListener {
       this.counts.ignored[found]++;
       return;
     }
-    if (found.kind === 'too-big') {
-      this.counts.tooBig++;
-    } else {
+    if (found.kind === 'unreachable') {
       this.counts.unreachable++;
       const counts = this.#unreachable.get(formatAddress(found.tunnel.address));
       if (counts !== undefined) counts[found.what]++;
+      reports.push(found);
+    } else if (this.#isFrom(i, found.tunnel.source)) {
+      this.counts.ownRoute++;
+      reports.push({ kind: 'own-route', tunnel: found.tunnel });
+    } else {
+      this.counts.tooBig++;
+      reports.push(found);
     }
-    reports.push(found);
+  }
+
+  /** A sender refused by its own host is told by the address it sent from (icmp_route_lookup picks it, as the way is local). */
+  #isFrom(i: number, address: Uint8Array): boolean {
+    const at = this.#vector.nameAt(i) + (address.length === 4 ? 4 : 8);
+    return address.every((byte, k) => this.#vector.bytes[at + k] === byte);
   }
 }
 

@@ -6,7 +6,7 @@
  *     IcmpListener ────────────────┘
  */
 import { formatAddress } from '../base/address.ts';
-import { IcmpListener, type IcmpListenerOptions, type UnreachableCounts } from './icmp-listener.ts';
+import { IcmpListener, type IcmpListenerOptions, type ListenerReport, type UnreachableCounts } from './icmp-listener.ts';
 import type { SourcePorts, Tunnel } from './icmp-quote.ts';
 import { type Link, listLinks } from './links.ts';
 import { type PathMtuBackend, type PathMtuChange, type PathMtuEntry, PathMtuTable } from './path-mtu.ts';
@@ -47,6 +47,8 @@ export class PathMtuWatch {
   #byPath = new Map<string, number[]>();
   /** Whose routes are still to be read in this round. */
   #due: Destination[] = [];
+  /** Read before those: our own kernel says that their routes are smaller than we believe. */
+  readonly #urgent = new Set<Destination>();
   #links: readonly Link[] = [];
   #nextRound = 0;
 
@@ -78,6 +80,7 @@ export class PathMtuWatch {
     this.#table.setBackends(tunnels, now);
     this.#byAddress = new Map();
     this.#byPath = new Map();
+    this.#urgent.clear();
     for (const { id, address, source } of tunnels) {
       const key = formatAddress(address);
       const route = this.#byAddress.get(key);
@@ -107,12 +110,9 @@ export class PathMtuWatch {
    */
   poll(now: number): PathMtuChange[] {
     this.#table.expire(now);
-    for (const report of this.#listener.poll()) {
-      if (report.kind !== 'too-big') continue;
-      const ids = this.#byPath.get(pathKey(report.tunnel.source, report.tunnel.address)) ?? [];
-      for (const id of ids) this.#table.fromIcmp(id, report.mtu, now, report.quotedLength);
-    }
+    for (const report of this.#listener.poll()) this.#hear(report, now);
     if (this.#due.length === 0 && now >= this.#nextRound) this.#beginRound(now);
+    else if (this.#urgent.size > 0) this.#links = listLinks();
     this.#readRoutes(ROUTES_PER_POLL, now);
     return this.#table.takeChanges();
   }
@@ -136,6 +136,17 @@ export class PathMtuWatch {
     this.#listener.close();
   }
 
+  #hear(report: ListenerReport, now: number): void {
+    const { tunnel } = report;
+    if (report.kind === 'too-big') {
+      const ids = this.#byPath.get(pathKey(tunnel.source, tunnel.address)) ?? [];
+      for (const id of ids) this.#table.fromIcmp(id, report.mtu, now, report.quotedLength);
+    } else if (report.kind === 'own-route') {
+      const destination = this.#byAddress.get(formatAddress(tunnel.address));
+      if (destination !== undefined) this.#urgent.add(destination);
+    }
+  }
+
   #beginRound(now: number): void {
     this.#links = listLinks();
     this.#due = [...this.#byAddress.values()];
@@ -144,9 +155,11 @@ export class PathMtuWatch {
 
   #readRoutes(most: number, now: number): void {
     for (let left = most; left > 0; left--) {
+      const [urgent] = this.#urgent;
       // Taken off first: a route that can not be read is told to the caller, and the others have their turn.
-      const destination = this.#due.pop();
+      const destination = urgent ?? this.#due.pop();
       if (destination === undefined) return;
+      this.#urgent.delete(destination);
       const route = routeTo(destination.address, this.#links);
       const way = route === null ? '' : `${route.interfaceIndex} ${route.gateway === null ? '' : formatAddress(route.gateway)}`;
       for (const id of destination.ids) this.#table.fromRoute(id, route?.mtu ?? 0, now, way);

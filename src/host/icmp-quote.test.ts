@@ -1,0 +1,131 @@
+// Which ICMP errors are believed: one right message, and the same with every field wrong in turn.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { ip } from '../../test/builder/addresses.ts';
+import { type TunnelError, tunnelError } from '../../test/host/tunnel-icmp.ts';
+import { naiveChecksum } from '../../test/reference/checksum.ts';
+import { type IcmpReport, type IgnoreReason, readIcmp4, readIcmp6, type Tunnel, TunnelIndex } from './icmp-quote.ts';
+
+const four = { from: '192.0.2.254', source: '192.0.2.1', backend: '198.51.100.21', port: 6080, sourcePort: 50000 };
+const six = { from: '2001:db8::fe', source: '2001:db8::1', backend: '2001:db8:1::21', port: 6080, sourcePort: 50000 };
+
+function tunnel(of: typeof four): Tunnel {
+  return { source: ip(of.source), address: ip(of.backend), port: of.port };
+}
+
+const other4: Tunnel = { source: ip('192.0.2.2'), address: ip('198.51.100.22'), port: 6081 };
+const tunnels = [tunnel(four), tunnel(six), other4];
+const index = new TunnelIndex(tunnels, { base: 49152, count: 16384 });
+
+/** Reads a whole IP packet as the raw socket of its family would give it, at an odd place among other bytes. */
+function read(bytes: Uint8Array): IcmpReport | IgnoreReason {
+  const isSix = bytes[0] >> 4 === 6;
+  const given = isSix ? bytes.subarray(40) : bytes;
+  const memory = new Uint8Array(given.length + 20).fill(0xee);
+  memory.set(given, 7);
+  return (isSix ? readIcmp6 : readIcmp4)(new DataView(memory.buffer), 7, 7 + given.length, index);
+}
+
+test('a router’s message about a packet of ours is believed', () => {
+  assert.deepEqual(read(tunnelError({ ...four, mtu: 1400 })), {
+    kind: 'too-big',
+    tunnel: tunnel(four),
+    mtu: 1400,
+    quotedLength: 1028,
+  });
+  assert.deepEqual(read(tunnelError({ ...six, mtu: 1400 })), {
+    kind: 'too-big',
+    tunnel: tunnel(six),
+    mtu: 1400,
+    quotedLength: 1048,
+  });
+  // All that RFC 792 asks for, and all that fits.
+  assert.notEqual(typeof read(tunnelError({ ...four, mtu: 1400, quoted: 24 })), 'string');
+  assert.notEqual(typeof read(tunnelError({ ...six, mtu: 1400, quoted: 1232, payload: 1400 })), 'string');
+  // As it was written: judging the value is the table's.
+  assert.equal((read(tunnelError({ ...four, mtu: 0 })) as { mtu: number }).mtu, 0);
+  assert.equal((read(tunnelError({ ...six, mtu: 0xffffffff })) as { mtu: number }).mtu, 0xffffffff);
+  // The first and the last source port of the egress.
+  for (const sourcePort of [49152, 65535]) assert.notEqual(typeof read(tunnelError({ ...four, sourcePort })), 'string');
+});
+
+test('each field that can not be ours is named', () => {
+  const wrong4: [IgnoreReason, Partial<TunnelError>][] = [
+    ['source', { source: '192.0.2.9' }],
+    // Of another tunnel of ours, but not of the one to this backend.
+    ['source', { source: '192.0.2.2' }],
+    ['backend', { backend: '198.51.100.99' }],
+    ['port', { port: 6081 }],
+    ['source-port', { sourcePort: 49151 }],
+    ['protocol', { protocol: 6 }],
+    ['format', { quoteFields: { offset: 8 } }],
+    ['format', { quoteFields: { options: Uint8Array.of(1, 1, 1, 0) } }],
+    ['format', { quoteFields: { version: 6 } }],
+    ['type', { type: 11, code: 0 }],
+    ['type', { code: 5 }],
+    ['checksum', { checksum: 0x1234 }],
+    ['truncated', { quoted: 23 }],
+    ['truncated', { quoted: 0 }],
+  ];
+  for (const [reason, fields] of wrong4)
+    assert.equal(read(tunnelError({ ...four, mtu: 1400, ...fields })), reason, `${reason} over IPv4`);
+  const wrong6: [IgnoreReason, Partial<TunnelError>][] = [
+    ['source', { source: '2001:db8::9' }],
+    ['backend', { backend: '2001:db8:1::99' }],
+    ['port', { port: 6081 }],
+    ['source-port', { sourcePort: 80 }],
+    ['protocol', { protocol: 44 }],
+    ['format', { quoteFields: { version: 4 } }],
+    ['type', { type: 3 }],
+    ['type', { type: 1, code: 2 }],
+    ['truncated', { quoted: 43 }],
+  ];
+  for (const [reason, fields] of wrong6)
+    assert.equal(read(tunnelError({ ...six, mtu: 1400, ...fields })), reason, `${reason} over IPv6`);
+  assert.equal(read(Uint8Array.of(0x45, 0, 0)), 'truncated');
+});
+
+test('unreachable messages are told apart', () => {
+  for (const [code, what] of [
+    [0, 'net'],
+    [1, 'host'],
+    [2, 'port'],
+    [3, 'port'],
+    [13, 'prohibited'],
+  ] as const) {
+    assert.deepEqual(read(tunnelError({ ...four, code })), { kind: 'unreachable', tunnel: tunnel(four), what });
+  }
+  for (const [code, what] of [
+    [0, 'net'],
+    [1, 'prohibited'],
+    [3, 'host'],
+    [4, 'port'],
+  ] as const) {
+    assert.deepEqual(read(tunnelError({ ...six, type: 1, code })), { kind: 'unreachable', tunnel: tunnel(six), what });
+  }
+});
+
+test('any bytes at all: no exception, nothing read behind the end, and only a known tunnel is ever reported', () => {
+  const base = [tunnelError({ ...four, mtu: 1400, quoted: 60 }), tunnelError({ ...six, mtu: 1400, quoted: 60 })];
+  const mutation = fc.record({ at: fc.nat(), value: fc.nat(255) });
+  fc.assert(
+    fc.property(fc.nat(1), fc.array(mutation, { maxLength: 4 }), fc.nat(), fc.boolean(), (family, mutations, cut, repaired) => {
+      const bytes = Uint8Array.from(base[family]);
+      for (const { at, value } of mutations) bytes[at % bytes.length] = value;
+      if (family === 0 && repaired) {
+        // Or nearly every mutant would end at its checksum.
+        bytes.set([0, 0], 22);
+        const sum = naiveChecksum(bytes, 20, bytes.length - 20);
+        bytes.set([sum >> 8, sum & 0xff], 22);
+      }
+      const given = (family === 1 ? bytes.subarray(40) : bytes).subarray(0, cut % (bytes.length + 1));
+      // The view ends where the message ends: a read behind it would throw.
+      const copy = Uint8Array.from(given);
+      const found = (family === 1 ? readIcmp6 : readIcmp4)(new DataView(copy.buffer), 0, copy.length, index);
+      if (typeof found !== 'string') assert.ok(tunnels.some((known) => known === found.tunnel));
+    }),
+    { numRuns: 20_000 },
+  );
+});
