@@ -17,6 +17,7 @@ import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import { answerEcho } from './echo.ts';
 import { H_POOLS, H_SERVICES, P_SOURCE4, P_SOURCE6, P_TUNNEL_PORT, POOL_WORDS, S_POOL, SERVICE_WORDS } from './layout.ts';
+import { recentServices } from './recent-services.ts';
 import { findService4, findService6 } from './service-index.ts';
 import type { Snapshot } from './snapshot.ts';
 
@@ -138,6 +139,9 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
   const isEthernet = batch.ingress.link === LINK_ETHERNET;
   const { canPass, hopDone, headerVerified } = batch.ingress;
   const minimumTtl = hopDone ? 1 : 2;
+  const { find4: recent4, find6: recent6, forget } = recentServices();
+  /** The snapshot whose services are remembered. */
+  let answered: Int32Array | null = null;
 
   function classify4(i: number, at: number, end: number, words: Int32Array): number {
     if (end - at < HEADER4) return TRUNCATED;
@@ -218,8 +222,8 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       return isInner4 ? judge4(view, at, words, MALFORMED_TRANSPORT) : judge6(view, at, words, MALFORMED_TRANSPORT);
     const ports = view.getInt32(transport);
     const found = isInner4
-      ? findService4(words, view.getInt32(at + DESTINATION4), kind, ports & 0xffff)
-      : findService6(words, view, at + DESTINATION6, kind, ports & 0xffff);
+      ? recent4(words, view.getInt32(at + DESTINATION4), kind, ports & 0xffff)
+      : recent6(words, view, at + DESTINATION6, kind, ports & 0xffff);
     if (found < 0) return NOT_OURS;
     if (kind === TCP) {
       if (packetEnd - transport < TCP_HEADER) return MALFORMED_TRANSPORT;
@@ -242,6 +246,10 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
 
   return function classify(snapshot: Snapshot, tally: ClassifyTally): void {
     const words = snapshot.words;
+    if (words !== answered) {
+      forget();
+      answered = words;
+    }
     const count = batch.count;
     for (let i = 0; i < count; i++) {
       service[i] = -1;

@@ -9,15 +9,7 @@
 import type { Batch } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
-import {
-  fingerprintTuple4,
-  fingerprintTuple6,
-  hashAddresses4,
-  hashAddresses6,
-  hashSource4,
-  hashSource6,
-  slotOf,
-} from '../maglev-hash/index.ts';
+import { fingerprints, hashAddresses4, hashAddresses6, hashSource4, hashSource6, slotOf } from '../maglev-hash/index.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
@@ -76,8 +68,6 @@ const DRAINING = STATE_DRAINING;
 const ID_MASK = ENTRY_ID_MASK;
 const CONFIRMED_BIT = ENTRY_CONFIRMED;
 const findEntry = findInBucket;
-const fingerprint4 = fingerprintTuple4;
-const fingerprint6 = fingerprintTuple6;
 
 /** What steering did in one batch; added to the thread's counters. */
 export interface SteerTally {
@@ -158,7 +148,8 @@ export function steerStage(
   const { service, networkAt, transportAt, family, protocol, tcpFlags, fingerprintLow, fingerprintHigh } = batch;
   const { verdict, reason, backend } = batch;
   const { view } = batch.arena;
-  const { key0, key1, mask, words: entries } = flows;
+  const { mask, words: entries } = flows;
+  const { tuple4: fingerprint4, tuple6: fingerprint6 } = fingerprints(flows.key0, flows.key1, fingerprintLow, fingerprintHigh);
 
   /** A packet whose flow has no entry that serves, or that begins one. `entry`: place of the entry that no longer serves, or −1. */
   function miss(snapshot: Snapshot, i: number, entry: number, initial: boolean, now: number, tally: SteerTally): void {
@@ -199,11 +190,11 @@ export function steerStage(
       if (family[i] === 4) {
         const source = view.getInt32(at + SOURCE4);
         const destination = view.getInt32(at + DESTINATION4);
-        fingerprint4(key0, key1, source, destination, ports, protocol[i], fingerprintLow, fingerprintHigh, i);
+        fingerprint4(source, destination, ports, protocol[i], i);
       } else {
         const source = at + SOURCE6;
         const destination = at + DESTINATION6;
-        fingerprint6(key0, key1, view, source, destination, ports, protocol[i], fingerprintLow, fingerprintHigh, i);
+        fingerprint6(view, source, destination, ports, protocol[i], i);
       }
     }
 
