@@ -177,7 +177,7 @@ async function run(scale: Scale): Promise<Outcome> {
 export const segmentation: Line = {
   name: 'segmentation',
   claim:
-    '40,000 generated super-packets and 10,000 encapsulated ones, segmented by us and by the host’s kernel: zero differences; what the kernel refuses is refused here.',
+    'Segmented by us and by the host’s kernel, 40,000 generated super-packets and 10,000 encapsulated ones come out the same, byte for byte; what the kernel refuses is refused here.',
   twin: 'test/oracle/segmentation.test.ts',
   run,
 };
