@@ -6,6 +6,7 @@ import {
   AF_UNSPEC,
   familyOf,
   IFA_ADDRESS,
+  IFA_F_NODAD,
   IFA_LOCAL,
   IFADDRMSG_LENGTH,
   ifaddrmsg,
@@ -32,7 +33,10 @@ export function listAddresses(): InterfaceAddress[] {
   });
 }
 
-/** Gives an interface an address. Throws NetlinkError naming both; EEXIST when it has it already. */
+/**
+ * Gives an interface an address, an IPv6 one without duplicate address detection: it can be used at once. Throws NetlinkError naming
+ * both; EEXIST when it has it already.
+ */
 export function addAddress(link: { index: number; name: string }, address: Uint8Array, prefixLength: number): void {
   changeAddress('add', RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, link, address, prefixLength);
 }
@@ -50,9 +54,10 @@ function changeAddress(
   address: Uint8Array,
   prefixLength: number,
 ): void {
+  const noDetection = address.length === 16 ? IFA_F_NODAD : 0;
   const object = `${verb} address ${formatAddress(address)}/${prefixLength} on ${link.name}`;
   withNetlink((socket) =>
-    socket.change(object, type, flags, ifaddrmsg(familyOf(address), prefixLength, link.index), [
+    socket.change(object, type, flags, ifaddrmsg(familyOf(address), prefixLength, link.index, noDetection), [
       attribute(IFA_LOCAL, address),
       attribute(IFA_ADDRESS, address),
     ]),

@@ -1,7 +1,7 @@
-/** Checks of the packet filter: a forward chain that drops by default stops services on their way to the TUN device. */
+/** Checks of the packet filter: a forward chain that drops by default stops services on their way to our device. */
 import type { Finding } from './finding.ts';
 import { findProgram, runProgram } from './notrack.ts';
-import type { Wanted } from './wanted.ts';
+import { routedDevice, type Wanted } from './wanted.ts';
 
 /** What `nft -j list ruleset` prints, as far as it is read here. */
 interface RulesetEntry {
@@ -65,8 +65,8 @@ function unknown(reason: string): Finding {
 }
 
 export function checkFirewall(wanted: Wanted): Finding[] {
-  if (wanted.ingress.driver !== 'tun') return [];
-  const { device } = wanted.ingress;
+  const device = routedDevice(wanted.ingress);
+  if (device === null) return [];
   const lengths = new Set(wanted.services.map(({ prefix }) => prefix.bytes.length));
   const nft = findProgram('nft');
   if (nft !== null) {

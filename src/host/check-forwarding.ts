@@ -1,33 +1,33 @@
-/** Checks of the kernel's forwarding: with `tun` every packet of a service passes through it on its way to us. */
+/** Checks of the kernel's forwarding: with `tun`, and `tap` without a bridge, every packet of a service passes through it on its way to us. */
 import type { Finding } from './finding.ts';
 import type { Link } from './links.ts';
 import { readSysctl, sysctlName } from './sysctl.ts';
-import type { Wanted } from './wanted.ts';
+import { isLive, routedDevice, type Wanted } from './wanted.ts';
 
 function hasServices(wanted: Wanted, length: 4 | 16): boolean {
   return wanted.services.some(({ prefix }) => prefix.bytes.length === length);
 }
 
 export function checkForwarding(wanted: Wanted, links: readonly Link[]): Finding[] {
-  const { ingress } = wanted;
-  if (ingress.driver !== 'tun') return [];
+  const device = routedDevice(wanted.ingress);
+  if (device === null) return [];
   const findings: Finding[] = [];
   if (hasServices(wanted, 4)) {
     if (readSysctl('net/ipv4/ip_forward') === '0') {
       findings.push({
         id: 'ipv4-forwarding',
         level: 'error',
-        text: 'the kernel does not forward IPv4 (net.ipv4.ip_forward is 0): no packet of a service would reach the TUN device',
+        text: 'the kernel does not forward IPv4 (net.ipv4.ip_forward is 0): no packet of a service would reach our device',
         fix: 'sysctl -w net.ipv4.ip_forward=1',
       });
     }
-    findings.push(...checkReversePath(links.filter((link) => link.up && !link.loopback && link.name !== ingress.device)));
+    findings.push(...checkReversePath(links.filter((link) => link.up && !link.loopback && link.name !== device)));
   }
   if (hasServices(wanted, 16) && readSysctl('net/ipv6/conf/all/forwarding') === '0') {
     findings.push({
       id: 'ipv6-forwarding',
       level: 'error',
-      text: 'the kernel does not forward IPv6 (net.ipv6.conf.all.forwarding is 0): no packet of a service would reach the TUN device',
+      text: 'the kernel does not forward IPv6 (net.ipv6.conf.all.forwarding is 0): no packet of a service would reach our device',
       fix: 'sysctl -w net.ipv6.conf.all.forwarding=1',
     });
   }
@@ -52,9 +52,8 @@ function checkReversePath(links: readonly Link[]): Finding[] {
 }
 
 export function checkIpv6(wanted: Wanted): Finding[] {
-  const { driver } = wanted.ingress;
-  const live = driver === 'tun' || driver === 'packet';
-  if (!live || (!hasServices(wanted, 16) && !wanted.backends.some(({ address }) => address.length === 16))) return [];
+  const { ingress } = wanted;
+  if (!isLive(ingress) || (!hasServices(wanted, 16) && !wanted.backends.some(({ address }) => address.length === 16))) return [];
   const disabled = readSysctl('net/ipv6/conf/all/disable_ipv6');
   if (disabled === null) {
     return [
@@ -66,9 +65,10 @@ export function checkIpv6(wanted: Wanted): Finding[] {
       },
     ];
   }
-  // A new device, our TUN among them, takes its setting from `default`.
+  // A new device, ours among them, takes its setting from `default`.
   const scope = disabled === '1' ? 'all' : 'default';
-  if (disabled !== '1' && !(driver === 'tun' && readSysctl('net/ipv6/conf/default/disable_ipv6') === '1')) return [];
+  if (disabled !== '1' && !(routedDevice(ingress) !== null && readSysctl('net/ipv6/conf/default/disable_ipv6') === '1'))
+    return [];
   return [
     {
       id: 'ipv6-disabled',

@@ -9,7 +9,7 @@ import type { Path } from './check-paths.ts';
 import type { Finding } from './finding.ts';
 import type { Link } from './links.ts';
 import { ROUTE_PROTOCOL, routeTo, tableRouteTo } from './routes.ts';
-import { servicePrefixes, type Wanted } from './wanted.ts';
+import { isLive, servicePrefixes, type Wanted } from './wanted.ts';
 
 /** Addresses that nobody routes on its own (0.0.0.1, and the first of a block never given out): the way to them is the default route. */
 const SOMEWHERE = [Uint8Array.of(0, 0, 0, 1), Uint8Array.of(0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1)];
@@ -54,8 +54,7 @@ function servicesOf(wanted: Wanted, prefix: Prefix): string {
 }
 
 export function checkPrefixes(wanted: Wanted, links: readonly Link[], paths: readonly Path[]): Finding[] {
-  const { ingress } = wanted;
-  if (ingress.driver !== 'tun' && ingress.driver !== 'packet') return [];
+  if (!isLive(wanted.ingress)) return [];
   const needed = neededAddresses(wanted, links, paths);
   return servicePrefixes(wanted).flatMap((prefix): Finding[] => {
     const conflicts = needed

@@ -4,7 +4,7 @@ import { EXIT } from '../base/errors.ts';
 import type { Finding } from './finding.ts';
 import type { Link } from './links.ts';
 import { readSysctl } from './sysctl.ts';
-import type { Wanted } from './wanted.ts';
+import { isLive, type Wanted } from './wanted.ts';
 
 /** linux/capability.h */
 const CAPABILITIES = [
@@ -21,7 +21,7 @@ export function missingCapabilities(status: string): string[] {
 /** `status` is the text of /proc/self/status. */
 export function checkCapabilities(wanted: Wanted, status: string = readFileSync('/proc/self/status', 'utf8')): Finding[] {
   const { driver } = wanted.ingress;
-  if (driver !== 'tun' && driver !== 'packet') return [];
+  if (!isLive(wanted.ingress)) return [];
   const missing = missingCapabilities(status);
   if (missing.length === 0) return [];
   return [
@@ -38,12 +38,13 @@ export function checkCapabilities(wanted: Wanted, status: string = readFileSync(
 export function checkDevices(wanted: Wanted, links: readonly Link[]): Finding[] {
   const { ingress } = wanted;
   const findings: Finding[] = [];
-  if (ingress.driver === 'tun') {
+  if (ingress.driver === 'tun' || ingress.driver === 'tap') {
+    const kind = ingress.driver.toUpperCase();
     if (!existsSync('/dev/net/tun')) {
       findings.push({
         id: 'tun-missing',
         level: 'error',
-        text: '/dev/net/tun is not here, so no TUN device can be made',
+        text: `/dev/net/tun is not here, so no ${kind} device can be made`,
         fix: 'modprobe tun; mkdir -p /dev/net; test -e /dev/net/tun || mknod /dev/net/tun c 10 200',
       });
     }
@@ -52,9 +53,20 @@ export function checkDevices(wanted: Wanted, links: readonly Link[]): Finding[] 
       findings.push({
         id: 'device-name-taken',
         level: 'error',
-        text: `the name of the TUN device, "${ingress.device}", belongs to another interface${taken.kind === '' ? '' : ` (${taken.kind})`}`,
+        text: `the name of the ${kind} device, "${ingress.device}", belongs to another interface${taken.kind === '' ? '' : ` (${taken.kind})`}`,
         fix: '',
         exitCode: EXIT.CONFIG,
+      });
+    }
+  }
+  if (ingress.driver === 'tap' && ingress.bridge !== null) {
+    const { bridge } = ingress;
+    if (links.find(({ name }) => name === bridge)?.kind !== 'bridge') {
+      findings.push({
+        id: 'bridge-missing',
+        level: 'error',
+        text: `there is no bridge "${bridge}" whose port the TAP device could become`,
+        fix: `ip link add ${bridge} type bridge && ip link set ${bridge} up`,
       });
     }
   }

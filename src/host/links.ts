@@ -13,6 +13,7 @@ import {
   IFLA_INET6_ADDR_GEN_MODE,
   IFLA_INFO_KIND,
   IFLA_LINKINFO,
+  IFLA_MASTER,
   IFLA_MTU,
   IFLA_TXQLEN,
   IN6_ADDR_GEN_MODE_NONE,
@@ -33,6 +34,8 @@ export interface Link {
   /** Has a carrier (or, for TUN, an open descriptor). */
   readonly running: boolean;
   readonly loopback: boolean;
+  /** Index of the bridge (or bond …) that it is a port of; 0 when of none. */
+  readonly master: number;
   /** The driver's word: `tun`, `veth`, `vlan` …; empty for hardware. */
   readonly kind: string;
 }
@@ -54,6 +57,7 @@ function decodeLink({ body }: Message): Link {
     up: (flags & IFF_UP) !== 0,
     running: (flags & IFF_RUNNING) !== 0,
     loopback: (flags & IFF_LOOPBACK) !== 0,
+    master: number(IFLA_MASTER),
     kind: kind === undefined ? '' : readText(kind),
   };
 }
@@ -77,6 +81,8 @@ export interface LinkSettings {
   readonly up?: boolean;
   readonly mtu?: number;
   readonly queueLength?: number;
+  /** Index of the bridge to join; 0 leaves the one it is in. */
+  readonly master?: number;
   /** False: the kernel gives the device no IPv6 link-local address, and sends no router solicitations into it. */
   readonly ipv6LinkLocal?: false;
 }
@@ -86,9 +92,10 @@ export function setLink(link: { index: number; name: string }, settings: LinkSet
   withNetlink((socket) => {
     const set = (what: string, fixed: Uint8Array, attributes: Uint8Array[]) =>
       socket.change(`interface ${link.name}: set ${what}`, RTM_NEWLINK, 0, fixed, attributes);
-    const { mtu, queueLength, up } = settings;
+    const { mtu, queueLength, master, up } = settings;
     if (mtu !== undefined) set(`mtu ${mtu}`, ifinfomsg(link.index), [attribute(IFLA_MTU, mtu)]);
     if (queueLength !== undefined) set(`txqueuelen ${queueLength}`, ifinfomsg(link.index), [attribute(IFLA_TXQLEN, queueLength)]);
+    if (master !== undefined) set(`master ${master}`, ifinfomsg(link.index), [attribute(IFLA_MASTER, master)]);
     if (settings.ipv6LinkLocal === false) {
       const mode = attribute(IFLA_INET6_ADDR_GEN_MODE, Uint8Array.of(IN6_ADDR_GEN_MODE_NONE));
       set('addrgenmode none', ifinfomsg(link.index), [nested(IFLA_AF_SPEC, nested(AF_INET6, mode))]);

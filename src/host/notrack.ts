@@ -8,7 +8,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { formatPrefix, type Prefix, prefixContains } from '../base/address.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
 import type { Finding } from './finding.ts';
-import { servicePrefixes, type Wanted } from './wanted.ts';
+import { isLive, servicePrefixes, type Wanted } from './wanted.ts';
 
 export const TABLE = 'inet gue_director';
 
@@ -49,8 +49,7 @@ function outermost(prefixes: readonly Prefix[]): Prefix[] {
 
 /** The rules for `wanted` as nftables text, replacing whatever the table held in one transaction; empty when there is nothing to say. */
 export function notrackRules(wanted: Wanted): string {
-  const { driver } = wanted.ingress;
-  if (driver !== 'tun' && driver !== 'packet') return '';
+  if (!isLive(wanted.ingress)) return '';
   const prefixes = outermost(servicePrefixes(wanted));
   const lists = [
     ['ip', prefixes.filter((prefix) => prefix.bytes.length === 4)],

@@ -3,23 +3,25 @@
  * nftables table a name, so whoever comes next (our own next start, or `clean`) knows them without a file.
  *
  *     lookup of a service prefix, best first:          while we live           after kill -9         after release
- *       PREFIX dev gd0 metric 0 (IPv6 1024)            wins: to us (tun)       gone with the device  gone
+ *       PREFIX dev gd0 metric 0 (IPv6 1024)            wins: to us (tun, tap)  gone with the device  gone
  *       blackhole PREFIX metric 4294967294             wins with `packet`      wins: silence         gone
  *       default via ROUTER                             never                   never                 to the router
  *
  * Without the blackhole a service's packets would follow the default route back to the router that sent them, until their
  * TTL ends. With `packet` the kernel holds the original of each packet we copy: the blackhole makes it vanish in silence.
  */
-import { formatPrefix } from '../base/address.ts';
+import { formatAddress, formatPrefix } from '../base/address.ts';
 import { CodedError } from '../base/errors.ts';
 import { NamespaceLock } from '../raw-socket/namespace-lock.ts';
 import { withNetlink } from '../raw-socket/netlink.ts';
+import { addAddress, listAddresses } from './addresses.ts';
 import type { Finding } from './finding.ts';
-import { listLinks, requireLink, setLink } from './links.ts';
+import { type Link, listLinks, requireLink, setLink } from './links.ts';
 import { installNotrack, notrackFindings, notrackInstalled, notrackRules, removeNotrack } from './notrack.ts';
 import { removeAllOwned } from './owned.ts';
 import { addOwnRoute, deleteOwnRoute, listOwnRoutes, type OwnRoute, type TableRoute } from './routes.ts';
-import { servicePrefixes, type Wanted } from './wanted.ts';
+import { readSysctl } from './sysctl.ts';
+import { isLive, routedDevice, servicePrefixes, type Wanted, type WantedIngress } from './wanted.ts';
 
 /** Abstract unix socket of the network namespace: `@gue-director` in `ss -xl`. */
 export const LOCK_NAME = 'gue-director';
@@ -31,7 +33,14 @@ const FIRST_METRIC = { 4: 0, 16: 1024 } as const;
 
 /** The kernel must never answer "fragmentation needed" in our place: what is too big is our decision (traps: TUN). */
 const TUN_MTU = 65535;
+/** A TAP takes no more: its frames have an Ethernet header (drivers/net/tun.c: MAX_MTU − hard_header_len). */
+const TAP_MTU = TUN_MTU - 14;
 const LEAST_QUEUE = 10_000;
+/**
+ * The kernel's own address on a TAP's link, fe80::1: without a link-local address it solicits no neighbour. A fixed one, because an
+ * address that the kernel makes may not be used before a second of duplicate address detection.
+ */
+const TAP_ADDRESS = Uint8Array.of(0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1);
 
 /** Takes the lock of this network namespace. Throws CodedError GD_HOST_OWNED naming the holder's process id where it can be seen. */
 export function takeOwnerLock(): NamespaceLock {
@@ -47,34 +56,59 @@ export function takeOwnerLock(): NamespaceLock {
   );
 }
 
+type DeviceIngress = Extract<WantedIngress, { driver: 'tun' | 'tap' }>;
+
 function keyOf(route: OwnRoute | TableRoute): string {
   return `${route.type} ${formatPrefix(route.prefix)} ${route.metric} ${route.interfaceIndex}`;
 }
 
 function wantedRoutes(wanted: Wanted): OwnRoute[] {
   const { ingress } = wanted;
-  if (ingress.driver !== 'tun' && ingress.driver !== 'packet') return [];
+  if (!isLive(ingress)) return [];
   const prefixes = servicePrefixes(wanted);
   const routes: OwnRoute[] = prefixes.map((prefix) => ({ prefix, type: 'blackhole', metric: LAST_METRIC, interfaceIndex: 0 }));
-  if (ingress.driver === 'packet') return routes;
-  const { index: interfaceIndex } = requireLink(ingress.device);
+  const device = routedDevice(ingress);
+  if (device === null) return routes;
+  const { index: interfaceIndex } = requireLink(device);
   for (const prefix of prefixes) {
-    routes.push({ prefix, type: 'unicast', metric: FIRST_METRIC[prefix.bytes.length as 4 | 16], interfaceIndex });
+    const metric = FIRST_METRIC[prefix.bytes.length as 4 | 16];
+    // Every address of a wide prefix as a neighbour of its own would fill the neighbour table at any client's will: one stands for all.
+    const wide = ingress.driver === 'tap' && prefix.length < prefix.bytes.length * 8;
+    routes.push({ prefix, type: 'unicast', metric, interfaceIndex, gateway: wide ? prefix.bytes : null });
   }
   return routes;
 }
 
-/** Sets our own TUN device up. Its settings vanish with it, so there is nothing to give back. */
-function prepareDevice(name: string, queueLength: number): void {
-  const link = requireLink(name);
+/** Sets our own TUN or TAP device up. Its settings vanish with it, so there is nothing to give back. */
+function prepareDevice(ingress: DeviceIngress): void {
+  const link = requireLink(ingress.device);
   if (link.kind !== 'tun') {
-    throw new CodedError('GD_HOST_NOT_TUN', `the interface "${name}" is not a TUN device of ours`, {
+    throw new CodedError('GD_HOST_NOT_TUN', `the interface "${link.name}" is not a TUN or TAP device of ours`, {
       hint: 'choose another name in ingress.device',
     });
   }
-  const length = Math.max(queueLength, LEAST_QUEUE);
-  if (link.mtu !== TUN_MTU || link.queueLength !== length) setLink(link, { mtu: TUN_MTU, queueLength: length });
+  const mtu = ingress.driver === 'tun' ? TUN_MTU : TAP_MTU;
+  const length = Math.max(ingress.queueLength, LEAST_QUEUE);
+  if (link.mtu !== mtu || link.queueLength !== length) setLink(link, { mtu, queueLength: length });
+  const bridge = ingress.driver === 'tap' && ingress.bridge !== null ? requireBridge(ingress.bridge) : null;
+  if (bridge !== null && link.master !== bridge.index) setLink(link, { master: bridge.index });
   if (!link.up) setLink(link, { ipv6LinkLocal: false, up: true });
+  if (ingress.driver === 'tap' && bridge === null) giveTapAddress(link);
+}
+
+function giveTapAddress(link: Link): void {
+  if (readSysctl(`net/ipv6/conf/${link.name}/disable_ipv6`) !== '0') return;
+  const text = formatAddress(TAP_ADDRESS);
+  const present = listAddresses().some((one) => one.interfaceIndex === link.index && formatAddress(one.address) === text);
+  if (!present) addAddress(link, TAP_ADDRESS, 64);
+}
+
+function requireBridge(name: string): Link {
+  const link = requireLink(name);
+  if (link.kind === 'bridge') return link;
+  throw new CodedError('GD_HOST_NOT_BRIDGE', `the interface "${name}" is not a bridge`, {
+    hint: 'ip link show type bridge',
+  });
 }
 
 export class Ownership {
@@ -89,9 +123,9 @@ export class Ownership {
   }
 
   /**
-   * Makes the host ready for `wanted`, taking over what a crashed predecessor left. With `tun` the device must exist. When it fails,
+   * Makes the host ready for `wanted`, taking over what a crashed predecessor left. With `tun` and `tap` the device must exist. When it fails,
    * the host is as it was found and the lock free before the error is thrown: GD_HOST_OWNED, GD_HOST_NO_INTERFACE, GD_HOST_NOT_TUN,
-   * GD_HOST_ROUTE_TAKEN, GD_HOST_NFT, NetlinkError. Returns what could not be done and is no reason to stop.
+   * GD_HOST_NOT_BRIDGE, GD_HOST_ROUTE_TAKEN, GD_HOST_NFT, NetlinkError. Returns what could not be done and is no reason to stop.
    */
   acquire(wanted: Wanted): Finding[] {
     this.lock();
@@ -110,7 +144,7 @@ export class Ownership {
    */
   apply(wanted: Wanted): Finding[] {
     const { ingress } = wanted;
-    if (ingress.driver === 'tun') prepareDevice(ingress.device, ingress.queueLength);
+    if (ingress.driver === 'tun' || ingress.driver === 'tap') prepareDevice(ingress);
     const names = new Map(listLinks().map((link) => [link.index, link.name]));
     const present = new Map(listOwnRoutes().map((route) => [keyOf(route), route]));
     const routes = wantedRoutes(wanted);

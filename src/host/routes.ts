@@ -30,6 +30,7 @@ import {
   RTN_PROHIBIT,
   RTN_UNICAST,
   RTN_UNREACHABLE,
+  RTNH_F_ONLINK,
   rtmsg,
 } from '../raw-socket/netlink-route.ts';
 import { type Link, listLinks } from './links.ts';
@@ -123,6 +124,8 @@ export interface OwnRoute {
   readonly metric: number;
   /** 0 for a blackhole. */
   readonly interfaceIndex: number;
+  /** A neighbour on the interface's link to which everything goes; null or absent: each destination is its own neighbour. */
+  readonly gateway?: Uint8Array | null;
 }
 
 /** As `ip route` would print it. */
@@ -136,16 +139,19 @@ export function describeRoute(
 }
 
 function changeRoute(socket: NetlinkSocket, verb: 'add' | 'delete', route: OwnRoute, table: number, object: string): void {
-  const { prefix } = route;
+  const { prefix, gateway = null } = route;
+  const connected = route.type === 'unicast' && gateway === null;
   const fixed = rtmsg({
     family: familyOf(prefix.bytes),
     destinationLength: prefix.length,
     protocol: ROUTE_PROTOCOL,
     // IPv4 wants a directly connected route to say so; IPv6 ignores the scope.
-    scope: route.type === 'unicast' && prefix.bytes.length === 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
+    scope: connected && prefix.bytes.length === 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
     type: route.type === 'unicast' ? RTN_UNICAST : RTN_BLACKHOLE,
+    flags: gateway === null ? 0 : RTNH_F_ONLINK,
   });
   const attributes = [attribute(RTA_DST, prefix.bytes), attribute(RTA_TABLE, table), attribute(RTA_PRIORITY, route.metric)];
+  if (gateway !== null) attributes.push(attribute(RTA_GATEWAY, gateway));
   if (route.interfaceIndex !== 0) attributes.push(attribute(RTA_OIF, route.interfaceIndex));
   const [type, flags] = verb === 'add' ? [RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL] : [RTM_DELROUTE, 0];
   socket.change(`${verb} route ${object}`, type, flags, fixed, attributes);

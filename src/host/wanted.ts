@@ -1,7 +1,7 @@
 /** What a configuration wants from the host it runs on: plain data that the daemon builds from the configuration. */
 import type { Prefix } from '../base/address.ts';
 
-/** The way in. Only `tun` and `packet` touch the kernel around us. */
+/** The way in. Only `tun`, `tap` and `packet` touch the kernel around us. */
 export type WantedIngress =
   | {
       readonly driver: 'tun';
@@ -9,6 +9,15 @@ export type WantedIngress =
       readonly device: string;
       /** Packets the device queues towards us (txqueuelen). */
       readonly queueLength: number;
+    }
+  | {
+      readonly driver: 'tap';
+      /** Interface name of the TAP device, which the driver creates. */
+      readonly device: string;
+      /** Packets the device queues towards us (txqueuelen). */
+      readonly queueLength: number;
+      /** The bridge whose port the device becomes; null: the kernel routes service prefixes to it. */
+      readonly bridge: string | null;
     }
   | {
       readonly driver: 'packet';
@@ -46,6 +55,17 @@ export interface Wanted {
   readonly tunnelPorts: readonly number[];
   /** Source ports of the `udp` egress: `base` to `base + count − 1`; null for other drivers. */
   readonly udpSourcePorts: { readonly base: number; readonly count: number } | null;
+}
+
+/** True for an ingress that needs something of the kernel around us: privilege, routes, silence for what is not ours. */
+export function isLive({ driver }: WantedIngress): boolean {
+  return driver === 'tun' || driver === 'tap' || driver === 'packet';
+}
+
+/** The device of ours into which the kernel forwards what comes for a service, null when there is none. */
+export function routedDevice(ingress: WantedIngress): string | null {
+  if (ingress.driver === 'tun') return ingress.device;
+  return ingress.driver === 'tap' && ingress.bridge === null ? ingress.device : null;
 }
 
 /** The distinct service prefixes, in order of first mention (many services share one address). */

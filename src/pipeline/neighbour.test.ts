@@ -173,6 +173,12 @@ test('ARP: padding is not sent back, a VLAN tag is kept, every address of the pr
   assert.equal(arp.parse(view, at + 18, end)?.sender, SERVICE4);
 });
 
+test('ARP from a host that has no address yet is answered, as Linux answers for its own', () => {
+  const batch = load(request({ sender: '0.0.0.0' }));
+  assert.equal(answerArp(batch, 0, words), NEIGHBOUR_ANSWERED);
+  assert.equal(arp.parse(batch.arena.view, batch.outAt[0] + 14, batch.outAt[0] + 42)?.target, '0.0.0.0');
+});
+
 test('ARP that is no question to us is dropped for its reason, unchanged', () => {
   const broken = request();
   broken[14 + 4] = 8;
@@ -181,7 +187,6 @@ test('ARP that is no question to us is dropped for its reason, unchanged', () =>
     ['not-ip', request({ operation: 3 }), TAP],
     ['not-ip', request({ target: '192.0.3.1' }), TAP],
     ['not-ip', request({ sender: SERVICE4 }), TAP],
-    ['not-ip', request({ sender: '0.0.0.0' }), TAP],
     ['not-ip', request({ senderMac: BROADCAST }), TAP],
     ['not-ip', broken, TAP],
     ['truncated', request().subarray(0, 41), TAP],

@@ -3,8 +3,8 @@
  * or a neighbour solicitation for one becomes its answer, where it lies. Nothing is remembered and nothing is announced: answers alone,
  * one for each question, so there is nothing to fill and nothing to flood.
  *
- * A probe (ARP from 0.0.0.0, RFC 5227; a solicitation from ::, RFC 4862 §5.4.3) is not answered: it asks whether an address is free,
- * and a second director may well hold the same service address.
+ * A solicitation from :: (duplicate address detection, RFC 4862 §5.4.3) is not answered: its answer would go to all nodes, and a second
+ * director may well hold the same service address. ARP from 0.0.0.0 is: a host that routes IPv4 without having an address asks like that.
  */
 import { type Batch, type LinkAddress, VIRTIO_NEEDS_CSUM } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
@@ -49,7 +49,7 @@ function replyWith(batch: Batch, i: number, end: number, address: LinkAddress): 
 
 /**
  * Packet `i` has EtherType ARP and begins at `networkAt`. A request for a service address becomes its reply and NEIGHBOUR_ANSWERED is
- * returned; otherwise the reason to drop it, nothing changed: `truncated`, or `not-ip` for replies, gratuitous requests, probes, other
+ * returned; otherwise the reason to drop it, nothing changed: `truncated`, or `not-ip` for replies, gratuitous requests, other
  * hardware, other addresses. `words`: the snapshot's.
  */
 export function answerArp(batch: Batch, i: number, words: Int32Array): number {
@@ -60,9 +60,8 @@ export function answerArp(batch: Batch, i: number, words: Int32Array): number {
   const state = arp.check(view, at, batch.frameAt[i] + batch.frameLength[i]);
   if (state !== WIRE_OK) return state === WIRE_TRUNCATED ? TRUNCATED : NOT_IP;
   if (arp.operation(view, at) !== arp.OPERATION_REQUEST) return NOT_IP;
-  const sender = arp.senderAddress(view, at);
   const target = arp.targetAddress(view, at);
-  if (sender === 0 || sender === target || findService4(words, target, 0, 0) < 0) return NOT_IP;
+  if (arp.senderAddress(view, at) === target || findService4(words, target, 0, 0) < 0) return NOT_IP;
   // To the sender's hardware address, as RFC 826 has it; an answer to a group would be an amplifier.
   const senderAt = at + arp.SENDER_MAC_AT;
   if ((view.getUint8(senderAt) & GROUP) !== 0) return NOT_IP;

@@ -31,6 +31,7 @@ export const IFF_RUNNING = 0x40;
 
 export const IFLA_IFNAME = 3;
 export const IFLA_MTU = 4;
+export const IFLA_MASTER = 10;
 export const IFLA_TXQLEN = 13;
 export const IFLA_LINKINFO = 18;
 export const IFLA_AF_SPEC = 26;
@@ -40,6 +41,7 @@ export const IN6_ADDR_GEN_MODE_NONE = 1;
 
 export const IFA_ADDRESS = 1;
 export const IFA_LOCAL = 2;
+export const IFA_F_NODAD = 0x02;
 
 export const NDA_DST = 1;
 export const NDA_LLADDR = 2;
@@ -58,6 +60,8 @@ export const RT_TABLE_MAIN = 254;
 export const RT_SCOPE_UNIVERSE = 0;
 export const RT_SCOPE_LINK = 253;
 export const RTM_F_FIB_MATCH = 0x2000;
+/** In rtmsg's flags: the gateway is on the link, whatever the other routes say. */
+export const RTNH_F_ONLINK = 4;
 
 export const RTN_UNICAST = 1;
 export const RTN_LOCAL = 2;
@@ -90,10 +94,11 @@ export function ifinfomsg(index: number, flags = 0, change = 0, family = AF_UNSP
  *     | family | prefix len | flags | scope | index |       struct ifaddrmsg
  */
 export const IFADDRMSG_LENGTH = 8;
-export function ifaddrmsg(family: number, prefixLength: number, index: number): Uint8Array {
+export function ifaddrmsg(family: number, prefixLength: number, index: number, flags = 0): Uint8Array {
   const bytes = new Uint8Array(IFADDRMSG_LENGTH);
   bytes[0] = family;
   bytes[1] = prefixLength;
+  bytes[2] = flags;
   new DataView(bytes.buffer).setUint32(4, index, LITTLE_ENDIAN);
   return bytes;
 }

@@ -42,6 +42,7 @@ test('links and addresses are what `ip` says they are', needs('root', 'namespace
       up: false,
       running: false,
       loopback: false,
+      master: 0,
       kind: 'veth',
     });
     assert.equal(linkByIndex(link.index)?.name, 'v0');
