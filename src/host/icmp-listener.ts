@@ -38,7 +38,7 @@ import {
   type Unreachable,
 } from './icmp-quote.ts';
 
-/** Messages of each family that one poll reads at most: about half a millisecond of work. */
+/** Messages of each family that one poll reads at most: up to a millisecond of work. */
 const MESSAGES_PER_POLL = 128;
 const BATCH = 32;
 /** struct sockaddr_in or sockaddr_in6, padded. */

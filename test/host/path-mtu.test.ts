@@ -428,14 +428,22 @@ test('after a reload, only what is configured now is believed', needs('root', 'n
   });
   here.forge({ ...A4, mtu: 1300 });
   here.poll();
-  // Two pools share backend B; A's IPv4 stays, IPv6 is gone, and the port of B is another.
-  here.director.inside(() =>
-    here.watch.setTunnels([tunnel(A4, ID_A4, PORT), tunnel(B4, 20, 7000), tunnel(B4, 21, 7001)], here.now),
-  );
+  // Two pools share backend B over IPv4; A stays over IPv4 and is gone over IPv6; the ports of B are others.
+  const reloaded = [tunnel(A4, ID_A4, PORT), tunnel(B4, 20, 7000), tunnel(B4, 21, 7001), tunnel(B6, 22, 7002)];
+  here.director.inside(() => here.watch.setTunnels(reloaded, here.now));
   here.poll();
   assert.deepEqual(here.mtus(), [1300, 0, 0, 0]);
-  for (const path of [A6, B4]) here.forge({ ...path, mtu: 1290 });
+  for (const path of [A6, B4, B6]) here.forge({ ...path, mtu: 1290 });
   assert.deepEqual(here.poll(), []);
   here.forge({ ...B4, port: 7001, mtu: 1290 });
-  assert.deepEqual(here.poll(), ['20: 1500 → 1290 icmp', '21: 1500 → 1290 icmp']);
+  here.forge({ ...B6, port: 7002, mtu: 1290 });
+  assert.deepEqual(here.poll(), ['20: 1500 → 1290 icmp', '21: 1500 → 1290 icmp', '22: 1500 → 1290 icmp']);
+  // Without IPv6 tunnels nothing of IPv6 is heard, without any nothing at all.
+  here.director.inside(() => here.watch.setTunnels([], here.now));
+  here.forge({ ...A4, mtu: 1200 });
+  here.forge({ ...B6, port: 7002, mtu: 1285 });
+  const { tooBig } = here.watch.icmp;
+  assert.deepEqual(here.poll(), []);
+  assert.equal(here.watch.icmp.tooBig, tooBig);
+  assert.deepEqual(here.watch.report(), []);
 });
