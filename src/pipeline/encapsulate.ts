@@ -54,7 +54,7 @@ export function sourcePortOf(flowHash: number, base: number, mask: number): numb
  * `too-big`. Outer source ports are `portBase` + (hash & `portMask`).
  */
 export function encapsulateStage(batch: Batch, portBase: number, portMask: number): (snapshot: Snapshot) => void {
-  const { verdict, reason, backend, networkAt, networkLength, family, flowHash, sourcePort } = batch;
+  const { verdict, reason, backend, networkAt, transportAt, networkLength, family, flowHash, sourcePort } = batch;
   const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily } = batch;
   const { view } = batch.arena;
   const { hopDone } = batch.ingress;
@@ -129,7 +129,9 @@ export function encapsulateStage(batch: Batch, portBase: number, portMask: numbe
       if (words[record + CHECKSUM] !== 0) {
         // Length counts twice: in the pseudo-header and in the UDP header. GUE's first word is the protocol alone, its second 0.
         const start = words[record + DATAGRAM_SUM] + datagram + datagram + port + protocol;
-        view.setUint16(transport + 6, finishUdp(sum(view, inner, innerLength, start)));
+        // An IPv4 header that is right (classify or the kernel has verified it) sums to 0xffff, which is zero in this arithmetic.
+        const from = isInner4 ? transportAt[i] : inner;
+        view.setUint16(transport + 6, finishUdp(sum(view, from, (inner + innerLength - from) | 0, start)));
       }
 
       outAt[i] = network;
