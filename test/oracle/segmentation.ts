@@ -23,21 +23,23 @@ const TUNNEL_CASES: Readonly<Record<Scale, number>> = { full: 10_000, scaled: 40
  */
 function mayBeStricter(word: string, told: Facts, packet: Uint8Array): boolean {
   const { at, protocol } = transportOf(packet);
+  const isTcp = protocol === 6;
+  const start = (told.flags & 1) !== 0 ? told.csumStart : packet[0] >> 4 === 4 ? 20 : 40;
+  const isUncut = packet.length - start - (isTcp ? 20 : 8) <= told.gsoSize;
   switch (word) {
     case 'count':
-      return protocol === 6;
+      return isTcp;
     case 'checksum':
-      return protocol === 6 && (told.flags & 1) === 0;
-    case 'length':
-      // UDP's own length; and the kernel compares the header length with frame and two bytes of the virtio-net header.
-      return (
-        (protocol === 17 && word16(packet, at + 4) !== packet.length - at) ||
-        (told.headerLength > packet.length && told.headerLength <= packet.length + 2)
-      );
+      return isTcp && (told.flags & 1) === 0;
+    case 'length': {
+      // The kernel compares the header length with the frame and two bytes of the virtio-net header.
+      const isHeaderLength = told.headerLength > packet.length && told.headerLength <= packet.length + 2;
+      return isUncut || isHeaderLength || (!isTcp && word16(packet, at + 4) !== packet.length - at);
+    }
     case 'place':
-      return packet.length - told.csumStart <= told.gsoSize + (protocol === 6 ? 20 : 8);
+      return isUncut;
     case 'type':
-      return told.gsoType === 3 && protocol === 17;
+      return isUncut || (told.gsoType === 3 && !isTcp);
     default:
       return false;
   }
