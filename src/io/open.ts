@@ -24,6 +24,8 @@ export type IngressSettings =
       readonly device: string;
       /** 6 bytes; null or absent: derived from host and device. */
       readonly mac?: Uint8Array | null;
+      /** The bridge whose port the device is; null or absent: the kernel routes to it. */
+      readonly bridge?: string | null;
       readonly queueLength?: number;
     }
   | { readonly driver: 'packet'; readonly interface: string }
@@ -60,6 +62,7 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
       return new TapIngress({
         device: settings.device,
         reportsDrops: options.thread === 0,
+        routed: settings.bridge == null,
         ...(settings.mac == null ? {} : { linkAddress: settings.mac }),
         ...(options.queue === undefined ? {} : { queue: options.queue }),
       });

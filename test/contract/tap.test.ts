@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { openIngress } from '../../src/io/open.ts';
 import { TapIngress } from '../../src/io/tap/ingress.ts';
 import { defaultLinkAddress, linkAddressOf } from '../../src/io/tap/link-address.ts';
 import { setLinkUp, setMtu, setQueueLength } from '../../src/raw-socket/tun.ts';
@@ -60,7 +61,21 @@ test('tap: says what its frames are and who answers for the link', needs('root',
   const lab = openLab();
   assert.equal(lab.ingress.name, 'tap:gdt0');
   assert.deepEqual(lab.ingress.facts.linkAddress, { high: 0x02000000, low: 2 });
+  assert.equal(lab.ingress.facts.hopDone, false);
   lab.close();
+  const space = new Namespace();
+  const open = (bridge: string | null) => {
+    const ingress = space.inside(() =>
+      openIngress({ driver: 'tap', device: 'gdt0', bridge }, { thread: 0, threads: 1, services: [] }),
+    );
+    ingress.close();
+    return ingress.facts;
+  };
+  assert.equal(open(null).hopDone, true, 'the kernel has routed');
+  assert.equal(open('br0').hopDone, false);
+  const own = Buffer.from(defaultLinkAddress('gdt0'));
+  assert.deepEqual(open(null).linkAddress, { high: own.readInt32BE(0), low: own.readUInt16BE(4) });
+  space.close();
 });
 
 test('tap: an address that no host can have is refused before a device is made', needs('root', 'namespaces', 'tun'), () => {

@@ -6,6 +6,8 @@ import { checkLinkAddress, defaultLinkAddress } from './link-address.ts';
 export interface TapIngressOptions extends DeviceQueueOptions {
   /** The MAC address we answer with, 6 bytes; default: derived from host and device. Another than the interface's own. */
   readonly linkAddress?: Uint8Array;
+  /** The kernel routes to the device, and has decremented the TTL; default false: a bridge port, no router has seen the packet. */
+  readonly routed?: boolean;
 }
 
 export class TapIngress extends DeviceQueue {
@@ -15,7 +17,8 @@ export class TapIngress extends DeviceQueue {
     checkLinkAddress(bytes);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const linkAddress = { high: view.getInt32(0), low: view.getUint16(4) };
-    // A frame may have passed no router at all (a bridge port): neither its TTL nor its header is settled.
-    super('tap', { link: LINK_ETHERNET, hopDone: false, canPass: false, headerVerified: false, linkAddress }, options);
+    const hopDone = options.routed ?? false;
+    // Others may be on the link even so: nobody vouches for the header.
+    super('tap', { link: LINK_ETHERNET, hopDone, canPass: false, headerVerified: false, linkAddress }, options);
   }
 }
