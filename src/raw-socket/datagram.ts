@@ -3,13 +3,30 @@ import { CodedError, EXIT } from '../base/errors.ts';
 import { closeDescriptor } from './file.ts';
 import { E, errno, libc, must } from './library.ts';
 import { pin, retain } from './memory.ts';
-import { AF_INET, AF_INET6, IPPROTO_IPV6, IPPROTO_UDP, openSocket, SOCK_DGRAM, setOption, setReceiveBuffer } from './socket.ts';
+import type { MessageVector } from './message.ts';
+import {
+  AF_INET,
+  AF_INET6,
+  IPPROTO_IPV6,
+  IPPROTO_UDP,
+  openSocket,
+  SOCK_DGRAM,
+  setOption,
+  setReceiveBuffer,
+  switchOption,
+} from './socket.ts';
 
 const bindCall = libc<(fd: number, at: number, bytes: number) => number>('int bind(int fd, uintptr_t at, unsigned int bytes)');
 
 const IPV6_V6ONLY = 26;
 /** Accept a zero UDP checksum over IPv6, which RFC 6935 allows for tunnels and Linux refuses unless told. */
 const UDP_NO_CHECK6_RX = 102;
+const UDP_GRO = 104;
+
+/** Control data of a received train: what a MessageVector needs per message. CMSG_SPACE of an int. */
+export const TRAIN_CONTROL = 24;
+/** What the kernel writes of it: CMSG_LEN of an int. */
+const TRAIN_CONTROL_WRITTEN = 20;
 
 /**
  * A non-blocking UDP socket bound to `address` (4 or 16 bytes; all zero: every address of that family) and `port`. An IPv6 socket takes
@@ -54,4 +71,25 @@ export function openDatagramSocket(address: Uint8Array, port: number, receiveBuf
     closeDescriptor(descriptor);
     throw error;
   }
+}
+
+/**
+ * From now on one message may carry many datagrams of one sender, merged by the kernel (GRO) or never cut by it (a neighbour's
+ * UDP_SEGMENT over a virtual link). False when the kernel can not (Linux < 5.0).
+ */
+export function receiveTrains(descriptor: number): boolean {
+  return switchOption(descriptor, IPPROTO_UDP, UDP_GRO, 1);
+}
+
+/**
+ * Bytes per datagram of received message `i`, whose last datagram may be shorter; 0 when the message is one datagram. The vector has
+ * TRAIN_CONTROL bytes of control data per message, and `setControlLength` has offered them before the call.
+ *
+ *     struct cmsghdr, 24 bytes:  | u64 length 20 | i32 level SOL_UDP | i32 type UDP_GRO | i32 size | pad |
+ */
+export function trainSize(messages: MessageVector, i: number): number {
+  if (messages.controlLength(i) < TRAIN_CONTROL_WRITTEN) return 0;
+  const at = messages.controlAt(i) >> 2;
+  const words = messages.int32;
+  return words[at + 2] === IPPROTO_UDP && words[at + 3] === UDP_GRO ? words[at + 4] : 0;
 }

@@ -144,8 +144,8 @@ export class MessageVector {
     return readvCall(descriptor, this.#memory.address + this.#iovecAt + i * this.segments * IOVEC, this.segments);
   }
 
-  /** One writev from message `i`'s segments: bytes, −1 with `errno()` set. */
-  writeFrom(descriptor: number, i: number): number {
-    return writevCall(descriptor, this.#memory.address + this.#iovecAt + i * this.segments * IOVEC, this.segments);
+  /** One writev from the first `segments` of message `i`'s segments: bytes, −1 with `errno()` set. */
+  writeFrom(descriptor: number, i: number, segments = this.segments): number {
+    return writevCall(descriptor, this.#memory.address + this.#iovecAt + i * this.segments * IOVEC, segments);
   }
 }

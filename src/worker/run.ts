@@ -6,7 +6,7 @@ import { formatAddress } from '../base/address.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { parseAnyAddress } from '../config/address.ts';
 import { isLocalAddress } from '../host/routes.ts';
-import { openDatagramSocket } from '../raw-socket/datagram.ts';
+import { openDatagramSocket, receiveTrains } from '../raw-socket/datagram.ts';
 import { closeDescriptor } from '../raw-socket/file.ts';
 import { PollSet } from '../raw-socket/poll.ts';
 import { openTunQueue } from '../raw-socket/tun.ts';
@@ -23,6 +23,8 @@ export interface WorkerOptions {
   readonly listen: readonly string[];
   /** Virtual IPs to add to lo for the time of the run, as text. */
   readonly vips: readonly string[];
+  /** Take trains of datagrams from the kernel, and hand TCP segments on as super-packets. */
+  readonly gro: boolean;
 }
 
 /** A signal is seen at the latest after this long, when the kernel gave it to another thread of Node. */
@@ -61,13 +63,15 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     const sockets = (listen.length > 0 ? listen : [new Uint8Array(4), new Uint8Array(16)]).map((address) => {
       const socket = openDatagramSocket(address, options.port, RECEIVE_BUFFER);
       undo.push(() => closeDescriptor(socket));
+      // An old kernel that can not hands over one datagram at a time, which are then merged all the same.
+      if (options.gro) receiveTrains(socket);
       return socket;
     });
     const device = openTunQueue(options.device);
     undo.push(() => closeDescriptor(device));
     for (const warning of openDoor(options.device)) warn(warning);
     undo.push(addVirtualAddresses(vips));
-    const funnel = new Funnel(device, tally);
+    const funnel = new Funnel(device, tally, options.gro);
     undo.push(() => funnel.close());
     const where = listen.length === 0 ? 'every address' : listen.map(formatAddress).join(', ');
     process.stdout.write(`gue-director worker: ready: UDP port ${options.port} on ${where}, into ${options.device}\n`);

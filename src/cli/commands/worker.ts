@@ -7,6 +7,7 @@ interface Options {
   readonly device: string;
   readonly listen: string[];
   readonly vip: string[];
+  readonly gro: boolean;
 }
 
 /** An option that may be given several times; `otherwise` is what help says about leaving it out. */
@@ -26,10 +27,11 @@ export function register(program: Command): void {
     .option('--device <name>', 'TUN device to make', 'gw0')
     .addOption(addresses('--listen <address>', 'address to listen on; may be repeated', 'every address'))
     .addOption(addresses('--vip <address>', 'virtual IP to add to lo while running; may be repeated', 'none'))
+    .option('--no-gro', 'hand over every packet by itself, for comparison; normally TCP segments are merged')
     .addHelpText('after', '\nExample:\n  gue-director worker --port 6080 --vip 192.0.2.10 --vip 2001:db8::10')
     .action(async (options: Options) => {
       const { runWorker } = await import('../../worker/run.ts');
-      const { port, device, listen, vip } = options;
-      process.exitCode = await runWorker({ port, device, listen, vips: vip });
+      const { port, device, listen, vip, gro } = options;
+      process.exitCode = await runWorker({ port, device, listen, vips: vip, gro });
     });
 }
