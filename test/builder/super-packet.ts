@@ -17,7 +17,7 @@ export interface Shape {
   readonly segmentSize: number;
   /** TCP flag byte. */
   readonly flags: number;
-  /** The four bits between data offset and flags; the lowest is AE (RFC 9768 draft). */
+  /** The four bits between data offset and flags; the lowest is AE (RFC 9768). */
   readonly reserved: number;
   /** TCP options, cut to a multiple of 4 and at most 40 bytes. */
   readonly tcpOptions: Uint8Array;
@@ -52,7 +52,7 @@ export function content(length: number, seed: number): Uint8Array {
   return bytes;
 }
 
-/** Options that say something to nobody: RFC 793 §3.1 no-operations where a length would lie. */
+/** As many of the bytes as a TCP header can hold: whole words, at most 40. What they say is nobody's business on this path. */
 export function plainOptions(bytes: Uint8Array): Uint8Array {
   return bytes.slice(0, Math.min(40, bytes.length - (bytes.length % 4)));
 }
