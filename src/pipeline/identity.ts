@@ -14,48 +14,68 @@ interface Holder {
   gone: number;
 }
 
+/**
+ * One build is one transaction: `begin`, a `claim` for everybody who is part of it, `commit`. Without the commit, because the
+ * build failed, nothing has changed.
+ */
 export class IdentityRegistry {
   readonly #holders = new Map<string, Holder>();
   readonly #limit: number;
   readonly #noun: string;
   #next = 0;
+  #claimed = new Map<string, Holder>();
+  /** Identities whose id was given to a claimant. */
+  #recycled = new Set<string>();
+  #nextClaimed = 0;
 
   constructor(limit: number, noun: string) {
     this.#limit = limit;
     this.#noun = noun;
   }
 
-  /** Marks everybody as gone; `claim` in the same build brings the living back. */
-  begin(now: number): void {
-    for (const holder of this.#holders.values()) if (holder.gone === Infinity) holder.gone = now;
+  begin(): void {
+    this.#claimed = new Map();
+    this.#recycled = new Set();
+    this.#nextClaimed = this.#next;
   }
 
   /** The id of `identity`, new or known. Throws GD_SNAPSHOT_IDS when more than `limit` are alive or recently gone. */
   claim(identity: string, now: number): { id: number; since: number } {
-    const known = this.#holders.get(identity);
-    if (known !== undefined) {
-      known.gone = Infinity;
-      return known;
-    }
-    const holder: Holder = { id: this.#next < this.#limit ? this.#next++ : this.#recycle(now), since: now, gone: Infinity };
-    this.#holders.set(identity, holder);
-    return holder;
+    const known = this.#claimed.get(identity) ?? this.#holders.get(identity);
+    const id = known?.id ?? (this.#nextClaimed < this.#limit ? this.#nextClaimed++ : this.#recycle(now));
+    const holder: Holder = known ?? { id, since: now, gone: Infinity };
+    this.#claimed.set(identity, holder);
+    return { id: holder.id, since: holder.since };
   }
 
-  /** One above the highest id ever given. */
+  /** The build succeeded: who was not claimed is gone since `now`. */
+  commit(now: number): void {
+    for (const identity of this.#recycled) this.#holders.delete(identity);
+    for (const holder of this.#holders.values()) if (holder.gone === Infinity) holder.gone = now;
+    for (const [identity, holder] of this.#claimed) {
+      holder.gone = Infinity;
+      this.#holders.set(identity, holder);
+    }
+    this.#next = this.#nextClaimed;
+  }
+
+  /** One above the highest id given, those claimed since `begin` included. */
   get limit(): number {
-    return this.#next;
+    return this.#nextClaimed;
   }
 
   #recycle(now: number): number {
     let oldest: [string, Holder] | null = null;
-    for (const entry of this.#holders) if (oldest === null || entry[1].gone < oldest[1].gone) oldest = entry;
+    for (const entry of this.#holders) {
+      if (this.#claimed.has(entry[0]) || this.#recycled.has(entry[0])) continue;
+      if (oldest === null || entry[1].gone < oldest[1].gone) oldest = entry;
+    }
     if (oldest === null || now - oldest[1].gone < REUSE_AFTER) {
       throw new CodedError('GD_SNAPSHOT_IDS', `more than ${this.#limit} ${this.#noun} within ${REUSE_AFTER} seconds`, {
         hint: `remove ${this.#noun} from the configuration, or wait until old ones are forgotten`,
       });
     }
-    this.#holders.delete(oldest[0]);
+    this.#recycled.add(oldest[0]);
     return oldest[1].id;
   }
 }

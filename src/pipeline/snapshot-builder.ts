@@ -33,10 +33,10 @@ interface PoolTable {
 }
 
 interface PoolHistory {
-  current: PoolTable;
-  previous: PoolTable | null;
+  readonly current: PoolTable;
+  readonly previous: PoolTable | null;
   /** Seconds when `current` took over. */
-  changedAt: number;
+  readonly changedAt: number;
 }
 
 interface NumberedBackend {
@@ -51,18 +51,18 @@ export class SnapshotBuilder {
   #generation = 0;
   readonly #backendIds = new IdentityRegistry(MAX_BACKENDS, 'backends');
   readonly #serviceIds = new IdentityRegistry(MAX_SERVICES, 'services');
-  readonly #histories = new Map<string, PoolHistory>();
+  #histories = new Map<string, PoolHistory>();
 
-  /** `now`: seconds of the clock that the pipeline is given. Throws CodedError on a spec that contradicts itself. */
+  /**
+   * `now`: seconds of the clock that the pipeline is given. Throws CodedError on a spec that contradicts itself, and RangeError on one
+   * that no table can be built for; then nothing has changed, and the next build follows the last good one.
+   */
   build(spec: Spec, now = 0): SnapshotParts {
     const pools = [...spec.pools].sort((a, b) => (a.name < b.name ? -1 : 1));
     const poolNumbers = new Map(pools.map((pool, i) => [pool.name, i]));
-    this.#backendIds.begin(now);
-    this.#serviceIds.begin(now);
+    this.#backendIds.begin();
+    this.#serviceIds.begin();
     const backends = pools.flatMap((pool, number) => this.#number(pool, number, now));
-    for (const pool of pools) this.#remember(pool, backends, now);
-    for (const name of [...this.#histories.keys()]) if (!poolNumbers.has(name)) this.#histories.delete(name);
-
     const services = spec.services.map((service) => {
       const pool = poolNumbers.get(service.pool);
       if (pool === undefined) {
@@ -71,6 +71,7 @@ export class SnapshotBuilder {
       return { spec: service, pool, id: this.#serviceIds.claim(service.name, now).id };
     });
     this.#refuseLoops(spec.services, backends);
+    const histories = new Map(pools.map((pool) => [pool.name, this.#historyOf(pool, backends, now)]));
     const index = buildIndex(
       services.map(({ spec: s }, service) => ({
         prefix: s.prefix,
@@ -81,8 +82,15 @@ export class SnapshotBuilder {
       })),
     );
     const tables: SharedArrayBuffer[] = [];
-    const root = this.#writeRoot({ pools, services, backends, index, tables });
-    return { generation: this.#generation, root, tables, names: this.#names(pools, services, backends) };
+    const generation = this.#generation + 1;
+    const root = this.#writeRoot({ generation, pools, histories, services, backends, index, tables });
+    const names = this.#names(pools, histories, services, backends);
+
+    this.#backendIds.commit(now);
+    this.#serviceIds.commit(now);
+    this.#histories = histories;
+    this.#generation = generation;
+    return { generation, root, tables, names };
   }
 
   #number(poolSpec: PoolSpec, pool: number, now: number): NumberedBackend[] {
@@ -92,8 +100,8 @@ export class SnapshotBuilder {
     });
   }
 
-  /** Keeps the pool's table when its content is the same; otherwise builds one, and the old one becomes `previous`. */
-  #remember(pool: PoolSpec, backends: readonly NumberedBackend[], now: number): void {
+  /** The pool's history as it is while the table's content is the same; otherwise with a new table, the old one as `previous`. */
+  #historyOf(pool: PoolSpec, backends: readonly NumberedBackend[], now: number): PoolHistory {
     const own = backends.filter((b) => b.poolSpec === pool && b.spec.state === 'active' && b.spec.weight > 0);
     own.sort((a, b) => compareBytes(a.spec.address, b.spec.address));
     const content = JSON.stringify([
@@ -102,7 +110,7 @@ export class SnapshotBuilder {
       own.map((b) => [b.id, b.since, ...b.spec.address, b.spec.weight]),
     ]);
     const history = this.#histories.get(pool.name);
-    if (history?.current.content === content) return;
+    if (history?.current.content === content) return history;
     const members = own.map((b) => ({ identity: b.spec.address, weight: b.spec.weight }));
     const table = buildTable(members, pool.tableSize, pool.seed);
     const buffer = new SharedArrayBuffer(table.byteLength);
@@ -120,11 +128,7 @@ export class SnapshotBuilder {
       digest: digestTable(table, members),
       slots: counts,
     };
-    this.#histories.set(pool.name, {
-      current,
-      previous: history?.current ?? null,
-      changedAt: now,
-    });
+    return { current, previous: history?.current ?? null, changedAt: now };
   }
 
   /** The last line of defence behind config's own loop guards: a service may not contain where its packets are sent to or from. */
@@ -142,6 +146,8 @@ export class SnapshotBuilder {
   }
 
   #writeRoot(parts: {
+    generation: number;
+    histories: ReadonlyMap<string, PoolHistory>;
     pools: readonly PoolSpec[];
     services: readonly { spec: ServiceSpec; pool: number; id: number }[];
     backends: readonly NumberedBackend[];
@@ -149,7 +155,7 @@ export class SnapshotBuilder {
     tables: SharedArrayBuffer[];
   }): SharedArrayBuffer {
     const { pools, services, backends, index, tables } = parts;
-    const histories = pools.map((pool) => this.#histories.get(pool.name) as PoolHistory);
+    const histories = pools.map((pool) => parts.histories.get(pool.name) as PoolHistory);
     const memberCount = histories.reduce((n, h) => n + h.current.members.length + (h.previous?.members.length ?? 0), 0);
     let length = L.HEADER_WORDS;
     const place = (words: number, alignment = 1): number => {
@@ -172,7 +178,7 @@ export class SnapshotBuilder {
     const words = new Int32Array(root);
     const bytes = new Uint8Array(root);
     words[L.H_MAGIC] = L.ROOT_MAGIC;
-    words[L.H_GENERATION] = ++this.#generation;
+    words[L.H_GENERATION] = parts.generation;
     words[L.H_WORDS] = length;
     words.set(index.lengths4, lengths4At);
     words.set(index.lengths6, lengths6At);
@@ -263,6 +269,7 @@ export class SnapshotBuilder {
 
   #names(
     pools: readonly PoolSpec[],
+    histories: ReadonlyMap<string, PoolHistory>,
     services: readonly { spec: ServiceSpec; id: number }[],
     backends: readonly NumberedBackend[],
   ): SnapshotNames {
@@ -270,7 +277,7 @@ export class SnapshotBuilder {
     return {
       services: [...byId.values()],
       pools: pools.map((pool) => {
-        const history = this.#histories.get(pool.name) as PoolHistory;
+        const history = histories.get(pool.name) as PoolHistory;
         const { size, seed, digest } = history.current;
         return { name: pool.name, tableSize: size, seed, digest, previous: history.previous !== null };
       }),
@@ -279,7 +286,7 @@ export class SnapshotBuilder {
         pool: poolSpec.name,
         name: spec.name,
         address: formatAddress(spec.address),
-        slots: this.#histories.get(poolSpec.name)?.current.slots.get(id) ?? 0,
+        slots: histories.get(poolSpec.name)?.current.slots.get(id) ?? 0,
         state: spec.state,
         weight: spec.weight,
       })),

@@ -105,3 +105,25 @@ test('a snapshot of another layout is refused, not misread', () => {
   new Int32Array(parts.root)[L.H_MAGIC] = 1;
   assert.throws(() => new Snapshot(parts), { code: 'GD_SNAPSHOT_LAYOUT' });
 });
+
+test('a refused spec changes nothing: same ids, same tables, same previous table afterwards', () => {
+  const builder = new SnapshotBuilder();
+  const good = spec([1, 2, 3].map((n) => backend(n)));
+  const next = spec([1, 2, 3, 4].map((n) => backend(n)));
+  builder.build(good, 100);
+  const before = builder.build(next, 200);
+  const loop = spec([backend(7), backend(8, { address: Uint8Array.of(192, 0, 2, 1) })]);
+  assert.throws(() => builder.build(loop, 300), { code: 'GD_SNAPSHOT_LOOP' });
+  assert.throws(() => builder.build({ ...loop, services: [], pools: [{ ...loop.pools[0], tableSize: 1000 }] }, 300), RangeError);
+  const after = builder.build(next, 400);
+  assert.equal(after.generation, before.generation + 1);
+  assert.deepEqual(after.tables, before.tables);
+  assert.deepEqual(idsByName(after), idsByName(before));
+  const previous = (parts: SnapshotParts) => {
+    const { words } = new Snapshot(parts);
+    const pool = words[L.H_POOLS];
+    return [parts.tables[words[pool + L.P_PREVIOUS_TABLE]], words[pool + L.P_PREVIOUS_UNTIL]];
+  };
+  assert.deepEqual(previous(after), previous(before));
+  assert.equal(idsByName(builder.build(spec([9].map((n) => backend(n))), 500)).get('w9'), 4, 'no id was lost either');
+});
