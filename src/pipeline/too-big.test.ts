@@ -172,6 +172,23 @@ test('no answer to what was sent to a group on the link', () => {
   assert.equal(copyTooBig(ethernetBench.batch, 1, 1400, elsewhere, 0), 0);
 });
 
+test('no answer where the slot has no room in front of the packet', () => {
+  const bytes = packet().ipv6().udp().payload(1452).bytes();
+  const { batch } = rawBench;
+  for (const [room, expected] of [
+    [47, 0],
+    [48, 1280],
+  ]) {
+    rawBench.place(new Uint8Array(0), bytes);
+    const at = batch.slotAt[1] + room;
+    batch.arena.bytes.set(bytes, at);
+    batch.frameAt[1] = at;
+    batch.networkAt[1] = at;
+    assert.equal(answerTooBig(batch, 1, 1400), expected);
+    assert.ok(batch.arena.bytes.subarray(0, batch.slotAt[1]).every((byte) => byte === FILL));
+  }
+});
+
 test('no answer to errors, later fragments, packets without DF, or from and to what is no host', () => {
   const body = (head: ReturnType<typeof packet>) => head.udp().payload(1460).bytes();
   const silent = [
