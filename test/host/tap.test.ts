@@ -188,6 +188,34 @@ test(
   },
 );
 
+test('routed: the kernel asks again, of us alone, and is answered', needs('root', 'namespaces', 'tun'), () => {
+  const { client, host } = routedHost();
+  host.inside(() => {
+    const director = new Answerer();
+    const ownership = new Ownership();
+    ownership.acquire(wish(null));
+    const stale = ['198.51.100.9', '2001:db8:9::9'];
+    for (const to of stale) {
+      send(client, to, 'one');
+      assert.ok(director.work());
+      run(`ip neigh change ${to} lladdr ${OURS} dev gdt0 nud stale`);
+    }
+    setSysctl('net/ipv4/neigh/gdt0/delay_first_probe_time', 1);
+    setSysctl('net/ipv6/neigh/gdt0/delay_first_probe_time', 1);
+    assert.equal(director.answered, 2);
+    for (const to of stale) {
+      send(client, to, 'two');
+      assert.equal(director.work()?.payload, 'two', 'a stale neighbour is used at once');
+    }
+    for (const end = Date.now() + 4000; Date.now() < end && director.answered < 4; ) director.work();
+    assert.equal(director.answered, 4);
+    const neighbours = `${run('ip neigh show dev gdt0')}${run('ip -6 neigh show dev gdt0')}`;
+    for (const to of stale) assert.match(neighbours, new RegExp(`^${to} lladdr ${OURS} (?:router )?REACHABLE`, 'm'));
+    ownership.release();
+    director.close();
+  });
+});
+
 test(
   'routed: when the device is gone, with the process, only the blackholes are left',
   needs('root', 'namespaces', 'tun'),
