@@ -121,3 +121,15 @@ test('property: the same backends as the slow twin, whatever the order of packet
     { numRuns: 200 },
   );
 });
+
+test('a shard over the memory of another is the same shard, shared or not', () => {
+  const key = Int32Array.of(1, 2);
+  const own = new FlowTable(64, key);
+  const memory = own.words.buffer as SharedArrayBuffer;
+  const other = new FlowTable(64, key, memory, true);
+  for (let low = 0; low < 200; low++) assert.equal((low & 1 ? own : other).insert(low, low * 3, low, 5, false), true);
+  assert.deepEqual(own.occupancy(), { entries: 64, confirmed: 0 });
+  assert.deepEqual(other.occupancy(), own.occupancy());
+  for (let low = 0; low < 200; low++) assert.equal(other.findForeign(low, low * 3), own.find(low, low * 3));
+  assert.equal(own.evictions + other.evictions, 200 - 64);
+});

@@ -152,3 +152,14 @@ test('affinity: one client address, or one address pair, keeps one backend whate
     }
   }
 });
+
+test('a reload that takes a service away, or brings it back, holds from the next batch', () => {
+  const rig = new Rig(specOf());
+  assert.equal(rig.one(frame(10000)).verdict, 'forward');
+  rig.publish(specOf({ protocol: 17 }), 10);
+  assert.equal(rig.one(frame(10000)).reason, 'not-a-service');
+  assert.equal(rig.one(datagram(10000)).verdict, 'forward');
+  rig.publish(specOf(), 20);
+  assert.equal(rig.one(frame(10000)).verdict, 'forward');
+  assert.equal(rig.one(datagram(10000)).reason, 'not-a-service');
+});
