@@ -5,6 +5,9 @@ import { after, before, test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
 import { type AdminServer, type Condition, openAdminServer } from './server.ts';
 
+/** Milliseconds; the real 5 s would make a slow test. */
+const PATIENCE = 600;
+
 let condition: Condition = { ok: true, reasons: [] };
 let metrics: () => Promise<string> = async () => 'x 1\n';
 const failures: string[] = [];
@@ -20,6 +23,7 @@ before(async () => {
       metrics: { contentType: 'text/plain; version=0.0.4', render: () => metrics() },
       failed: (error, path) => failures.push(`${path} ${(error as Error).message}`),
     },
+    PATIENCE,
   );
 });
 
@@ -88,6 +92,44 @@ test('headers without end are refused, not collected', async () => {
     socket.on('error', fail);
   });
   assert.match(answer, /^HTTP\/1\.1 431 /);
+});
+
+/** Opens a connection, sends `text`, and waits until the server has taken it. */
+function hold(text: string): Promise<{ ended: Promise<string>; close(): void }> {
+  return new Promise((done, fail) => {
+    const socket = connect(server.port, server.host, () => {
+      socket.write(text, () => done({ ended, close: () => socket.destroy() }));
+    });
+    socket.once('error', fail);
+    const ended = new Promise<string>((end) => {
+      let heard = '';
+      socket.on('data', (part) => {
+        heard += part;
+      });
+      socket.on('error', () => {});
+      socket.on('close', () => end(heard));
+    });
+  });
+}
+
+test('whoever holds many connections half open does not keep a probe from its answer', async () => {
+  condition = { ok: true, reasons: [] };
+  const before = performance.now();
+  const held = await Promise.all(
+    Array.from({ length: 200 }, (_, i) => hold(i % 2 === 0 ? 'GET /-/healthy HTTP/1.1\r\nhost:' : '')),
+  );
+  for (let i = 0; i < 3; i++) assert.deepEqual((await get('/-/healthy')).body, 'healthy\n');
+  assert.ok(performance.now() - before < 3000);
+  for (const { close } of held) close();
+});
+
+test('a request that never ends is ended soon, and so is a connection without one', async () => {
+  const before = performance.now();
+  const [half, silent] = await Promise.all(['GET / HTTP/1.1\r\nhost:', ''].map(hold));
+  assert.match(await half.ended, /^HTTP\/1\.1 408 /);
+  await silent.ended;
+  const took = performance.now() - before;
+  assert.ok(took >= PATIENCE && took < 8 * PATIENCE, `${took} ms`);
 });
 
 test('a port in use is a coded error that says who to ask', async () => {

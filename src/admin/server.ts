@@ -1,6 +1,6 @@
 /** HTTP for machines and people: metrics, liveness, readiness. Read only; listens where the configuration says, by default on loopback. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { CodedError } from '../base/errors.ts';
 
 /** An answer to "are you well?": one reason per line when not. */
@@ -37,10 +37,36 @@ interface Answer {
 
 const TEXT = 'text/plain; charset=utf-8';
 
-/** Starts listening. Throws GD_ADMIN_LISTEN when the address can not be had. */
-export async function openAdminServer(listen: { host: string; port: number }, source: AdminSource): Promise<AdminServer> {
-  const server = createServer({ maxHeaderSize: 8192, requestTimeout: 5000, headersTimeout: 5000, keepAliveTimeout: 5000 });
-  server.maxConnections = 64;
+/** Connections at a time: one more, and the oldest is ended. Refusing the newest would let anybody who holds them all silence us. */
+const MOST_CONNECTIONS = 64;
+/** Milliseconds that a client has for a request; without a byte either way for twice as long, its connection is ended. */
+const PATIENCE = 5000;
+
+/** Starts listening. Throws GD_ADMIN_LISTEN when the address can not be had. `patience` in milliseconds. */
+export async function openAdminServer(
+  listen: { host: string; port: number },
+  source: AdminSource,
+  patience = PATIENCE,
+): Promise<AdminServer> {
+  const server = createServer({
+    maxHeaderSize: 8192,
+    requestTimeout: patience,
+    headersTimeout: patience,
+    keepAliveTimeout: patience,
+    // How often the first two are looked at; Node's own choice is 30 s.
+    connectionsCheckingInterval: Math.min(1000, patience),
+  });
+  server.setTimeout(2 * patience);
+  const open = new Set<Socket>();
+  server.on('connection', (socket) => {
+    open.add(socket);
+    socket.once('close', () => open.delete(socket));
+    for (const oldest of open) {
+      if (open.size <= MOST_CONNECTIONS) break;
+      open.delete(oldest);
+      oldest.destroy();
+    }
+  });
   server.on('request', (request, response) => {
     respond(request, response, source).catch((error: unknown) => {
       source.failed(error, request.url ?? '');
@@ -65,11 +91,11 @@ function listening(server: Server, { host, port }: { host: string; port: number 
     server.once('error', (error: NodeJS.ErrnoException) => {
       const at = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
       const hints: Record<string, string> = {
-        EADDRINUSE: `another process listens there (ss -ltnp 'sport = :${port}' names it): stop it or change listen.metrics`,
-        EADDRNOTAVAIL: 'the address belongs to no interface of this host (ip address): change listen.metrics',
-        EACCES: 'ports below 1024 need CAP_NET_BIND_SERVICE: change listen.metrics',
+        EADDRINUSE: `another process listens there (ss -ltnp 'sport = :${port}' names it): stop it or change metrics.listen`,
+        EADDRNOTAVAIL: 'the address belongs to no interface of this host (ip address): change metrics.listen',
+        EACCES: 'ports below 1024 need CAP_NET_BIND_SERVICE: change metrics.listen',
       };
-      const hint = hints[error.code ?? ''] ?? 'change listen.metrics';
+      const hint = hints[error.code ?? ''] ?? 'change metrics.listen';
       fail(new CodedError('GD_ADMIN_LISTEN', `can not listen on ${at}: ${error.code ?? error.message}`, { hint, cause: error }));
     });
     server.listen({ host, port }, () => {

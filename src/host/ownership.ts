@@ -42,18 +42,30 @@ const LEAST_QUEUE = 10_000;
  */
 const TAP_ADDRESS = Uint8Array.of(0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1);
 
-/** Takes the lock of this network namespace. Throws CodedError GD_HOST_OWNED naming the holder's process id where it can be seen. */
+/**
+ * Takes the lock of this network namespace. Throws CodedError GD_HOST_OWNED naming the holder's process and user where they can be seen:
+ * an abstract name asks nobody's permission, so it need not be a director that has it.
+ */
 export function takeOwnerLock(): NamespaceLock {
   const lock = NamespaceLock.take(LOCK_NAME);
   if (lock !== null) return lock;
-  const pid = NamespaceLock.holder(LOCK_NAME);
-  throw new CodedError(
-    'GD_HOST_OWNED',
-    `another gue-director ${pid === 0 ? '' : `(process ${pid}) `}runs in this network namespace`,
-    {
-      hint: pid === 0 ? 'find it with: ss -xlp src @gue-director' : `look at it with: ps -fp ${pid}`,
-    },
-  );
+  const holder = NamespaceLock.holder(LOCK_NAME);
+  const find = `find it with: ss -xap src @${LOCK_NAME}`;
+  if (holder === null) {
+    throw new CodedError(
+      'GD_HOST_OWNED',
+      `a program that does not say who it is holds the lock @${LOCK_NAME} of this network namespace`,
+      {
+        hint: find,
+      },
+    );
+  }
+  const { process, user } = holder;
+  const who = process === 0 ? `a process of user ${user}` : `process ${process} of user ${user}`;
+  throw new CodedError('GD_HOST_OWNED', `another gue-director (${who}) holds the lock @${LOCK_NAME} of this network namespace`, {
+    hint:
+      process === 0 ? find : `look at it with: ps -fp ${process}; when it is no gue-director, it keeps one from starting: end it`,
+  });
 }
 
 type DeviceIngress = Extract<WantedIngress, { driver: 'tun' | 'tap' }>;

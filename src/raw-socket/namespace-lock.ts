@@ -62,16 +62,19 @@ export class NamespaceLock {
     return new NamespaceLock(fd);
   }
 
-  /** Process id of the holder; 0 when nobody holds it, or it lives in a process namespace that we can not see. */
-  static holder(name: string): number {
+  /**
+   * Who holds it: process id (0 when it lives in a process namespace that we can not see) and user id at the time it began to listen.
+   * null when nobody does, or a program that bound the name and does not listen: the kernel then does not say.
+   */
+  static holder(name: string): { readonly process: number; readonly user: number } | null {
     const fd = open();
     try {
       const address = abstractAddress(name);
-      if (connect(fd, address, address.length) < 0) return 0;
+      if (connect(fd, address, address.length) < 0) return null;
       // struct ucred: pid, uid, gid.
       const credentials = new Uint32Array(3);
-      if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, new Uint8Array(credentials.buffer), Uint32Array.of(12)) < 0) return 0;
-      return credentials[0];
+      if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, new Uint8Array(credentials.buffer), Uint32Array.of(12)) < 0) return null;
+      return { process: credentials[0], user: credentials[1] };
     } finally {
       close(fd);
     }

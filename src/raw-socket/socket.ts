@@ -1,4 +1,5 @@
 /** Sockets: open, bind, options. Set-up only; packets travel through message.ts. */
+import { closeDescriptor } from './file.ts';
 import { E, errno, libc, must } from './library.ts';
 import { pin, retain } from './memory.ts';
 
@@ -50,6 +51,14 @@ export const UDP_NO_CHECK6_TX = 101;
 /** A non-blocking socket, not inherited by children. `label` names it in the error. */
 export function openSocket(family: number, type: number, protocol: number, label: string): number {
   return must(socketCall(family, type | SOCK_NONBLOCK_CLOEXEC, protocol), `socket for ${label}`);
+}
+
+/** False when this kernel has no such family: IPv6 with `ipv6.disable=1` on the kernel's command line, or not built in. */
+export function hasFamily(family: number): boolean {
+  const descriptor = socketCall(family, SOCK_DGRAM | SOCK_NONBLOCK_CLOEXEC, 0);
+  if (descriptor < 0) return errno() !== E.EAFNOSUPPORT;
+  closeDescriptor(descriptor);
+  return true;
 }
 
 const integer = pin(8);

@@ -40,7 +40,7 @@ function openLab(): IngressHarness & { ingress: PacketIngress } {
 /** Frames as they are, out of `va`: the reply path of a second driver. */
 function sendFrames(frames: readonly Uint8Array[]): void {
   const sender = new PacketIngress({ device: 'va', services: [] });
-  const { batch, release } = createBatch(sender, 16);
+  const { batch, release } = createBatch(sender, 32);
   batch.count = frames.length;
   frames.forEach((frame, i) => {
     batch.outAt[i] = batch.frameAt[i];
@@ -112,6 +112,10 @@ test('packet: the kernel copies what a service wants and nothing else, in every 
     [ethernet(V4, ip([8, 9], 1, 0)), true, true],
     [ethernet(V4, later), true, true],
     [ethernet(V4, ip([9, 9], 17, 53), [2, 0, 0, 0, 0, 7]), false, false],
+    // In frames to groups: broadcast, and the multicast MAC addresses of 224.0.0.1 and ff02::1.
+    [ethernet(V4, ip([9, 9], 17, 53), [255, 255, 255, 255, 255, 255]), false, false],
+    [ethernet(V4, ip([9, 9], 17, 53), [1, 0, 0x5e, 0, 0, 1]), false, false],
+    [ethernet(V6, six(9, 17, 53), [0x33, 0x33, 0, 0, 0, 1]), false, false],
     [ethernet(V6, six(9, 17, 53)), true, true],
     [ethernet(V6, six(9, 17, 54)), false, true],
     [ethernet(V6, six(8, 17, 53)), false, false],

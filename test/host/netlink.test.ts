@@ -136,16 +136,16 @@ test('the lock is one for each namespace, names its holder, and is free when rel
     one.inside(() => NamespaceLock.take('test')),
     null,
   );
-  assert.equal(
+  assert.deepEqual(
     one.inside(() => NamespaceLock.holder('test')),
-    process.pid,
+    { process: process.pid, user: process.getuid?.() },
   );
   const second = other.inside(() => NamespaceLock.take('test'));
   assert.ok(second);
   first.release();
   assert.equal(
     one.inside(() => NamespaceLock.holder('test')),
-    0,
+    null,
   );
   const third = one.inside(() => NamespaceLock.take('test'));
   assert.ok(third);

@@ -166,7 +166,8 @@ test(
     t.after(() => child.kill('SIGKILL'));
     await once(child.stdout, 'data');
     host.inside(() => {
-      const names = (error: CodedError) => error.code === 'GD_HOST_OWNED' && error.message.includes(`process ${child.pid}`);
+      const names = (error: CodedError) =>
+        error.code === 'GD_HOST_OWNED' && error.message.includes(`process ${child.pid} of user ${process.getuid?.()}`);
       assert.throws(() => new Ownership().acquire(wanted({ ...packet })), names);
       assert.throws(() => clean({ dryRun: false }), names);
       assert.throws(() => clean({ dryRun: true }), names);

@@ -48,8 +48,8 @@ export interface PacketFilter {
 
 type Program = readonly Instruction[];
 
-const OTHER_HOST = 3;
-const OUTGOING = 4;
+/** linux/if_packet.h: the frame is addressed to this interface, not to a group, another host, or sent by ourselves. */
+const PACKET_HOST = 0;
 const ETHERTYPE_IPV4 = 0x0800;
 const ETHERTYPE_IPV6 = 0x86dd;
 const ICMP = 1;
@@ -109,9 +109,12 @@ function assemble(groups: readonly PrefixRules[], ports: boolean): Program {
   return [...program, keep(0)];
 }
 
-/** Not to another host, not our own; leaves A = EtherType. */
+/**
+ * Only what is addressed to this host's own MAC address: an IP packet in a frame to a group is nobody's to forward (RFC 1812 5.3.4),
+ * and each host of the link would do it. Leaves A = EtherType.
+ */
 function head(): Program {
-  return [loadWord(PACKET_TYPE_AT), ...when(OTHER_HOST, [keep(0)]), ...when(OUTGOING, [keep(0)]), loadHalf(12)];
+  return [loadWord(PACKET_TYPE_AT), jumpEqual(PACKET_HOST, 1, 0), keep(0), loadHalf(12)];
 }
 
 /** Runs `body` when A equals `k`, else goes on behind it. What follows may be reached through the body: A is then undefined. */

@@ -1,12 +1,15 @@
 /** Raw sockets: whole outer IP packets, any source port, one sendmmsg per family and batch. See README.md beside this file. */
 import type { Batch } from '../../base/batch.ts';
-import { VERDICT_FORWARD } from '../../base/verdict.ts';
+import { dropReason } from '../../base/drop-reason.ts';
+import { VERDICT_DROP, VERDICT_FORWARD } from '../../base/verdict.ts';
 import { closeDescriptor } from '../../raw-socket/file.ts';
 import { attachFilter, KEEP_NOTHING } from '../../raw-socket/filter.ts';
-import { AF_INET, AF_INET6, IPPROTO_RAW, openSocket, SOCK_RAW, setSendBuffer } from '../../raw-socket/socket.ts';
+import { E } from '../../raw-socket/library.ts';
+import { AF_INET, AF_INET6, hasFamily, IPPROTO_RAW, openSocket, SOCK_RAW, setSendBuffer } from '../../raw-socket/socket.ts';
 import type { Egress, EgressFacts } from '../driver.ts';
 import { SendQueue } from '../send-queue.ts';
 
+const UNREACHABLE = dropReason('send-unreachable');
 const SEND_BUFFER = 8 * 1024 * 1024;
 /** struct sockaddr_in (16 bytes) or sockaddr_in6 (28), padded. */
 const NAME_BYTES = 32;
@@ -24,15 +27,18 @@ export class RawEgress implements Egress {
     sourcePortMask: 16383,
   };
   readonly #descriptor4: number;
+  /** −1 on a kernel without IPv6. */
   readonly #descriptor6: number;
   #queue4: SendQueue;
   #queue6: SendQueue;
   #open = true;
+  /** EAFNOSUPPORT once a packet was for a family that the kernel does not have. */
+  #familyErrno = 0;
 
   constructor() {
     this.#descriptor4 = openRaw(AF_INET, 'raw IPv4');
     try {
-      this.#descriptor6 = openRaw(AF_INET6, 'raw IPv6');
+      this.#descriptor6 = hasFamily(AF_INET6) ? openRaw(AF_INET6, 'raw IPv6') : -1;
     } catch (error) {
       closeDescriptor(this.#descriptor4);
       throw error;
@@ -43,7 +49,7 @@ export class RawEgress implements Egress {
 
   /** errno of the last packet that was given up, 0 when none was: for the log. */
   get lastErrno(): number {
-    return this.#queue4.lastErrno || this.#queue6.lastErrno;
+    return this.#queue4.lastErrno || this.#queue6.lastErrno || this.#familyErrno;
   }
 
   send(batch: Batch): void {
@@ -57,6 +63,12 @@ export class RawEgress implements Egress {
       if (batch.verdict[i] !== VERDICT_FORWARD) continue;
       const at = batch.outAt[i];
       const six = batch.outerFamily[i] === 6;
+      if (six && this.#descriptor6 < 0) {
+        this.#familyErrno = E.EAFNOSUPPORT;
+        batch.verdict[i] = VERDICT_DROP;
+        batch.reason[i] = UNREACHABLE;
+        continue;
+      }
       const queue = six ? this.#queue6 : this.#queue4;
       const message = queue.count++;
       const vector = queue.vector;
@@ -82,7 +94,7 @@ export class RawEgress implements Egress {
     if (!this.#open) return;
     this.#open = false;
     closeDescriptor(this.#descriptor4);
-    closeDescriptor(this.#descriptor6);
+    if (this.#descriptor6 >= 0) closeDescriptor(this.#descriptor6);
   }
 }
 

@@ -4,6 +4,7 @@ import { dropReason } from '../../base/drop-reason.ts';
 import { CodedError, EXIT } from '../../base/errors.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../../base/verdict.ts';
 import { closeDescriptor } from '../../raw-socket/file.ts';
+import { E } from '../../raw-socket/library.ts';
 import { AF_INET, AF_INET6 } from '../../raw-socket/socket.ts';
 import type { Egress, EgressFacts } from '../driver.ts';
 import { SendQueue } from '../send-queue.ts';
@@ -11,6 +12,7 @@ import { CONTROL_BYTES, layControl4, layControl6, writeControl4, writeControl6 }
 import { openSockets, switchChecksum } from './sockets.ts';
 
 const SEND_FAILED = dropReason('send-failed');
+const UNREACHABLE = dropReason('send-unreachable');
 /** struct sockaddr_in (16 bytes) or sockaddr_in6 (28), padded. */
 const NAME_BYTES = 32;
 
@@ -41,6 +43,8 @@ export class UdpEgress implements Egress {
   #queue4 = createQueue(64, AF_INET);
   #queue6 = createQueue(64, AF_INET6);
   #open = true;
+  /** EAFNOSUPPORT once a packet was for a family that the kernel does not have. */
+  #familyErrno = 0;
 
   constructor(options: UdpEgressOptions = {}) {
     this.#base = options.sourcePortBase ?? 61440;
@@ -72,7 +76,7 @@ export class UdpEgress implements Egress {
 
   /** errno of the last packet that was given up, 0 when none was: for the log. */
   get lastErrno(): number {
-    return this.#queue4.lastErrno || this.#queue6.lastErrno;
+    return this.#queue4.lastErrno || this.#queue6.lastErrno || this.#familyErrno;
   }
 
   send(batch: Batch): void {
@@ -100,7 +104,7 @@ export class UdpEgress implements Egress {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    for (const descriptor of this.#descriptors) closeDescriptor(descriptor);
+    for (const descriptor of this.#descriptors) if (descriptor >= 0) closeDescriptor(descriptor);
   }
 
   /** Chains the packets to forward by key; returns the number of keys in `touched`. Order inside a key is the batch's. */
@@ -117,6 +121,12 @@ export class UdpEgress implements Egress {
         continue;
       }
       const six = batch.outerFamily[i] === 6 ? 2 : 0;
+      if (this.#descriptors[six === 0 ? 0 : this.#ports] < 0) {
+        this.#familyErrno = E.EAFNOSUPPORT;
+        batch.verdict[i] = VERDICT_DROP;
+        batch.reason[i] = UNREACHABLE;
+        continue;
+      }
       const filled = view.getUint16(batch.outerTransportAt[i] + 6, false) === 0 ? 0 : 1;
       const key = (port << 2) | six | filled;
       this.#next[i] = -1;

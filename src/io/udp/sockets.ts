@@ -6,6 +6,7 @@ import {
   AF_INET,
   AF_INET6,
   bindPort,
+  hasFamily,
   IP_MTU_DISCOVER,
   IP_TTL,
   IPPROTO_IP,
@@ -47,7 +48,7 @@ function openOne(family: number, port: number): number {
     setSendBuffer(descriptor, SEND_BUFFER);
     if (!bindPort(descriptor, family, port)) {
       throw new CodedError('GD_IO_UDP_PORT', `UDP port ${port}, a source port of the udp egress, is in use by another program`, {
-        hint: `see who holds it: ss -ulnp "sport = :${port}"; or set egress.sourcePortBase to a free range outside net.ipv4.ip_local_port_range`,
+        hint: `see who holds it: ss -ulnp "sport = :${port}"; or set egress.source-port-base to a free range outside net.ipv4.ip_local_port_range`,
       });
     }
     return descriptor;
@@ -57,16 +58,20 @@ function openOne(family: number, port: number): number {
   }
 }
 
-/** `count` sockets per family with source ports `base` … ; IPv4 first, then IPv6. All or none: on an error those opened are closed. */
+/**
+ * `count` sockets per family with source ports `base` … ; IPv4 first, then IPv6. All or none: on an error those opened are closed. A
+ * family that this kernel does not have (ipv6.disable=1) has −1 in each of its places.
+ */
 export function openSockets(base: number, count: number): number[] {
   const descriptors: number[] = [];
   try {
     for (const family of [AF_INET, AF_INET6]) {
-      for (let i = 0; i < count; i++) descriptors.push(openOne(family, base + i));
+      const present = hasFamily(family);
+      for (let i = 0; i < count; i++) descriptors.push(present ? openOne(family, base + i) : -1);
     }
     return descriptors;
   } catch (error) {
-    for (const descriptor of descriptors) closeDescriptor(descriptor);
+    for (const descriptor of descriptors) if (descriptor >= 0) closeDescriptor(descriptor);
     throw error;
   }
 }
