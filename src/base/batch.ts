@@ -47,12 +47,20 @@ export interface LinkAddress {
   readonly low: number;
 }
 
+/** When each packet of a batch was captured, since 1970. Two columns: a double holds no nanoseconds of this century. */
+export interface CaptureTimes {
+  readonly seconds: Float64Array;
+  readonly nanoseconds: Int32Array;
+}
+
 export class Batch {
   readonly arena: Arena;
   readonly capacity: number;
   readonly ingress: IngressFacts;
   /** Packets in this batch: columns are valid for 0 ≤ i < count. */
   count = 0;
+  /** Made and filled by drivers that read captures; null where packets are live. */
+  captureTimes: CaptureTimes | null = null;
 
   // Written by the ingress driver.
   readonly slotAt: Int32Array;

@@ -7,15 +7,17 @@ import { Arena, LARGE_STRIDE } from '../base/arena.ts';
 import { Batch } from '../base/batch.ts';
 import { createBank } from '../base/counters.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';
+import type { CodedError } from '../base/errors.ts';
 import { VERDICT_DROP, VERDICT_FORWARD, VERDICTS } from '../base/verdict.ts';
 import type { Config } from '../config/config.ts';
 import type { Egress, Ingress } from '../io/driver.ts';
 import { FlowTable } from '../pipeline/flow-table.ts';
 import { Pipeline } from '../pipeline/pipeline.ts';
 import { Snapshot, SnapshotBuilder } from '../pipeline/snapshot.ts';
+import { readTuple, type Tuple, tupleText } from './tuple.ts';
 
-/** What happened to one packet of the capture. */
-export interface ReplayedPacket {
+/** What happened to one packet of the capture; its addresses, protocol and ports (Tuple) as far as it has them. */
+export interface ReplayedPacket extends Tuple {
   /** Number in the capture, from 1. */
   readonly packet: number;
   /** Bytes of the frame as captured. */
@@ -28,6 +30,7 @@ export interface ReplayedPacket {
   readonly pool?: string;
   readonly backend?: string;
   readonly address?: string;
+  /** Of the outer UDP header. */
   readonly sourcePort?: number;
   readonly encapsulatedLength?: number;
 }
@@ -45,15 +48,26 @@ const CAPACITY = 64;
 /** Nothing secret is needed offline, and the same capture must give the same answers every time. */
 const REPLAY_KEY = Int32Array.of(0x72657061, 0x6c61796b);
 
+/** A driver that tells why it could not write what it should have. */
+interface Failing {
+  readonly failure?: CodedError | null;
+}
+
+/** Times of the flow table are int32. */
+const LATEST = 0x7fffffff;
+
 export interface ReplayOptions {
   readonly config: Config;
-  readonly ingress: Ingress;
-  readonly egress: Egress;
+  readonly ingress: Ingress & Failing;
+  readonly egress: Egress & Failing;
   /** Called once per packet, in order. */
   readonly onPacket?: (packet: ReplayedPacket) => void;
 }
 
-/** Runs every packet of `ingress` through the path and sends what is forwarded to `egress`. The caller closes both. */
+/**
+ * Runs every packet of `ingress` through the path and sends what is forwarded to `egress`; time is the capture's. The caller closes both.
+ * Throws the CodedError of a driver that could not write (GD_IO_PCAP_WRITE), when the packets of that batch have been told.
+ */
 export function replay(options: ReplayOptions): ReplaySummary {
   const { config, ingress, egress, onPacket } = options;
   const parts = new SnapshotBuilder().build(config.spec);
@@ -70,9 +84,22 @@ export function replay(options: ReplayOptions): ReplaySummary {
   const verdicts: Record<string, number> = Object.fromEntries(VERDICTS.map((word) => [word, 0]));
   const reasons: Record<string, number> = {};
   const perBackend: Record<string, number> = Object.fromEntries(parts.names.backends.map((b) => [`${b.pool}/${b.name}`, 0]));
+  const tuples: Tuple[] = [];
   let packets = 0;
+  let began = 0;
+  let now = 0;
   while (ingress.receive(batch) > 0) {
-    pipeline.process(batch, 0);
+    const seconds = batch.captureTimes?.seconds[0] ?? 0;
+    if (packets === 0) began = seconds;
+    // A record may be older than the one before it; time in the flow table never goes back.
+    now = Math.min(Math.max(now, seconds - began), LATEST);
+    if (onPacket !== undefined) {
+      for (let i = 0; i < batch.count; i++) {
+        const at = batch.frameAt[i];
+        tuples[i] = readTuple(batch.arena.view, at, at + batch.frameLength[i], ingress.facts.link);
+      }
+    }
+    pipeline.process(batch, now);
     egress.send(batch);
     ingress.reply(batch);
     pipeline.account(batch);
@@ -84,6 +111,7 @@ export function replay(options: ReplayOptions): ReplaySummary {
         packet: packets,
         length: batch.frameLength[i],
         verdict,
+        ...tuples[i],
       };
       if (batch.verdict[i] === VERDICT_DROP) {
         told.reason = DROP_REASONS[batch.reason[i]].word;
@@ -103,15 +131,19 @@ export function replay(options: ReplayOptions): ReplaySummary {
       }
       onPacket?.(told);
     }
+    const failure = egress.failure ?? ingress.failure ?? null;
+    if (failure !== null) throw failure;
   }
   return { packets, verdicts, reasons, backends: perBackend };
 }
 
-/** One line of text for a packet: `17  forward  web → workers/w1 (10.0.0.1)  60 → 92 bytes, source port 51234`. */
+/** One line of text for a packet: `17  forward  web → workers/w1 (10.0.0.1)  60 → 92 bytes, source port 51234  tcp … → …`. */
 export function replayedText(packet: ReplayedPacket): string {
   const head = `${String(packet.packet).padStart(6)}  ${packet.verdict.padEnd(7)}`;
-  if (packet.reason !== undefined) return `${head}  ${packet.reason}  (${packet.length} bytes)`;
-  if (packet.backend === undefined) return `${head}  (${packet.length} bytes)`;
+  const tuple = tupleText(packet);
+  const tail = tuple === '' ? '' : `  ${tuple}`;
+  if (packet.reason !== undefined) return `${head}  ${packet.reason}  (${packet.length} bytes)${tail}`;
+  if (packet.backend === undefined) return `${head}  (${packet.length} bytes)${tail}`;
   const route = `${packet.service} → ${packet.pool}/${packet.backend} (${packet.address})`;
-  return `${head}  ${route}  ${packet.length} → ${packet.encapsulatedLength} bytes, source port ${packet.sourcePort}`;
+  return `${head}  ${route}  ${packet.length} → ${packet.encapsulatedLength} bytes, source port ${packet.sourcePort}${tail}`;
 }

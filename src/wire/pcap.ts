@@ -127,6 +127,9 @@ export function formatError(name: string, offset: number, what: string): CodedEr
 /** The file ends inside what starts at byte `offset`. */
 export function truncatedError(name: string, offset: number, what: string): CodedError {
   return new CodedError('GD_WIRE_CAPTURE_TRUNCATED', `${name}: byte ${offset}: ${what}`, {
-    hint: `the capture was cut off while it was written; keep its whole records with: head -c ${offset} IN > OUT`,
+    hint:
+      offset < FILE_HEADER
+        ? 'the file ends before its first record: there is nothing in it to keep; capture again'
+        : `the capture was cut off while it was written; keep its whole records with: head -c ${offset} IN > OUT`,
   });
 }

@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { LINK_RAW_IP } from '../../src/base/batch.ts';
+import type { CodedError } from '../../src/base/errors.ts';
+import { VERDICT_FORWARD } from '../../src/base/verdict.ts';
 import { MemoryEgress } from '../../src/io/memory/egress.ts';
 import { MemoryIngress } from '../../src/io/memory/ingress.ts';
 import { createBatch, openIngress } from '../../src/io/open.ts';
@@ -124,6 +126,76 @@ test('pcap-file: a missing file, another format and a second thread are refused 
   assert.throws(() => new PcapFileIngress({ path }), { code: 'GD_WIRE_CAPTURE_FORMAT' });
   const options = { thread: 0, threads: 2, services: [] };
   assert.throws(() => openIngress({ driver: 'pcap-file', path }, options), { code: 'GD_IO_ONE_THREAD' });
+});
+
+test('pcap-file: link types of raw IP are read, those of captures without one are refused with what to do', (t) => {
+  const path = join(folder(t), 'link.pcap');
+  const bytes = Buffer.from(capture([new Uint8Array(40)]));
+  const open = (linkType: number) => {
+    bytes.writeUInt32LE(linkType, 20);
+    writeFileSync(path, bytes);
+    return new PcapFileIngress({ path });
+  };
+  for (const raw of [12, 14, 101, 228, 229]) assert.equal(open(raw).facts.link, LINK_RAW_IP);
+  for (const cooked of [113, 276]) {
+    assert.throws(
+      () => open(cooked),
+      (error: CodedError) => error.code === 'GD_IO_PCAP_LINK' && /tcpdump -i IFACE -w/.test(error.hint),
+    );
+  }
+  assert.throws(() => open(105), { code: 'GD_IO_PCAP_LINK', hint: /Ethernet \(1\)/ });
+});
+
+test('pcap-file: the hint for a file that ends inside its header names no command that would leave the same file', (t) => {
+  const path = join(folder(t), 'cut.pcap');
+  const whole = capture([new Uint8Array(40)]);
+  for (const length of [10, 23]) {
+    writeFileSync(path, whole.subarray(0, length));
+    assert.throws(
+      () => new PcapFileIngress({ path }),
+      (error: CodedError) => !error.hint.includes('head -c') && error.hint !== '',
+    );
+  }
+  writeFileSync(path, whole.subarray(0, 50));
+  assert.throws(() => new PcapFileIngress({ path }), { code: 'GD_WIRE_CAPTURE_TRUNCATED', hint: /head -c 24 / });
+});
+
+test('pcap-file: each packet has the time of its capture, a batch that of one second', (t) => {
+  const path = join(folder(t), 'times.pcap');
+  const bytes = Buffer.from(capture([1, 2, 3].map(() => new Uint8Array(40))));
+  for (const [record, [seconds, nanoseconds]] of [
+    [7, 5],
+    [7, 999_999_999],
+    [9, 0],
+  ].entries()) {
+    bytes.writeUInt32LE(seconds, 24 + record * 56);
+    bytes.writeUInt32LE(nanoseconds, 28 + record * 56);
+  }
+  writeFileSync(path, bytes);
+  const ingress = new PcapFileIngress({ path });
+  const { batch } = createBatch(ingress, 4);
+  assert.equal(ingress.receive(batch), 2);
+  assert.deepEqual([...(batch.captureTimes?.seconds ?? [])].slice(0, 2), [7, 7]);
+  assert.deepEqual([...(batch.captureTimes?.nanoseconds ?? [])].slice(0, 2), [5, 999_999_999]);
+  assert.equal(ingress.receive(batch), 1);
+  assert.equal(batch.captureTimes?.seconds[0], 9);
+});
+
+test('pcap-file: what is live has the time of day', (t) => {
+  const path = join(folder(t), 'live.pcap');
+  const ingress = new MemoryIngress({ frames: [new Uint8Array(40)], facts: { link: LINK_RAW_IP } });
+  const { batch } = createBatch(ingress, 1);
+  ingress.receive(batch);
+  batch.verdict[0] = VERDICT_FORWARD;
+  batch.outAt[0] = batch.frameAt[0];
+  batch.outLength[0] = 40;
+  const egress = new PcapFileEgress(path);
+  const before = Math.floor(Date.now() / 1000);
+  egress.send(batch);
+  egress.close();
+  const reader = openCapture(readFileSync(path));
+  assert.ok(reader.next());
+  assert.ok(reader.seconds >= before && reader.seconds <= before + 10);
 });
 
 test('pcap-file: a full disk is refused with a code', () => {

@@ -1,11 +1,16 @@
 // `gue-director replay` as a user runs it: captures in, verdicts and captures out, no privilege.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { loadConfig } from '../../src/config/load.ts';
+import { MemoryEgress } from '../../src/io/memory/egress.ts';
+import { PcapFileIngress } from '../../src/io/pcap-file/ingress.ts';
+import { Pipeline } from '../../src/pipeline/pipeline.ts';
+import { type ReplayedPacket, replay as replayHere } from '../../src/replay/replay.ts';
 import { packet } from '../builder/packet.ts';
 import { checkEncapsulation, decodeOuter } from '../check/outer.ts';
 
@@ -28,11 +33,13 @@ tunnel:
 `,
 );
 
-/** A classic pcap file, written by hand: microseconds, this machine's byte order, 24 bytes of header and 16 for each record. */
-function capture(name: string, linkType: number, frames: readonly Uint8Array[]): string {
-  const header = new Uint32Array([0xa1b2c3d4, 0x00040002, 0, 0, 262144, linkType]);
+type Time = readonly [seconds: number, nanoseconds: number];
+
+/** A classic pcap file, written by hand: nanoseconds, this machine's byte order, 24 bytes of header and 16 for each record. */
+function capture(name: string, linkType: number, frames: readonly Uint8Array[], times: readonly Time[] = []): string {
+  const header = new Uint32Array([0xa1b23c4d, 0x00040002, 0, 0, 262144, linkType]);
   const records = frames.flatMap((frame, i) => [
-    Buffer.from(new Uint32Array([1700000000, i, frame.length, frame.length]).buffer),
+    Buffer.from(new Uint32Array([...(times[i] ?? [1700000000, i]), frame.length, frame.length]).buffer),
     Buffer.from(frame),
   ]);
   const path = join(folder, name);
@@ -49,6 +56,15 @@ function readRecords(path: string): Uint8Array[] {
     at += 16 + length;
   }
   return records;
+}
+
+function readTimes(path: string): Time[] {
+  const bytes = readFileSync(path);
+  const times: Time[] = [];
+  for (let at = 24; at < bytes.length; at += 16 + bytes.readUInt32LE(at + 8)) {
+    times.push([bytes.readUInt32LE(at), bytes.readUInt32LE(at + 4)]);
+  }
+  return times;
 }
 
 function replay(...args: string[]): string {
@@ -102,17 +118,162 @@ test('raw-IP capture, text for people; the same capture gives the same answers e
   assert.match(replay(input, '--summary'), /^2 packets/);
 });
 
+/** All that may go wrong is told by its exit code and one line. */
+function attempt(...args: string[]): { status: number | null; stderr: string; stdout: string } {
+  return spawnSync(process.execPath, ['--import', 'tsx', MAIN, 'replay', ...args], { encoding: 'utf8' });
+}
+
+test('what leaves has the time of its packet, to the nanosecond; two runs write the same bytes', () => {
+  const ping = packet().ipv4({ dst: '198.51.100.1' }).icmp4({ type: 8 }).payload(8).bytes();
+  const times: Time[] = [
+    [1700000000, 123456789],
+    [1700000000, 999999999],
+    [1700000700, 1],
+    [1600000000, 5],
+  ];
+  const input = capture('times.pcap', 101, [inner4, ping, inner6, inner4], times);
+  const written = ['a', 'b'].map((run) => {
+    const out = join(folder, `times-${run}.pcap`);
+    const replies = join(folder, `times-replies-${run}.pcap`);
+    replay(input, '--summary', '--write', out, '--replies', replies);
+    return { out, replies };
+  });
+  assert.deepEqual(readTimes(written[0].out), [times[0], times[2], times[3]]);
+  assert.deepEqual(readTimes(written[0].replies), [times[1]]);
+  assert.deepEqual(readFileSync(written[0].out), readFileSync(written[1].out));
+  assert.deepEqual(readFileSync(written[0].replies), readFileSync(written[1].replies));
+});
+
+test('time in the flow table is the capture’s, from its first packet, and never goes back', (t) => {
+  const seen: number[] = [];
+  const process = Pipeline.prototype.process;
+  t.mock.method(Pipeline.prototype, 'process', function (this: Pipeline, ...[batch, now]: Parameters<typeof process>) {
+    for (let i = 0; i < batch.count; i++) seen.push(now);
+    process.call(this, batch, now);
+  });
+  const seconds = [1700000000, 1700000000, 1700000601, 1600000000, 1700000602, 4294967295];
+  const input = capture(
+    'ageing.pcap',
+    101,
+    seconds.map(() => inner4),
+    seconds.map((second) => [second, 0]),
+  );
+  const ingress = new PcapFileIngress({ path: input });
+  replayHere({ config: loadConfig(CONFIG), ingress, egress: new MemoryEgress({ keep: false }) });
+  assert.deepEqual(seen, [0, 0, 601, 601, 602, 0x7fffffff]);
+});
+
+test('--json names addresses, protocol and ports of every packet that has them, whatever its verdict', () => {
+  const ip4 = { src: '192.0.2.7', dst: '198.51.100.1' };
+  const ping = packet().ethernet().ipv4(ip4).icmp4({ type: 8 }).payload(8).bytes();
+  const other = packet().ethernet().ipv4({ src: '192.0.2.7', dst: '203.0.113.9' }).tcp({ sport: 1025, dport: 443 }).bytes();
+  const six = packet().ethernet().ipv6({ src: '2001:db8:1::7', dst: '2001:db8:2::1' }).tcp({ sport: 5556, dport: 443 }).bytes();
+  const broken = packet().ethernet().ipv4(ip4).udp({ sport: 53, dport: 443 }).bytes();
+  broken[14 + 10] ^= 0xff;
+  const later = packet().ethernet().ipv4(ip4).udp({ sport: 53, dport: 443 }).bytes();
+  later[14 + 7] = 9;
+  const short = other.slice(0, 14 + 22);
+  const arp = packet().ethernet({ type: 0x0806 }).payload(46).bytes();
+  const input = capture('tuples.pcap', 1, [six, ping, other, broken, later, short, arp]);
+  const told: ReplayedPacket[] = [];
+  const ingress = new PcapFileIngress({ path: input });
+  replayHere({
+    config: loadConfig(CONFIG),
+    ingress,
+    egress: new MemoryEgress({ keep: false }),
+    onPacket: (one) => told.push(one),
+  });
+  const ends = { source: '192.0.2.7', destination: '198.51.100.1' };
+  const expected = [
+    ['forward', { source: '2001:db8:1::7', destination: '2001:db8:2::1', protocol: 'tcp', sport: 5556, dport: 443 }],
+    // An answer is written over its packet; the addresses are those of the packet.
+    ['reply', { ...ends, protocol: 'icmp', sport: undefined, dport: undefined }],
+    ['drop', { source: '192.0.2.7', destination: '203.0.113.9', protocol: 'tcp', sport: 1025, dport: 443 }],
+    ['drop', { ...ends, protocol: 'udp', sport: 53, dport: 443 }],
+    ['drop', { ...ends, protocol: 'udp', sport: undefined, dport: undefined }],
+    ['drop', { source: '192.0.2.7', destination: '203.0.113.9', protocol: 'tcp', sport: undefined, dport: undefined }],
+    ['drop', { source: undefined, destination: undefined, protocol: undefined, sport: undefined, dport: undefined }],
+  ];
+  assert.deepEqual(
+    told.map(({ verdict, source, destination, protocol, sport, dport }) => [
+      verdict,
+      { source, destination, protocol, sport, dport },
+    ]),
+    expected,
+  );
+  const [drop] = replay(input)
+    .split('\n')
+    .filter((line) => line.includes('not-a-service'));
+  assert.match(drop, /tcp 192\.0\.2\.7:1025 → 203\.0\.113\.9:443$/);
+});
+
+test('a file that can not take all is an error with its errno, and ends with its last whole record', () => {
+  // 100 packets of 173 bytes and 16 of header; a file may have 8 × 512 bytes, which ends inside a record.
+  const input = capture(
+    'many.pcap',
+    101,
+    Array.from({ length: 100 }, () => inner4),
+  );
+  const ping = packet().ipv4({ dst: '198.51.100.1' }).icmp4({ type: 8 }).payload(100).bytes();
+  const pings = capture(
+    'pings.pcap',
+    101,
+    Array.from({ length: 100 }, () => ping),
+  );
+  for (const [option, from, length] of [
+    ['--write', input, 173],
+    ['--replies', pings, 128],
+  ] as const) {
+    const out = join(folder, `limited${option}.pcap`);
+    const run = spawnSync(
+      'sh',
+      [
+        ...['-c', 'ulimit -f 8 && exec "$@"', 'sh', process.execPath, '--import', 'tsx', MAIN, 'replay'],
+        ...['--config', CONFIG, from, option, out],
+      ],
+      { encoding: 'utf8', env: { ...process.env, TSX_DISABLE_CACHE: '1' } },
+    );
+    assert.equal(run.status, 1, run.stderr);
+    assert.match(run.stderr, new RegExp(`error: .*limited${option}\\.pcap: EFBIG.*\\[GD_IO_PCAP_WRITE\\]`));
+    const whole = Math.floor((4096 - 24) / (16 + length));
+    assert.equal(statSync(out).size, 24 + whole * (16 + length), 'not cut inside a record');
+    assert.equal(readRecords(out).length, whole);
+    // What got into the file is not called dropped.
+    assert.equal(run.stdout.match(/ (forward|reply) /g)?.length, whole);
+  }
+});
+
+test('an output never replaces the capture, the configuration or the other output', () => {
+  const input = capture('precious.pcap', 101, [inner4]);
+  const before = readFileSync(input);
+  symlinkSync(input, join(folder, 'link.pcap'));
+  const fresh = join(folder, 'fresh.pcap');
+  for (const args of [
+    ['--write', input],
+    ['--replies', input],
+    ['--write', join(folder, 'link.pcap')],
+    ['--write', join(folder, '.', '..', basename(folder), 'precious.pcap')],
+    ['--write', CONFIG],
+    ['--write', fresh, '--replies', fresh],
+  ]) {
+    const { status, stderr } = attempt('--config', CONFIG, input, ...args);
+    assert.equal(status, 2, `${args.join(' ')}: ${stderr}`);
+    assert.match(stderr, /GD_CLI_SAME_FILE/);
+  }
+  assert.deepEqual(readFileSync(input), before);
+  assert.equal(existsSync(fresh), false);
+  assert.match(replay(input, '--summary', '--write', '/dev/null', '--replies', '/dev/null'), /forward 1/);
+});
+
 test('what can not be read is an error with its place and an exit code, not a stack', () => {
-  const run = (...args: string[]) =>
-    spawnSync(process.execPath, ['--import', 'tsx', MAIN, 'replay', ...args], { encoding: 'utf8' });
-  const missing = run('--config', CONFIG, join(folder, 'absent.pcap'));
+  const missing = attempt('--config', CONFIG, join(folder, 'absent.pcap'));
   assert.equal(missing.status, 1);
   assert.match(missing.stderr, /error: .*absent\.pcap/);
   const broken = join(folder, 'broken.pcap');
   writeFileSync(broken, Buffer.concat([readFileSync(capture('whole.pcap', 101, [inner4])).subarray(0, 60)]));
-  const cut = run('--config', CONFIG, broken);
+  const cut = attempt('--config', CONFIG, broken);
   assert.equal(cut.status, 1);
   assert.match(cut.stderr, /\d+/);
-  const config = run('--config', join(folder, 'absent.yaml'), broken);
+  const config = attempt('--config', join(folder, 'absent.yaml'), broken);
   assert.equal(config.status, 78);
 });

@@ -1,6 +1,8 @@
 /** `gue-director replay`: the packet path over a capture, offline and without privilege. */
+import { statSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import type { Command } from 'commander';
-import { EXIT } from '../../base/errors.ts';
+import { CodedError, EXIT } from '../../base/errors.ts';
 import type { ReplayedPacket, ReplaySummary } from '../../replay/replay.ts';
 import { configOption, jsonOption } from '../options.ts';
 
@@ -50,6 +52,7 @@ async function run(capture: string, options: Options): Promise<number> {
   const { MemoryEgress } = await import('../../io/memory/egress.ts');
   const { replay, replayedText } = await import('../../replay/replay.ts');
   const config = loadConfig(options.config);
+  refuseOverwriting(capture, options);
   const ingress = new PcapFileIngress({ path: capture, ...(options.replies === undefined ? {} : { replies: options.replies }) });
   let piece = '';
   const say = (line: string) => {
@@ -73,6 +76,32 @@ async function run(capture: string, options: Options): Promise<number> {
     process.stdout.write(piece);
   }
   return EXIT.OK;
+}
+
+/** The file that a name leads to, whether or not it exists; null for a device or a pipe, which may be named twice. */
+function fileBehind(path: string): string | null {
+  const status = statSync(path, { throwIfNoEntry: false });
+  if (status !== undefined) return status.isFile() ? `${status.dev}:${status.ino}` : null;
+  const folder = statSync(dirname(path), { throwIfNoEntry: false });
+  return folder === undefined ? null : `${folder.dev}:${folder.ino}/${basename(path)}`;
+}
+
+/** Throws GD_CLI_SAME_FILE when an output would replace an input, or the other output. */
+function refuseOverwriting(capture: string, options: Options): void {
+  const taken = new Map([capture, options.config].map((path) => [fileBehind(path), path]));
+  for (const label of ['write', 'replies'] as const) {
+    const path = options[label];
+    const file = path === undefined ? null : fileBehind(path);
+    if (path === undefined || file === null) continue;
+    const other = taken.get(file);
+    if (other !== undefined) {
+      throw new CodedError('GD_CLI_SAME_FILE', `--${label} ${path} would overwrite ${other}: they are the same file`, {
+        exitCode: EXIT.USAGE,
+        hint: `give --${label} a name of its own`,
+      });
+    }
+    taken.set(file, path);
+  }
 }
 
 function summaryText(summary: ReplaySummary): string {

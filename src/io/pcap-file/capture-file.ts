@@ -1,5 +1,5 @@
 /** A capture file that packets of a batch are appended to: one write per batch. */
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import type { Batch } from '../../base/batch.ts';
 import { dropReason } from '../../base/drop-reason.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -10,62 +10,58 @@ const SEND_FAILED = dropReason('send-failed');
 const REPLY_FAILED = dropReason('reply-failed');
 
 export class CaptureFile {
-  /** What the last failed write said; '' when none failed. */
-  lastError = '';
+  /** errno of the last write that failed; 0 when none did. */
+  lastErrno = 0;
+  readonly #path: string;
   readonly #descriptor: number;
+  /** Not a pipe or a terminal: what was written can be taken back. */
+  readonly #regular: boolean;
+  /** Bytes of the file header and of whole records. */
+  #length = 0;
+  /** Ends inside a record that could not be taken back: whatever followed would be read as its rest. */
+  #torn = false;
+  #failure: Error | null = null;
   #buffer = new Uint8Array(256 * 1024);
   #open = true;
 
   /** Creates or empties the file and writes its header. Throws CodedError GD_IO_PCAP_WRITE. */
   constructor(path: string, linkType: number) {
-    const header = new DataView(new ArrayBuffer(PCAP_FILE_HEADER_LENGTH));
-    writeFileHeader(header, 0, linkType);
-    const refused = (error: unknown) =>
-      new CodedError('GD_IO_PCAP_WRITE', `${path}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    this.#path = path;
     try {
       this.#descriptor = openSync(path, 'w');
     } catch (error) {
-      throw refused(error);
+      throw writeError(path, error as Error);
     }
-    try {
-      this.#writeAll(new Uint8Array(header.buffer), header.byteLength);
-    } catch (error) {
+    this.#regular = fstatSync(this.#descriptor).isFile();
+    const header = new DataView(new ArrayBuffer(PCAP_FILE_HEADER_LENGTH));
+    writeFileHeader(header, 0, linkType);
+    if (this.#append(new Uint8Array(header.buffer), header.byteLength) < header.byteLength) {
       closeSync(this.#descriptor);
-      throw refused(error);
+      throw writeError(path, this.#failure!);
     }
+    this.#length = header.byteLength;
   }
 
-  /** Appends the packets (outAt, outLength) whose verdict is `verdict`. When the write fails they become drops, with a reason. */
+  /** GD_IO_PCAP_WRITE of the last write that failed, null when none did. */
+  get failure(): CodedError | null {
+    return this.#failure === null ? null : writeError(this.#path, this.#failure);
+  }
+
+  /**
+   * Appends the packets (outAt, outLength) whose verdict is `verdict`, with the time of their capture, or of now where they are live.
+   * When the write fails, the file keeps the records that are whole; the other packets become drops, with a reason.
+   */
   write(batch: Batch, verdict: number): void {
-    const now = Date.now();
-    const seconds = Math.floor(now / 1000);
-    const nanoseconds = (now % 1000) * 1e6;
     let need = 0;
     for (let i = 0; i < batch.count; i++) {
       if (batch.verdict[i] === verdict) need += PCAP_RECORD_HEADER_LENGTH + batch.outLength[i];
     }
     if (need === 0) return;
     if (need > this.#buffer.length) this.#buffer = new Uint8Array(need * 2);
-    const view = new DataView(this.#buffer.buffer);
-    let at = 0;
-    for (let i = 0; i < batch.count; i++) {
-      if (batch.verdict[i] !== verdict) continue;
-      const length = batch.outLength[i];
-      writeRecordHeader(view, at, seconds, nanoseconds, length, length);
-      this.#buffer.set(batch.arena.bytes.subarray(batch.outAt[i], batch.outAt[i] + length), at + PCAP_RECORD_HEADER_LENGTH);
-      at += PCAP_RECORD_HEADER_LENGTH + length;
-    }
-    try {
-      this.#writeAll(this.#buffer, at);
-    } catch (error) {
-      // Disk full, for one: what was not written was not sent.
-      this.lastError = error instanceof Error ? error.message : String(error);
-      for (let i = 0; i < batch.count; i++) {
-        if (batch.verdict[i] !== verdict) continue;
-        batch.verdict[i] = VERDICT_DROP;
-        batch.reason[i] = verdict === VERDICT_REPLY ? REPLY_FAILED : SEND_FAILED;
-      }
-    }
+    this.#layOut(batch, verdict);
+    const written = this.#torn ? 0 : this.#append(this.#buffer, need);
+    if (written === need) this.#length += need;
+    else this.#giveUp(batch, verdict, written);
   }
 
   close(): void {
@@ -74,7 +70,68 @@ export class CaptureFile {
     closeSync(this.#descriptor);
   }
 
-  #writeAll(bytes: Uint8Array, length: number): void {
-    for (let at = 0; at < length; ) at += writeSync(this.#descriptor, bytes, at, length - at);
+  /** The records of the batch into the buffer. */
+  #layOut(batch: Batch, verdict: number): void {
+    const times = batch.captureTimes;
+    const now = times === null ? Date.now() : 0;
+    const view = new DataView(this.#buffer.buffer);
+    let at = 0;
+    for (let i = 0; i < batch.count; i++) {
+      if (batch.verdict[i] !== verdict) continue;
+      const length = batch.outLength[i];
+      const seconds = times === null ? Math.floor(now / 1000) : times.seconds[i];
+      const nanoseconds = times === null ? (now % 1000) * 1e6 : times.nanoseconds[i];
+      writeRecordHeader(view, at, seconds, nanoseconds, length, length);
+      this.#buffer.set(batch.arena.bytes.subarray(batch.outAt[i], batch.outAt[i] + length), at + PCAP_RECORD_HEADER_LENGTH);
+      at += PCAP_RECORD_HEADER_LENGTH + length;
+    }
   }
+
+  /** Bytes that were written: fewer than `length` when the kernel refused the rest, and then it is kept why. */
+  #append(bytes: Uint8Array, length: number): number {
+    let at = 0;
+    try {
+      // At a place, not where the last write ended: after one that was taken back that is behind the end.
+      while (at < length) at += writeSync(this.#descriptor, bytes, at, length - at, this.#regular ? this.#length + at : null);
+    } catch (error) {
+      this.#remember(error as NodeJS.ErrnoException);
+    }
+    return at;
+  }
+
+  /** Of the batch's records only `written` bytes got into the file: ends it with the last whole one; the other packets are not sent. */
+  #giveUp(batch: Batch, verdict: number, written: number): void {
+    let end = 0;
+    let whole = 0;
+    for (let i = 0; i < batch.count; i++) {
+      if (batch.verdict[i] !== verdict) continue;
+      end += PCAP_RECORD_HEADER_LENGTH + batch.outLength[i];
+      if (end <= written) {
+        whole = end;
+        continue;
+      }
+      batch.verdict[i] = VERDICT_DROP;
+      batch.reason[i] = verdict === VERDICT_REPLY ? REPLY_FAILED : SEND_FAILED;
+    }
+    this.#length += whole;
+    if (written === whole) return;
+    this.#torn = !this.#regular;
+    if (this.#torn) return;
+    try {
+      ftruncateSync(this.#descriptor, this.#length);
+    } catch (error) {
+      this.#torn = true;
+      this.#remember(error as NodeJS.ErrnoException);
+    }
+  }
+
+  #remember(error: NodeJS.ErrnoException): void {
+    // libuv's numbers are negative.
+    this.lastErrno = Math.abs(error.errno ?? 0);
+    this.#failure = error;
+  }
+}
+
+function writeError(path: string, error: Error): CodedError {
+  return new CodedError('GD_IO_PCAP_WRITE', `${path}: ${error.message}`, { cause: error });
 }

@@ -1,5 +1,6 @@
 /** Encapsulated packets into a capture file (raw IP). See README.md beside this file. */
 import type { Batch } from '../../base/batch.ts';
+import type { CodedError } from '../../base/errors.ts';
 import { VERDICT_FORWARD } from '../../base/verdict.ts';
 import { LINKTYPE_RAW } from '../../wire/pcap.ts';
 import type { Egress, EgressFacts } from '../driver.ts';
@@ -24,8 +25,13 @@ export class PcapFileEgress implements Egress {
     this.#file = new CaptureFile(path, LINKTYPE_RAW);
   }
 
-  get lastError(): string {
-    return this.#file.lastError;
+  get lastErrno(): number {
+    return this.#file.lastErrno;
+  }
+
+  /** GD_IO_PCAP_WRITE of the last write that failed, null when none did. */
+  get failure(): CodedError | null {
+    return this.#file.failure;
   }
 
   send(batch: Batch): void {

@@ -1,6 +1,6 @@
 /** Packets from a capture file, as fast as they are asked for. See README.md beside this file. */
 import { readFileSync } from 'node:fs';
-import type { Batch, IngressFacts } from '../../base/batch.ts';
+import type { Batch, CaptureTimes, IngressFacts } from '../../base/batch.ts';
 import { LINK_ETHERNET, LINK_RAW_IP } from '../../base/batch.ts';
 import { CodedError } from '../../base/errors.ts';
 import { VERDICT_REPLY } from '../../base/verdict.ts';
@@ -47,13 +47,27 @@ export class PcapFileIngress implements Ingress {
     return !this.#more;
   }
 
+  get lastErrno(): number {
+    return this.#replies?.lastErrno ?? 0;
+  }
+
+  /** GD_IO_PCAP_WRITE of the last write of replies that failed, null when none did. */
+  get failure(): CodedError | null {
+    return this.#replies?.failure ?? null;
+  }
+
+  /** Also fills `batch.captureTimes`. A batch ends where the second changes: one time for all of it is then exact. */
   receive(batch: Batch): number {
     const reader = this.#reader;
+    const times = batch.captureTimes ?? timesOf(batch.capacity);
+    batch.captureTimes = times;
     this.firstRecord = this.#next;
     let count = 0;
-    while (count < batch.capacity && this.#more) {
+    while (count < batch.capacity && this.#more && (count === 0 || reader.seconds === times.seconds[0])) {
       clearFrame(batch, count);
       placeFrame(batch, count, reader.bytes.subarray(reader.at, reader.at + reader.length));
+      times.seconds[count] = reader.seconds;
+      times.nanoseconds[count] = reader.nanoseconds;
       // Cut by whoever captured it (snap length): what is missing can not be forwarded.
       if (reader.originalLength > reader.length) markTruncated(batch, count);
       count++;
@@ -79,6 +93,10 @@ export class PcapFileIngress implements Ingress {
   }
 }
 
+function timesOf(capacity: number): CaptureTimes {
+  return { seconds: new Float64Array(capacity), nanoseconds: new Int32Array(capacity) };
+}
+
 function readFile(path: string): Uint8Array {
   try {
     return readFileSync(path);
@@ -96,8 +114,8 @@ function linkOf(bytes: Uint8Array, path: string): IngressFacts['link'] {
   for (let record = 0; reader.next(); record++) {
     const found = linkFact(reader.linkType);
     if (found === null || (link !== null && found !== link)) {
-      throw new CodedError('GD_IO_PCAP_LINK', `${path}: record ${record} has link type ${reader.linkType}`, {
-        hint: 'Ethernet (1) or raw IP (101, 228, 229) is read, one kind per file; split a mixed capture by interface: tshark -r IN -Y "frame.interface_id == 0" -w OUT',
+      throw new CodedError('GD_IO_PCAP_LINK', `${path}: record ${record} has link type ${linkName(reader.linkType)}`, {
+        hint: hintFor(found, reader.linkType),
       });
     }
     link = found;
@@ -105,8 +123,27 @@ function linkOf(bytes: Uint8Array, path: string): IngressFacts['link'] {
   return link ?? linkFact(reader.linkType) ?? LINK_ETHERNET;
 }
 
+/** "Linux cooked": what `tcpdump -i any` writes, version 1 and 2. */
+const LINKTYPE_LINUX_SLL = 113;
+const LINKTYPE_LINUX_SLL2 = 276;
+/** DLT_RAW of most systems and of OpenBSD: some programs write the DLT number where the LINKTYPE number (101) belongs. */
+const DLT_RAW = [12, 14];
+
 function linkFact(linkType: number): IngressFacts['link'] | null {
   if (linkType === LINKTYPE_ETHERNET) return LINK_ETHERNET;
   if (linkType === LINKTYPE_RAW || linkType === LINKTYPE_IPV4 || linkType === LINKTYPE_IPV6) return LINK_RAW_IP;
-  return null;
+  return DLT_RAW.includes(linkType) ? LINK_RAW_IP : null;
+}
+
+function linkName(linkType: number): string {
+  if (linkType === LINKTYPE_LINUX_SLL) return `${linkType} (Linux cooked)`;
+  return linkType === LINKTYPE_LINUX_SLL2 ? `${linkType} (Linux cooked, version 2)` : `${linkType}`;
+}
+
+function hintFor(link: IngressFacts['link'] | null, linkType: number): string {
+  if (linkType === LINKTYPE_LINUX_SLL || linkType === LINKTYPE_LINUX_SLL2) {
+    return 'this is a capture of all interfaces at once, which has no Ethernet headers; capture one: tcpdump -i IFACE -w OUT';
+  }
+  if (link === null) return 'Ethernet (1) or raw IP (101, 228, 229) is read';
+  return 'one kind of link per file; split a mixed capture by interface: tshark -r IN -Y "frame.interface_id == 0" -w OUT';
 }

@@ -1,0 +1,95 @@
+/**
+ * Addresses, protocol and ports of a frame, for reports: as far as they can be read, whatever its verdict. Read from the frame before the
+ * pipeline sees it, because an answer is written over the packet that it answers.
+ */
+import { formatAddress } from '../base/address.ts';
+import { type IngressFacts, LINK_ETHERNET } from '../base/batch.ts';
+import * as ethernet from '../wire/ethernet.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import * as ipv6 from '../wire/ipv6.ts';
+
+export interface Tuple {
+  readonly source?: string;
+  readonly destination?: string;
+  /** `tcp`, `udp`, `icmp`, `icmpv6`, or the number of another (IANA protocol numbers). */
+  readonly protocol?: string;
+  /** Only TCP and UDP, and not of a fragment behind the first, which has none. */
+  readonly sport?: number;
+  readonly dport?: number;
+}
+
+const WORDS: ReadonlyMap<number, string> = new Map([
+  [ipv4.PROTOCOL_ICMP, 'icmp'],
+  [ipv4.PROTOCOL_TCP, 'tcp'],
+  [ipv4.PROTOCOL_UDP, 'udp'],
+  [ipv6.NEXT_ICMPV6, 'icmpv6'],
+]);
+const NONE: Tuple = {};
+/** As many as the pipeline steps over: a service tag and a customer tag. */
+const MAX_VLANS = 2;
+const VLAN_LENGTH = 4;
+
+/** What the frame from `at` to `end` tells; fields that it does not tell are absent. */
+export function readTuple(view: DataView, at: number, end: number, link: IngressFacts['link']): Tuple {
+  const network = link === LINK_ETHERNET ? networkAt(view, at, end) : at;
+  if (network < 0 || network >= end) return NONE;
+  const version = view.getUint8(network) >> 4;
+  if (version === 4 && end - network >= ipv4.HEADER_LENGTH) return read4(view, network, end);
+  if (version === 6 && end - network >= ipv6.HEADER_LENGTH) return read6(view, network, end);
+  return NONE;
+}
+
+/** Where the IP header starts behind Ethernet and VLAN tags, −1 when the frame carries no IP. */
+function networkAt(view: DataView, at: number, end: number): number {
+  let typeAt = at + ethernet.TYPE_AT;
+  for (let tags = 0; tags <= MAX_VLANS; tags++) {
+    if (typeAt + 2 > end) return -1;
+    const type = view.getUint16(typeAt);
+    if (type === ethernet.ETHERTYPE_IPV4 || type === ethernet.ETHERTYPE_IPV6) return typeAt + 2;
+    if (type !== ethernet.ETHERTYPE_VLAN && type !== ethernet.ETHERTYPE_SERVICE_VLAN) return -1;
+    typeAt += VLAN_LENGTH;
+  }
+  return -1;
+}
+
+function read4(view: DataView, at: number, end: number): Tuple {
+  const protocol = view.getUint8(at + ipv4.PROTOCOL_AT);
+  const isFirst = (view.getUint16(at + ipv4.FRAGMENT_AT) & ipv4.FRAGMENT_OFFSET) === 0;
+  const header = (view.getUint8(at) & 15) * 4;
+  return {
+    ...addresses(view, at + ipv4.SOURCE_AT, at + ipv4.DESTINATION_AT, 4),
+    protocol: WORDS.get(protocol) ?? String(protocol),
+    ...(isFirst && header >= ipv4.HEADER_LENGTH ? ports(view, at + header, end, protocol) : {}),
+  };
+}
+
+function read6(view: DataView, at: number, end: number): Tuple {
+  const ends = addresses(view, at + ipv6.SOURCE_AT, at + ipv6.DESTINATION_AT, 16);
+  const found = ipv6.findTransport6(view, at, end);
+  if (found < 0) return ends;
+  const protocol = ipv6.transportProtocol(found);
+  return {
+    ...ends,
+    protocol: WORDS.get(protocol) ?? String(protocol),
+    ...(ipv6.isLaterFragment(found) ? {} : ports(view, at + ipv6.transportOffset(found), end, protocol)),
+  };
+}
+
+function addresses(view: DataView, source: number, destination: number, length: 4 | 16): Tuple {
+  const text = (at: number) => formatAddress(new Uint8Array(view.buffer, view.byteOffset + at, length));
+  return { source: text(source), destination: text(destination) };
+}
+
+function ports(view: DataView, at: number, end: number, protocol: number): Tuple {
+  if ((protocol !== ipv4.PROTOCOL_TCP && protocol !== ipv4.PROTOCOL_UDP) || at + 4 > end) return NONE;
+  return { sport: view.getUint16(at), dport: view.getUint16(at + 2) };
+}
+
+/** `tcp 192.0.2.7:40000 → 198.51.100.1:443`; '' when nothing is known. */
+export function tupleText(tuple: Tuple): string {
+  if (tuple.source === undefined) return '';
+  const end = (address: string | undefined, port: number | undefined) =>
+    port === undefined ? `${address}` : address?.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+  const route = `${end(tuple.source, tuple.sport)} → ${end(tuple.destination, tuple.dport)}`;
+  return tuple.protocol === undefined ? route : `${tuple.protocol} ${route}`;
+}
