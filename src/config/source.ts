@@ -1,5 +1,5 @@
 /** Reads a configuration file as text, with every way that this can fail told apart. */
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { ConfigError, type Problem } from './problem.ts';
 
 /** A file of 4,000 backends has about 0.3 MiB; something of this size is not a configuration. */
@@ -29,8 +29,10 @@ export function readSource(file: string): string {
 function readBytes(file: string): Uint8Array {
   let descriptor: number;
   try {
+    refuseWaiting(file);
     descriptor = openSync(file, 'r');
   } catch (error) {
+    if (error instanceof ConfigError) throw error;
     const errno = (error as NodeJS.ErrnoException).code;
     if (errno === 'ENOENT' || errno === 'ENOTDIR') {
       throw refused(file, 'GD_CONFIG_FILE_MISSING', 'does not exist; name the file with --config FILE');
@@ -40,10 +42,8 @@ function readBytes(file: string): Uint8Array {
   try {
     const status = fstatSync(descriptor);
     if (status.isDirectory()) throw refused(file, 'GD_CONFIG_FILE_UNREADABLE', 'is a directory');
-    if (status.size > MAX_FILE_BYTES) throw tooBig(file, status.size);
-    const bytes = readFileSync(descriptor);
-    if (bytes.length > MAX_FILE_BYTES) throw tooBig(file, bytes.length);
-    return bytes;
+    if (status.size > MAX_FILE_BYTES) throw tooBig(file, `has ${status.size} bytes`);
+    return readAll(descriptor, file);
   } catch (error) {
     if (error instanceof ConfigError) throw error;
     const errno = (error as NodeJS.ErrnoException).code;
@@ -53,8 +53,30 @@ function readBytes(file: string): Uint8Array {
   }
 }
 
-function tooBig(file: string, size: number): ConfigError {
-  return refused(file, 'GD_CONFIG_FILE_TOO_BIG', `has ${size} bytes; a configuration may have ${MAX_FILE_BYTES}`);
+/** What this process was started with, by its name: `check /dev/stdin` at the end of a pipe, `check <(generate)`. */
+const INHERITED = /^\/(?:dev\/(?:stdin|fd\/\d+)|proc\/self\/fd\/\d+)$/;
+
+/** Opening a named pipe waits until somebody opens its other end, which may be never. */
+function refuseWaiting(file: string): void {
+  if (!statSync(file).isFIFO() || INHERITED.test(file)) return;
+  throw refused(file, 'GD_CONFIG_FILE_UNREADABLE', 'is a named pipe, whose reader waits for a writer; use a file or /dev/stdin');
+}
+
+/** To its end, whatever it is: a device tells no size, and some have no end. */
+function readAll(descriptor: number, file: string): Uint8Array {
+  const pieces: Uint8Array[] = [];
+  for (let total = 0; ; ) {
+    const piece = new Uint8Array(64 * 1024);
+    const length = readSync(descriptor, piece);
+    if (length === 0) return Buffer.concat(pieces, total);
+    pieces.push(piece.subarray(0, length));
+    total += length;
+    if (total > MAX_FILE_BYTES) throw tooBig(file, `has more than ${MAX_FILE_BYTES} bytes`);
+  }
+}
+
+function tooBig(file: string, what: string): ConfigError {
+  return refused(file, 'GD_CONFIG_FILE_TOO_BIG', `${what}; a configuration may have ${MAX_FILE_BYTES}`);
 }
 
 function refused(file: string, code: string, message: string, line = 1, column = 1): ConfigError {

@@ -1,7 +1,7 @@
 // The command line as a user meets it: exit codes, output, and that `check` touches nothing but the file.
 
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -86,6 +86,27 @@ test('files that can not be read: missing, a folder, too big', () => {
     assert.equal(result.code, 78);
     assert.match(result.err, new RegExp(`^${file}:1:1 the file .* \\[${code}\\]\n$`));
   }
+});
+
+test('what would be read for ever is refused at once: a named pipe, a device without an end', () => {
+  const pipe = join(folder, 'pipe.yaml');
+  execFileSync('mkfifo', [pipe]);
+  for (const [file, words] of [
+    [pipe, /named pipe.*\/dev\/stdin \[GD_CONFIG_FILE_UNREADABLE\]\n$/],
+    ['/dev/zero', /\[GD_CONFIG_FILE_TOO_BIG\]\n$/],
+    ['/dev/null', /\[GD_CONFIG_FILE_EMPTY\]\n$/],
+  ] as const) {
+    const result = run('check', file);
+    assert.equal(result.code, 78, result.err);
+    assert.match(result.err, words);
+  }
+});
+
+test('check reads a pipe that it was started with', () => {
+  const command = ['exec "$0" --import tsx "$1" check /dev/stdin', process.execPath, main];
+  const piped = start('sh', ['-c', `cat ${example} | { ${command[0]}; }`, ...command.slice(1)]);
+  assert.equal(piped.code, 0, piped.err);
+  assert.match(piped.out, /^ok: 3 services/);
 });
 
 test('check touches neither the network nor the FFI library', () => {
