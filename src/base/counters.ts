@@ -14,8 +14,11 @@ export const FIXED_COUNTERS = [
   ['forwarded_bytes_total', 'Bytes of encapsulated packets, outer IP header included.'],
   ['replied_packets_total', 'Packets answered by the director itself (ICMP echo, ARP, neighbour advertisement).'],
   ['passed_packets_total', 'Packets left to the kernel.'],
-  ['flow_table_hits_total', 'Packets whose flow had an entry in the flow table.'],
-  ['flow_table_misses_total', 'Packets without an entry: steered by a Maglev table.'],
+  ['flow_table_hits_total', 'Packets that followed an entry of their own thread’s flow table.'],
+  [
+    'flow_table_misses_total',
+    'Packets without such an entry, first packets of flows included: steered by a sibling’s entry or a Maglev table.',
+  ],
   ['flow_table_inserts_total', 'Flow entries created.'],
   ['flow_table_evictions_total', 'Live flow entries replaced by a newer flow.'],
   ['completed_checksums_total', 'Packets whose partial transport checksum (virtio-net NEEDS_CSUM) was completed.'],

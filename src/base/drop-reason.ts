@@ -27,7 +27,7 @@ const TABLE = [
   ['no-backend', 'the pool has no backend that may serve'],
   ['encapsulation-loop', 'the packet is our own tunnel traffic come back'],
   ['tunnel-length', 'the offsets of outer and inner headers contradict each other (the tunnel header would be too short)'],
-  ['wrong-host', 'the frame was addressed to another host on the link'],
+  ['wrong-host', 'the frame was addressed to another host on the link, or to a group of hosts'],
   ['send-too-big', 'the kernel refused the encapsulated packet: larger than the MTU of the way out (EMSGSIZE)'],
   ['send-unreachable', 'the kernel has no route or no neighbour for the backend (ENETUNREACH, EHOSTUNREACH)'],
   ['send-refused', 'a firewall rule or a missing privilege refused the send (EPERM, EACCES)'],

@@ -1,8 +1,10 @@
 /** `gue-director run`: from a file name to an exit code. Signals, and errors that nobody caught, end here. */
+import { setFlagsFromString } from 'node:v8';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { loadConfig } from '../config/load.ts';
 import { EventJournal } from '../observe/events.ts';
 import { createLog, type Log } from '../observe/log.ts';
+import { COMPILER_FLAGS } from '../pipeline/compiler-flags.ts';
 import { Director } from './director.ts';
 
 /** SIGHUP too: without it, a closed terminal would leave routes behind. */
@@ -14,6 +16,8 @@ const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
  */
 export async function runDaemon({ config: path }: { config: string }): Promise<number> {
   const config = loadConfig(path);
+  // For the whole process, and before the forwarding threads compile their first function.
+  for (const flag of COMPILER_FLAGS) setFlagsFromString(flag);
   const log = createLog(config.log);
   const journal = new EventJournal(log);
   let end: (exitCode: number) => void = () => {};

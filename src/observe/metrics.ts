@@ -120,7 +120,7 @@ function packets(family: Family, source: MetricSource): void {
 function servicesAndBackends(family: Family, source: MetricSource): void {
   const pair = ['packets', 'bytes'] as const;
   pair.forEach((unit, offset) => {
-    family('counter', `service_${unit}_total`, `${noun(unit)} that came for the service.`, ['service'], (put) => {
+    family('counter', `service_${unit}_total`, `${noun(unit)} of the service that could be steered.`, ['service'], (put) => {
       const banks = source.banks();
       for (const { id, name } of source.names().services) {
         put({ service: name }, sumOf(banks, SERVICES_AT + 2 * Math.min(id, MAX_SERVICES - 1) + offset));

@@ -26,7 +26,7 @@ const ID = S_ID;
 const SERVICE = SERVICE_WORDS;
 
 /**
- * Adds one batch to `bank`. Service counters count what came for the service; backend counters what was sent. Bytes are those of the
+ * Adds one batch to `bank`. Service counters count what could be steered; backend counters what was sent. Bytes are those of the
  * inner IP packet.
  */
 export function accountStage(batch: Batch, bank: Float64Array): (snapshot: Snapshot) => void {

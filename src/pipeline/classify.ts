@@ -16,7 +16,7 @@ import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import { answerEcho } from './echo.ts';
-import { H_POOLS, H_SERVICES, P_SOURCE4, P_SOURCE6, P_TUNNEL_PORT, POOL_WORDS, S_POOL, SERVICE_WORDS } from './layout.ts';
+import { H_TUNNEL_COUNT, H_TUNNELS, T_FAMILY, T_PORT, T_SOURCE, TUNNEL_WORDS } from './layout.ts';
 import { recentServices } from './recent-services.ts';
 import { findService4, findService6 } from './service-index.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -33,6 +33,7 @@ const TTL_EXPIRED = dropReason('ttl-expired');
 const BAD_VIRTIO_HEADER = dropReason('bad-virtio-header');
 const SUPER_PACKET = dropReason('super-packet');
 const ENCAPSULATION_LOOP = dropReason('encapsulation-loop');
+const WRONG_HOST = dropReason('wrong-host');
 
 // Local names: an imported constant is loaded from its module at every use.
 const TCP = ipv4.PROTOCOL_TCP;
@@ -63,6 +64,8 @@ const TCP_OFFSET_AT = tcp.DATA_OFFSET_AT;
 const hash4 = hashTuple4;
 const hash6 = hashTuple6;
 
+/** First bit of a destination MAC address that names a group (IEEE 802). */
+const GROUP_BIT = 1;
 const VLAN_LENGTH = 4;
 /** 802.1ad: an outer service tag and an inner customer tag. */
 const MAX_VLANS = 2;
@@ -119,16 +122,21 @@ function completeChecksum(batch: Batch, i: number, protocol: number, at: number,
   return 0;
 }
 
-/** Our own tunnel traffic come back as if it were a client's: source is the pool's tunnel source, destination port its tunnel port. */
-function isOwnTunnel(batch: Batch, i: number, words: Int32Array, service: number): boolean {
-  const pool = words[H_POOLS] + words[words[H_SERVICES] + service * SERVICE_WORDS + S_POOL] * POOL_WORDS;
+/** Our own tunnel traffic come back as if it were a client's: from a tunnel source of ours to the port that it sends to. */
+function isOwnTunnel(batch: Batch, i: number, words: Int32Array): boolean {
   const view = batch.arena.view;
-  if (udp.destinationPort(view, batch.transportAt[i]) !== words[pool + P_TUNNEL_PORT]) return false;
-  const at = batch.networkAt[i];
-  if (batch.family[i] === 4) return words[pool + P_SOURCE4] !== 0 && ipv4.source(view, at) === words[pool + P_SOURCE4];
-  let same = true;
-  for (let w = 0; w < 4; w++) same = same && view.getInt32(at + ipv6.SOURCE_AT + w * 4) === words[pool + P_SOURCE6 + w];
-  return same;
+  const port = udp.destinationPort(view, batch.transportAt[i]);
+  const sourceAt = batch.networkAt[i] + (batch.family[i] === 4 ? ipv4.SOURCE_AT : ipv6.SOURCE_AT);
+  const sourceWords = batch.family[i] === 4 ? 1 : 4;
+  const count = words[H_TUNNEL_COUNT];
+  for (let t = 0; t < count; t++) {
+    const tunnel = words[H_TUNNELS] + t * TUNNEL_WORDS;
+    if (words[tunnel + T_PORT] !== port || words[tunnel + T_FAMILY] !== batch.family[i]) continue;
+    let same = true;
+    for (let w = 0; w < sourceWords; w++) same = same && view.getInt32(sourceAt + w * 4) === words[tunnel + T_SOURCE + w];
+    if (same) return true;
+  }
+  return false;
 }
 
 /** The classification of one batch. Frames that the driver already gave a reason keep it. */
@@ -193,14 +201,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
   }
 
   /** A packet of a service whose transport header is whole: what else may speak against it. */
-  function checkRest(
-    i: number,
-    transport: number,
-    packetEnd: number,
-    words: Int32Array,
-    found: number,
-    tally: ClassifyTally,
-  ): number {
+  function checkRest(i: number, transport: number, packetEnd: number, words: Int32Array, tally: ClassifyTally): number {
     if (gsoType[i] !== 0) return SUPER_PACKET;
     if ((virtioFlags[i] & NEEDS_CSUM) !== 0) {
       const wrong = completeChecksum(batch, i, protocol[i], transport, packetEnd, tally);
@@ -208,7 +209,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     }
     const hops = view.getUint8(networkAt[i] + (family[i] === 4 ? TTL_AT : HOP_LIMIT_AT));
     if (hops < minimumTtl) return TTL_EXPIRED;
-    return protocol[i] === UDP && isOwnTunnel(batch, i, words, found) ? ENCAPSULATION_LOOP : 0;
+    return protocol[i] === UDP && isOwnTunnel(batch, i, words) ? ENCAPSULATION_LOOP : 0;
   }
 
   /** From a parsed network header to a service: 0, a reason, NOT_OURS or ANSWERED. */
@@ -235,7 +236,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       if (udp.check(view, transport, packetEnd) !== WIRE_OK) return MALFORMED_TRANSPORT;
       tcpFlags[i] = 0;
     }
-    const wrong = checkRest(i, transport, packetEnd, words, found, tally);
+    const wrong = checkRest(i, transport, packetEnd, words, tally);
     if (wrong !== 0) return wrong;
     service[i] = found;
     flowHash[i] = isInner4
@@ -265,9 +266,11 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       let answer = type === 0 ? TRUNCATED : NOT_IP;
       if (type === IPV4) answer = classify4(i, at, end, words);
       else if (type === IPV6) answer = classify6(i, at, end, words);
+      // A copy for every host on the link: answering or forwarding it would multiply it.
+      if (answer === 0 && isEthernet && (view.getUint8(from) & GROUP_BIT) !== 0) answer = WRONG_HOST;
       if (answer === 0) answer = match(i, at, words, tally);
       if (answer === 0 || answer === ANSWERED) continue;
-      if ((answer === NOT_OURS || answer === NOT_IP) && canPass) verdict[i] = PASS;
+      if ((answer === NOT_OURS || answer === NOT_IP || answer === WRONG_HOST) && canPass) verdict[i] = PASS;
       else {
         verdict[i] = DROP;
         reason[i] = answer === NOT_OURS ? NOT_A_SERVICE : answer;

@@ -59,7 +59,9 @@ test('memory is fixed; a second table over the same memory sees the flows', () =
   assert.equal(flows.capacity, 1024);
   flows.insert(77, 88, 3, 10, false);
   const sibling = new FlowTable(1024, KEY, memory);
-  assert.equal(sibling.backendAt(sibling.findForeign(77, 88)), 3);
+  assert.equal(sibling.findForeign(77, 88), 3);
+  assert.equal(sibling.foreignSeen, 10);
+  assert.equal(sibling.findForeign(77, 89), -1);
   assert.throws(() => new FlowTable(2048, KEY, memory), /needs 32768 bytes/);
 });
 
@@ -130,6 +132,9 @@ test('a shard over the memory of another is the same shard, shared or not', () =
   for (let low = 0; low < 200; low++) assert.equal((low & 1 ? own : other).insert(low, low * 3, low, 5, false), true);
   assert.deepEqual(own.occupancy(), { entries: 64, confirmed: 0 });
   assert.deepEqual(other.occupancy(), own.occupancy());
-  for (let low = 0; low < 200; low++) assert.equal(other.findForeign(low, low * 3), own.find(low, low * 3));
+  for (let low = 0; low < 200; low++) {
+    const at = own.find(low, low * 3);
+    assert.equal(other.findForeign(low, low * 3), at < 0 ? -1 : own.backendAt(at));
+  }
   assert.equal(own.evictions + other.evictions, 200 - 64);
 });

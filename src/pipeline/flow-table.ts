@@ -6,7 +6,7 @@
  *     entry (4 words):              | fingerprint low | fingerprint high | state | last seen (s) |
  *     state word:                   bits 0–23 backend id + 1 (0: free)   bit 24 confirmed
  *
- * Rules (design.md §4): an initial SYN neither creates nor refreshes an entry; the first later packet creates it, the second
+ * Rules (docs/architecture.md): an initial SYN follows an entry but neither creates nor refreshes it; the first later packet creates it, the second
  * confirms it. Replacement is by age, and an entry seen once never evicts a confirmed one that is alive. A thread writes only its own
  * shard; siblings may read it, so the state word is cleared first and written last.
  */
@@ -76,6 +76,8 @@ export class FlowTable {
   readonly key1: number;
   /** Evictions of live entries since the counter was last taken. */
   evictions = 0;
+  /** Seconds of last use that the last successful `findForeign` read. */
+  foreignSeen = 0;
 
   /**
    * `entries` is rounded up to a power of two, at least 16. `key`: two secret words. `memory`, when given, holds 16 bytes per entry,
@@ -110,10 +112,18 @@ export class FlowTable {
     return findInBucket(this.words, (low & this.mask) << 4, low, high);
   }
 
-  /** As `find`, for a shard that another thread may be writing. */
+  /**
+   * Backend of the flow in a shard that another thread may be writing at this moment; −1 when it has none. The entry is read once and then
+   * held against its fingerprint again: an owner that replaced it in between cleared the state first. `foreignSeen` has its last use.
+   */
   findForeign(low: number, high: number): number {
+    const words = this.words;
     const at = this.find(low, high);
-    return at >= 0 && Atomics.load(this.words, at + 2) !== 0 && this.words[at] === low ? at : -1;
+    if (at < 0) return -1;
+    const id = (Atomics.load(words, at + 2) & ID_MASK) - 1;
+    this.foreignSeen = words[at + 3];
+    const same = words[at] === low && words[at + 1] === high && (Atomics.load(words, at + 2) & ID_MASK) - 1 === id;
+    return same ? id : -1;
   }
 
   backendAt(at: number): number {

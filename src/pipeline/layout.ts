@@ -3,7 +3,7 @@
  * All offsets and counts are in 32-bit words. Byte strings (addresses, header templates) lie in memory order, so that a
  * native word copy moves them unchanged; everything else is a native integer.
  *
- *     | header | index 4 | index 6 | intervals | services | pools | members | backends (by id) |
+ *     | header | index 4 | index 6 | intervals | services | pools | members | tunnels | backends (by id) |
  */
 
 export const ROOT_MAGIC = 0x67644431; // "gdD1"
@@ -30,6 +30,9 @@ export const H_POOL_COUNT = 15;
 export const H_MEMBERS = 16;
 export const H_BACKENDS = 17;
 export const H_BACKEND_LIMIT = 18;
+/** Tunnel ends of ours, for the loop guard: place and number. */
+export const H_TUNNELS = 19;
+export const H_TUNNEL_COUNT = 20;
 export const HEADER_WORDS = 32;
 
 /**
@@ -73,12 +76,14 @@ export const P_PREVIOUS_TABLE = 6;
 export const P_PREVIOUS_MEMBERS = 7;
 /** Seconds (the batch clock) until which the previous table answers: for TCP, and for what has no SYN to tell new flows by. */
 export const P_PREVIOUS_UNTIL = 8;
-export const P_PREVIOUS_UNTIL_OTHERS = 15;
-export const P_TUNNEL_PORT = 9;
-/** Tunnel sources, in memory order, for the loop guard; zero when the family has none. */
-export const P_SOURCE4 = 10;
-export const P_SOURCE6 = 11;
+export const P_PREVIOUS_UNTIL_OTHERS = 9;
 export const POOL_WORDS = 16;
+
+/** A tunnel source and the port it sends to: | destination port | family | address as 1 or 4 words of big-endian bytes | 0 … | */
+export const T_PORT = 0;
+export const T_FAMILY = 1;
+export const T_SOURCE = 2;
+export const TUNNEL_WORDS = 8;
 
 /**
  * Backend record, found by its stable id: two cache lines, the second one the header template.

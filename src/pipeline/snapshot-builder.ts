@@ -172,6 +172,8 @@ export class SnapshotBuilder {
     const servicesAt = place(services.length * L.SERVICE_WORDS, 16);
     const poolsAt = place(pools.length * L.POOL_WORDS, 16);
     const membersAt = place(memberCount);
+    const tunnels = tunnelEnds(pools);
+    const tunnelsAt = place(tunnels.length * L.TUNNEL_WORDS);
     const backendsAt = place(this.#backendIds.limit * L.BACKEND_WORDS, 16);
 
     const root = new SharedArrayBuffer(length * 4);
@@ -199,6 +201,11 @@ export class SnapshotBuilder {
     words[L.H_POOLS] = poolsAt;
     words[L.H_POOL_COUNT] = pools.length;
     words[L.H_MEMBERS] = membersAt;
+    words[L.H_TUNNELS] = tunnelsAt;
+    words[L.H_TUNNEL_COUNT] = tunnels.length;
+    tunnels.forEach((end, i) => {
+      words.set(end, tunnelsAt + i * L.TUNNEL_WORDS);
+    });
     words[L.H_BACKENDS] = backendsAt;
     words[L.H_BACKEND_LIMIT] = this.#backendIds.limit;
 
@@ -222,9 +229,8 @@ export class SnapshotBuilder {
       const known = tables.indexOf(table.buffer);
       return known >= 0 ? known : tables.push(table.buffer) - 1;
     };
-    pools.forEach((pool, i) => {
+    histories.forEach(({ current, previous, changedAt }, i) => {
       const at = poolsAt + i * L.POOL_WORDS;
-      const { current, previous, changedAt } = histories[i];
       words[at + L.P_SIZE] = current.size;
       words[at + L.P_SEED] = current.seed;
       words[at + L.P_TABLE] = tableNumber(current);
@@ -235,9 +241,6 @@ export class SnapshotBuilder {
       words[at + L.P_PREVIOUS_MEMBERS] = previous === null ? 0 : writeMembers(previous);
       words[at + L.P_PREVIOUS_UNTIL] = changedAt + PREVIOUS_SECONDS;
       words[at + L.P_PREVIOUS_UNTIL_OTHERS] = changedAt + PREVIOUS_SECONDS_OTHERS;
-      words[at + L.P_TUNNEL_PORT] = pool.tunnel.port;
-      if (pool.tunnel.source4 !== null) words[at + L.P_SOURCE4] = addressWords(pool.tunnel.source4)[0];
-      if (pool.tunnel.source6 !== null) words.set(addressWords(pool.tunnel.source6), at + L.P_SOURCE6);
     });
 
     for (let id = 0; id < this.#backendIds.limit; id++) words[backendsAt + id * L.BACKEND_WORDS + L.B_POOL] = -1;
@@ -292,6 +295,19 @@ export class SnapshotBuilder {
       })),
     };
   }
+}
+
+/** Every tunnel source of ours with the port it sends to, each once, as words of the layout. */
+function tunnelEnds(pools: readonly PoolSpec[]): number[][] {
+  const ends = new Map<string, number[]>();
+  for (const { tunnel } of pools) {
+    for (const source of [tunnel.source4, tunnel.source6]) {
+      if (source === null) continue;
+      const end = [tunnel.port, source.length === 4 ? 4 : 6, ...addressWords(source)];
+      ends.set(end.join(), end);
+    }
+  }
+  return [...ends.values()];
 }
 
 function compareBytes(a: Uint8Array, b: Uint8Array): number {

@@ -124,10 +124,8 @@ function previousBackend(snapshot: Snapshot, pool: number, poolAt: number, hash:
 /** Entry of the flow in another thread's shard, as backend id; −1 when none has it or it no longer serves. */
 function siblingBackend(snapshot: Snapshot, siblings: readonly FlowTable[], low: number, high: number, pool: number): number {
   for (let s = 0; s < siblings.length; s++) {
-    const at = siblings[s].findForeign(low, high);
-    if (at < 0) continue;
-    const id = siblings[s].backendAt(at);
-    if (serves(snapshot.words, id, pool) && siblings[s].lastSeenAt(at) >= since(snapshot.words, id)) return id;
+    const id = siblings[s].findForeign(low, high);
+    if (serves(snapshot.words, id, pool) && siblings[s].foreignSeen >= since(snapshot.words, id)) return id;
   }
   return -1;
 }
@@ -151,7 +149,7 @@ export function steerStage(
   const { mask, words: entries } = flows;
   const { tuple4: fingerprint4, tuple6: fingerprint6 } = fingerprints(flows.key0, flows.key1, fingerprintLow, fingerprintHigh);
 
-  /** A packet whose flow has no entry that serves, or that begins one. `entry`: place of the entry that no longer serves, or −1. */
+  /** A packet whose flow has no entry that serves. `entry`: place of the entry that no longer serves, or −1. */
   function miss(snapshot: Snapshot, i: number, entry: number, initial: boolean, now: number, tally: SteerTally): void {
     const words = snapshot.words;
     const serviceAt = words[H_SERVICES] + service[i] * SERVICE;
@@ -162,10 +160,10 @@ export function steerStage(
     const hash = slotHash(batch, i, words[serviceAt + S_AFFINITY]);
     let id = -1;
     let confirmed = false;
-    if (!initial && entry < 0) {
+    if (entry < 0) {
       id = siblingBackend(snapshot, siblings, low, high, pool);
       confirmed = id >= 0;
-      if (id < 0) id = previousBackend(snapshot, pool, poolAt, hash, protocol[i] === TCP, now);
+      if (id < 0 && !initial) id = previousBackend(snapshot, pool, poolAt, hash, protocol[i] === TCP, now);
     }
     if (id < 0) id = currentBackend(snapshot, poolAt, hash);
     if (id < 0) {
@@ -175,7 +173,7 @@ export function steerStage(
     }
     backend[i] = id;
     verdict[i] = FORWARD;
-    // A SYN proves nothing (its source may be forged) and a RST ends what there was: neither is worth an entry.
+    // A SYN proves nothing and a RST ends what there was: neither is worth an entry.
     if (initial || (tcpFlags[i] & RST) !== 0) return;
     if (entry >= 0) flows.reassign(entry, id, now);
     else if (flows.insert(low, high, id, now, confirmed)) tally.inserts++;
@@ -210,30 +208,31 @@ export function steerStage(
     let misses = 0;
     for (let i = 0; i < count; i++) {
       if (service[i] < 0) continue;
+      // A SYN reads the entry that its 5-tuple may have from an earlier connection, because the packets behind it will find it
+      // too; but it proves nothing (its source may be forged), so it writes none.
       const initial = protocol[i] === TCP && (tcpFlags[i] & SYN_ACK_RST) === SYN;
-      let entry = -1;
-      if (!initial) {
-        const low = fingerprintLow[i];
-        entry = findEntry(entries, (low & mask) << 4, low, fingerprintHigh[i]);
-        if (entry >= 0) {
-          const known = (entries[entry + 2] & ID_MASK) - 1;
-          const record = backendsAt + known * RECORD;
-          const seen = entries[entry + 3];
-          if (
-            known >= 0 &&
-            known < backendLimit &&
-            words[record + POOL] === words[servicesAt + service[i] * SERVICE + POOL_OF] &&
-            (words[record + STATE] === SERVING || words[record + STATE] === DRAINING) &&
-            seen >= words[record + SINCE]
-          ) {
+      const low = fingerprintLow[i];
+      const entry = findEntry(entries, (low & mask) << 4, low, fingerprintHigh[i]);
+      if (entry >= 0) {
+        const known = (entries[entry + 2] & ID_MASK) - 1;
+        const record = backendsAt + known * RECORD;
+        const seen = entries[entry + 3];
+        if (
+          known >= 0 &&
+          known < backendLimit &&
+          words[record + POOL] === words[servicesAt + service[i] * SERVICE + POOL_OF] &&
+          (words[record + STATE] === SERVING || words[record + STATE] === DRAINING) &&
+          seen >= words[record + SINCE]
+        ) {
+          if (!initial) {
             // Writes only what changes, so that a hot line stays clean.
             if (seen !== now) entries[entry + 3] = now;
             if ((entries[entry + 2] & CONFIRMED_BIT) === 0) entries[entry + 2] |= CONFIRMED_BIT;
-            hits++;
-            backend[i] = known;
-            verdict[i] = FORWARD;
-            continue;
           }
+          hits++;
+          backend[i] = known;
+          verdict[i] = FORWARD;
+          continue;
         }
       }
       misses++;

@@ -8,6 +8,7 @@ import { dropReason } from '../../src/base/drop-reason.ts';
 import { VERDICT_FORWARD } from '../../src/base/verdict.ts';
 import { encapsulateStage } from '../../src/pipeline/encapsulate.ts';
 import { guardStage, offsetsOf } from '../../src/pipeline/offsets.ts';
+import { ip } from '../builder/addresses.ts';
 import { packet } from '../builder/packet.ts';
 import { checkEncapsulation, decodeOuter } from '../check/outer.ts';
 import { backends, PACKET, Rig, SERVICE4, SERVICE6, SOURCE4, specOf, TUN, XDP } from './rig.ts';
@@ -260,6 +261,28 @@ test('our own tunnel packets come back as a client are dropped as a loop', () =>
     'encapsulation-loop',
   );
   assert.equal(rig.one(packet().ipv4({ dst: SERVICE4 }).udp({ dport: 6080 }).bytes()).verdict, 'forward');
+});
+
+test('every tunnel source of ours is known, whichever pool sends from it', () => {
+  const spec = specOf({ protocol: 17, ports: [0, 65535] });
+  const other = { ...spec.pools[0], name: 'q', tunnel: { ...spec.pools[0].tunnel, port: 7000, source4: ip('10.0.0.99') } };
+  const rig = new Rig({ services: spec.services, pools: [...spec.pools, other] });
+  const from = (src: string, dport: number) => rig.one(packet().ipv4({ src, dst: SERVICE4 }).udp({ dport }).bytes());
+  assert.equal(from('10.0.0.99', 7000).reason, 'encapsulation-loop');
+  assert.equal(from(SOURCE4, 6080).reason, 'encapsulation-loop');
+  assert.equal(from(SOURCE4, 7000).verdict, 'forward');
+  assert.equal(from('10.0.0.98', 7000).verdict, 'forward');
+});
+
+test('a frame to a group MAC is neither forwarded nor answered: every host on the link has a copy', () => {
+  for (const dst of ['ff:ff:ff:ff:ff:ff', '01:00:5e:00:00:01']) {
+    const ping = packet().ethernet({ dst }).ipv4({ dst: SERVICE4 }).icmp4({ type: 8 }).bytes();
+    const tcp = packet().ethernet({ dst }).ipv6({ dst: SERVICE6 }).tcp({ dport: 443 }).bytes();
+    for (const frame of [ping, tcp]) {
+      assert.equal(new Rig(specOf(), PACKET).one(frame).reason, 'wrong-host');
+      assert.equal(new Rig(specOf(), XDP).one(frame).verdict, 'pass');
+    }
+  }
 });
 
 test('what is not for us is passed where the driver can, dropped with its reason elsewhere', () => {

@@ -9,11 +9,13 @@ import { backends, Rig, SERVICE4, specOf } from './rig.ts';
 const frame = (sport: number, flags = 'ACK') => packet().ipv4({ dst: SERVICE4 }).tcp({ sport, dport: 443, flags }).bytes();
 const datagram = (sport: number) => packet().ipv4({ dst: SERVICE4 }).udp({ sport, dport: 443 }).bytes();
 const SPORTS = Array.from({ length: 300 }, (_, i) => 10000 + i);
+/** Ports of other connections, which no entry knows. */
+const FRESH = SPORTS.map((sport) => sport + 20000);
 
-function backendOf(rig: Rig, flags = 'ACK', now = 0): (string | null)[] {
+function backendOf(rig: Rig, flags = 'ACK', now = 0, sports = SPORTS): (string | null)[] {
   return rig
     .run(
-      SPORTS.map((sport) => frame(sport, flags)),
+      sports.map((sport) => frame(sport, flags)),
       { now },
     )
     .map((o) => o.backend);
@@ -43,8 +45,33 @@ test('flows with an entry stay through a change; new flows use the new table', (
   const before = backendOf(rig, 'ACK');
   rig.publish(specOf({ backends: backends(6) }), 10);
   assert.deepEqual(backendOf(rig, 'ACK', 11), before);
-  const fresh = backendOf(rig, 'SYN', 11);
-  assert.equal(new Set(fresh).size, 6);
+  assert.equal(new Set(backendOf(rig, 'SYN', 11, FRESH)).size, 6);
+});
+
+test('a 5-tuple used again after a change: its SYN goes where its later packets will find the old entry', () => {
+  const rig = new Rig(specOf({ backends: backends(4) }));
+  backendOf(rig, 'ACK');
+  rig.publish(specOf({ backends: backends(6) }), 10);
+  const day = 86400;
+  const syn = backendOf(rig, 'SYN', day);
+  assert.deepEqual(backendOf(rig, 'ACK', day), syn);
+  // Also when the entry is in another thread's shard, and when its backend is gone.
+  const other = new Rig(specOf({ backends: backends(4) }), undefined, { siblings: [rig.flows] });
+  other.publish(specOf({ backends: backends(6) }), 10);
+  const there = backendOf(other, 'SYN', day);
+  assert.deepEqual(there, syn);
+  assert.deepEqual(backendOf(other, 'ACK', day), there);
+  rig.publish(specOf({ backends: backends(6).slice(2) }), day + 1);
+  const moved = backendOf(rig, 'SYN', day + 1);
+  assert.deepEqual(backendOf(rig, 'ACK', day + 1), moved);
+});
+
+test('a SYN that follows an entry leaves it as it is: a forged one keeps nothing alive', () => {
+  const rig = new Rig(specOf());
+  backendOf(rig, 'ACK', 5);
+  const words = rig.flows.words.slice();
+  backendOf(rig, 'SYN', 900);
+  assert.deepEqual(rig.flows.words, words);
 });
 
 test('without an entry the previous table answers, for one hour and only if its backend still serves', () => {
@@ -79,7 +106,7 @@ test('a draining backend keeps its flows and gets no new ones; a down one loses 
   const before = backendOf(rig, 'ACK');
   rig.publish(states('draining'), 10);
   assert.deepEqual(backendOf(rig, 'ACK', 10), before);
-  assert.ok(!backendOf(rig, 'SYN', 10).includes('w2'));
+  assert.ok(!backendOf(rig, 'SYN', 10, FRESH).includes('w2'));
   rig.publish(states('down'), 20);
   const after = backendOf(rig, 'ACK', 20);
   before.forEach((name, i) => {
