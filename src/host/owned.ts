@@ -16,13 +16,18 @@ export interface Owned {
   remove(): void;
 }
 
-/** Everything of ours, in the order in which it is to be removed. Throws NetlinkError. */
+/** Everything of ours, in the order in which it is to be removed. Throws NetlinkError, and GD_HOST_NFT when nft may not look. */
 export function listOwned(): Owned[] {
+  return [...listOwnedRoutes(), ...listOwnedTable()];
+}
+
+/** Our routes, which anybody may list. Throws NetlinkError. */
+export function listOwnedRoutes(): Owned[] {
   const names = new Map(listLinks().map((link) => [link.index, link.name]));
   const routes = listOwnRoutes();
   // Blackholes last: until then no packet of a service can go back to the router.
   routes.sort((a, b) => Number(a.type === 'blackhole') - Number(b.type === 'blackhole'));
-  const owned: Owned[] = routes.map((route) => {
+  return routes.map((route) => {
     const text = describeRoute(route, names);
     const family = route.prefix.bytes.length === 4 ? '' : ' -6';
     return {
@@ -32,10 +37,12 @@ export function listOwned(): Owned[] {
       remove: () => withNetlink((socket) => deleteOwnRoute(socket, route, names)),
     };
   });
-  if (notrackInstalled()) {
-    owned.push({ kind: 'nft-table', text: `table ${TABLE}`, command: `nft delete table ${TABLE}`, remove: removeNotrack });
-  }
-  return owned;
+}
+
+/** Our nftables table, if it is there. Throws CodedError GD_HOST_NFT when we may not look. */
+export function listOwnedTable(): Owned[] {
+  if (!notrackInstalled()) return [];
+  return [{ kind: 'nft-table', text: `table ${TABLE}`, command: `nft delete table ${TABLE}`, remove: removeNotrack }];
 }
 
 /** Removes each; one failure does not keep the others. */

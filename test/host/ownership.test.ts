@@ -1,7 +1,7 @@
 // What `run` changes on a host and gives back, in network namespaces of this process's own.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { after, test } from 'node:test';
 import type { CodedError } from '../../src/base/errors.ts';
@@ -239,5 +239,28 @@ test(
       assert.deepEqual(clean({ dryRun: true }).found, []);
     });
     assert.equal(host.state(), before);
+  },
+);
+
+test(
+  'clean --dry-run without privilege lists the routes, says that nftables is unknown, and exits with 77',
+  needs('root', 'namespaces', 'nft'),
+  () => {
+    const main = new URL('../../src/cli/main.ts', import.meta.url).pathname;
+    fresh().inside(() => {
+      run('ip route add blackhole 203.0.113.0/24 proto 77 metric 4294967294');
+      // Root without a single capability: as any user, but it can read the sources wherever they lie.
+      const ran = spawnSync(
+        'setpriv',
+        ['--bounding-set=-all', '--inh-caps=-all', process.execPath, '--import', 'tsx', main, 'clean', '--dry-run'],
+        { encoding: 'utf8' },
+      );
+      assert.match(
+        ran.stdout,
+        /^would remove blackhole 203\.0\.113\.0\/24 proto 77.*\n.*by hand.*\nunknown: nftables: .*not permitted\n$/,
+      );
+      assert.match(ran.stderr, /\[GD_HOST_CLEAN\]\nhint: .*CAP_NET_ADMIN/);
+      assert.equal(ran.status, 77);
+    });
   },
 );
