@@ -14,6 +14,7 @@ const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   pipeline: () => import('./pipeline.ts'),
   segment: () => import('./segment.ts'),
   table: () => import('./table.ts'),
+  worker: () => import('./worker.ts'),
 };
 
 function commit(): string {
