@@ -1,6 +1,6 @@
 // Every wrong configuration in test/config/wrong, through the command as an operator types it.
 
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -29,30 +29,39 @@ function check(file: string): { status: number | null; problems: Problem[]; said
   }
 }
 
+/** Traced besides the right example: a name to resolve, addresses to listen on, a missing file, what YAML could fetch, a broken text. */
+const TRACED = [
+  'host-name',
+  'listen-name',
+  'no-such-file',
+  'service-contains-backend',
+  'several',
+  'unknown-driver',
+  'yaml-syntax',
+  'yaml-tag',
+];
+
 /** System calls of `check` that make or use a socket; Node's own pipes to its parent are not sockets here. */
 function networkCalls(file: string): string {
   const scratch = mkdtempSync(join(tmpdir(), 'gue-director-strace-'));
   try {
     const trace = join(scratch, 'trace');
-    const traced = ['-f', '-qq', '-e', 'trace=socket,connect,bind,sendto,sendmsg,ioctl', '-e', 'signal=none', '-o', trace];
+    const traced = [
+      '-f',
+      '-qq',
+      '-e',
+      'trace=socket,connect,bind,sendto,sendmsg,ioctl,exit_group',
+      '-e',
+      'signal=none',
+      '-o',
+      trace,
+    ];
     // Output to files: towards a pipe from Node the child would see a socket pair.
-    execFileSync(
-      'sh',
-      [
-        '-c',
-        'exec strace "$@" > /dev/null 2>&1 < /dev/null',
-        'sh',
-        ...traced,
-        process.execPath,
-        built('cli/main'),
-        'check',
-        file,
-      ],
-      {
-        stdio: 'ignore',
-      },
-    );
+    const command = [...traced, process.execPath, built('cli/main'), 'check', file];
+    spawnSync('sh', ['-c', 'exec strace "$@" > /dev/null 2>&1 < /dev/null', 'sh', ...command], { stdio: 'ignore' });
     const calls = readFileSync(trace, 'utf8').split('\n');
+    // A trace that does not hold the end of the check shows nothing.
+    if (!calls.some((call) => /exit_group\((0|78)\)/.test(call))) throw new Error(`check ${file} was not traced to its end`);
     return calls.filter((call) => /\b(socket|connect|bind|sendto|sendmsg)\(|ioctl\(.*SIOC|ioctl\(.*TUN/.test(call)).join('; ');
   } finally {
     rmSync(scratch, { recursive: true, force: true });
@@ -84,14 +93,20 @@ async function run(scale: Scale): Promise<Outcome> {
   const missing = check(join(folder, 'there-is-no-such-file.yaml'));
   if (missing.status !== 78) wrong.push(`missing file: exit code ${missing.status}`);
   const example = resolve(import.meta.dirname, '../../config/director.yaml');
-  const calls = networkCalls(example);
-  if (calls !== '') wrong.push(`check touched the network: ${calls}`);
+  const traced = [example, ...TRACED.slice(0, scale === 'full' ? undefined : 2).map((name) => join(folder, `${name}.yaml`))];
+  let calls = '';
+  for (const file of traced) {
+    const made = networkCalls(file);
+    calls += made;
+    if (made !== '') wrong.push(`check ${file} touched the network: ${made}`);
+  }
   return {
     passed: wrong.length === 0,
     figures: {
       'wrong files': chosen.length,
       'different error codes': codes.size,
       'files with several errors': several,
+      'checks traced, right and wrong': traced.length,
       'network calls of check': calls || 'none',
       complaints: wrong.slice(0, 8).join(' | ') || 'none',
     },
