@@ -166,3 +166,16 @@ test('without GRO every packet goes by itself', needs('root', 'namespaces', 'tun
     assert.equal(made.tally.superPackets, 0);
   });
 });
+
+test('a device that refuses: every segment is tried by itself, and counted', needs('root', 'namespaces', 'tun'), (t) => {
+  const { space, rig: made } = rig(t, '127.0.0.1', true);
+  space.inside(() => {
+    run('ip link set gw0 down');
+    made.pass(randomStream(new Random(9), { flows: 1, packets: 70, size: 900, trouble: 0 }));
+    const { received, injected, superPackets, deviceRefused } = made.tally;
+    assert.deepEqual(
+      { received, injected, superPackets, deviceRefused },
+      { received: 70, injected: 0, superPackets: 0, deviceRefused: 70 },
+    );
+  });
+});
