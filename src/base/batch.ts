@@ -107,6 +107,16 @@ export class Batch {
   /** Bytes of payload per segment and their number; 0 and 1 for a packet that leaves as it is. */
   readonly segmentSize: Uint16Array;
   readonly segmentCount: Uint16Array;
+  /**
+   * A train, the segments of one super-packet: record k at recordAt + k × RECORD_STRIDE holds the headers of segment k, outer and inner,
+   * recordLength bytes; its payload lies in the frame at payloadAt + k × segmentSize, the last one ending where the packet ends.
+   * recordAt is −1 for a packet that leaves as it is. outLength is the sum of all segments.
+   */
+  readonly recordAt: Int32Array;
+  readonly recordLength: Uint16Array;
+  readonly payloadAt: Int32Array;
+  /** Trains in this batch. */
+  trains = 0;
 
   readonly verdict: Uint8Array;
   readonly reason: Uint8Array;
@@ -150,8 +160,14 @@ export class Batch {
     this.sourcePort = uint16();
     this.segmentSize = uint16();
     this.segmentCount = uint16();
+    this.recordAt = int32();
+    this.recordLength = uint16();
+    this.payloadAt = int32();
     this.verdict = uint8();
     this.reason = uint8();
+    // A packet that no stage has made a train of is none.
+    this.segmentCount.fill(1);
+    this.recordAt.fill(-1);
     for (let i = 0; i < capacity; i++) {
       this.slotAt[i] = i * arena.stride;
       this.frameAt[i] = this.slotAt[i] + HEADROOM;
@@ -161,5 +177,11 @@ export class Batch {
   /** Bytes a frame may have: a slot less its headroom. */
   get frameCapacity(): number {
     return this.arena.stride - HEADROOM;
+  }
+
+  /** Payload bytes of segment `k` of train `i`. */
+  segmentPayload(i: number, k: number): number {
+    const end = this.networkAt[i] + this.networkLength[i];
+    return k < this.segmentCount[i] - 1 ? this.segmentSize[i] : end - this.payloadAt[i] - k * this.segmentSize[i];
   }
 }

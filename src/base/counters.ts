@@ -22,6 +22,8 @@ export const FIXED_COUNTERS = [
   ['flow_table_inserts_total', 'Flow entries created.'],
   ['flow_table_evictions_total', 'Live flow entries replaced by a newer flow.'],
   ['completed_checksums_total', 'Packets whose partial transport checksum (virtio-net NEEDS_CSUM) was completed.'],
+  ['segmented_packets_total', 'Super-packets cut into segments.'],
+  ['segments_sent_total', 'Segments of super-packets handed to the egress driver without error.'],
   ['batches_total', 'Batches processed: received packets divided by this is the mean batch size.'],
   ['wakeups_total', 'Times a forwarding thread woke from poll.'],
 ] as const satisfies readonly (readonly [string, string])[];

@@ -157,7 +157,7 @@ export class ForwardingThreads {
   #openQueue(seat: Seat): number | null {
     const { ingress } = this.#options;
     if (ingress.driver !== 'tun') return null;
-    const queue = this.#queues.get(seat) ?? openTunQueue(ingress.device);
+    const queue = this.#queues.get(seat) ?? openTunQueue(ingress.device, { offloads: 'segmentation' });
     this.#queues.set(seat, queue);
     return queue;
   }

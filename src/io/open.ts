@@ -1,5 +1,5 @@
 /** Opens drivers by their configuration, and the memory that a forwarding thread's batches live in. */
-import { Arena, LARGE_STRIDE } from '../base/arena.ts';
+import { Arena, BATCH_RECORDS, LARGE_STRIDE } from '../base/arena.ts';
 import { Batch } from '../base/batch.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { mapMemory } from '../raw-socket/memory.ts';
@@ -55,12 +55,14 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
     case 'tun':
       return new TunIngress({
         device: settings.device,
+        offloads: 'segmentation',
         reportsDrops: options.thread === 0,
         ...(options.queue === undefined ? {} : { queue: options.queue }),
       });
     case 'tap':
       return new TapIngress({
         device: settings.device,
+        offloads: 'segmentation',
         reportsDrops: options.thread === 0,
         routed: settings.bridge == null,
         ...(settings.mac == null ? {} : { linkAddress: settings.mac }),
@@ -107,7 +109,7 @@ export interface MappedBatch {
 
 /** A batch of `capacity` packets over memory mapped by, and for, the calling thread. Slots take super-packets unless told otherwise. */
 export function createBatch(ingress: Ingress, capacity = 64, stride: number = LARGE_STRIDE): MappedBatch {
-  const memory = mapMemory(capacity * stride);
-  const arena = new Arena(memory.buffer, capacity, stride, memory.address);
+  const memory = mapMemory(Arena.bytesFor(capacity, stride, BATCH_RECORDS));
+  const arena = new Arena(memory.buffer, capacity, stride, memory.address, BATCH_RECORDS);
   return { batch: new Batch(arena, ingress.facts, capacity), release: memory.release };
 }

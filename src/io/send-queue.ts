@@ -56,6 +56,11 @@ export class SendQueue {
     this.owner = new Int32Array(shape.messages);
   }
 
+  /** True when no further message fits before a flush. */
+  get full(): boolean {
+    return this.count === this.vector.messages;
+  }
+
   /**
    * Sends messages 0 to `count − 1` through `descriptor` and empties the queue. What the kernel refuses twice becomes verdict drop;
    * its reason is `reason`, or the one its errno means when `reason` is 0.

@@ -12,6 +12,8 @@ const FORWARDED_BYTES = counterAt('forwarded_bytes_total');
 const REPLIED_PACKETS = counterAt('replied_packets_total');
 const PASSED_PACKETS = counterAt('passed_packets_total');
 const BATCHES = counterAt('batches_total');
+const SEGMENTED_PACKETS = counterAt('segmented_packets_total');
+const SEGMENTS_SENT = counterAt('segments_sent_total');
 
 // Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
 const FORWARD = VERDICT_FORWARD;
@@ -30,7 +32,15 @@ const SERVICE = SERVICE_WORDS;
  * inner IP packet.
  */
 export function accountStage(batch: Batch, bank: Float64Array): (snapshot: Snapshot) => void {
-  const { verdict, reason, service, backend, frameLength, networkLength, outLength } = batch;
+  const { verdict, reason, service, backend, frameLength, networkLength, outLength, recordAt, segmentCount } = batch;
+
+  function accountTrains(): void {
+    for (let i = 0; i < batch.count; i++) {
+      if (recordAt[i] < 0 || verdict[i] !== FORWARD) continue;
+      bank[SEGMENTED_PACKETS] += 1;
+      bank[SEGMENTS_SENT] += segmentCount[i];
+    }
+  }
 
   return function account(snapshot: Snapshot): void {
     const words = snapshot.words;
@@ -63,5 +73,6 @@ export function accountStage(batch: Batch, bank: Float64Array): (snapshot: Snaps
     bank[FORWARDED_PACKETS] += forwarded;
     bank[FORWARDED_BYTES] += outBytes;
     bank[BATCHES] += 1;
+    if (batch.trains > 0) accountTrains();
   };
 }

@@ -18,8 +18,10 @@ import * as udp from '../wire/udp.ts';
 import { answerEcho } from './echo.ts';
 import { H_TUNNEL_COUNT, H_TUNNELS, T_FAMILY, T_PORT, T_SOURCE, TUNNEL_WORDS } from './layout.ts';
 import { recentServices } from './recent-services.ts';
+import { refusalReason } from './refusal.ts';
 import { findService4, findService6 } from './service-index.ts';
 import type { Snapshot } from './snapshot.ts';
+import { checkSuperPacket } from './super-packet.ts';
 
 const NOT_A_SERVICE = dropReason('not-a-service');
 const NOT_IP = dropReason('not-ip');
@@ -31,7 +33,6 @@ const IPV6_EXTENSION = dropReason('ipv6-extension');
 const FRAGMENT = dropReason('fragment');
 const TTL_EXPIRED = dropReason('ttl-expired');
 const BAD_VIRTIO_HEADER = dropReason('bad-virtio-header');
-const SUPER_PACKET = dropReason('super-packet');
 const ENCAPSULATION_LOOP = dropReason('encapsulation-loop');
 const WRONG_HOST = dropReason('wrong-host');
 
@@ -142,7 +143,7 @@ function isOwnTunnel(batch: Batch, i: number, words: Int32Array): boolean {
 /** The classification of one batch. Frames that the driver already gave a reason keep it. */
 export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: ClassifyTally) => void {
   const { frameAt, frameLength, virtioFlags, gsoType, networkAt, transportAt, networkLength, family, protocol } = batch;
-  const { tcpFlags, flowHash, service, backend, segmentSize, segmentCount, verdict, reason } = batch;
+  const { tcpFlags, flowHash, service, backend, segmentSize, segmentCount, recordAt, verdict, reason } = batch;
   const { view } = batch.arena;
   const isEthernet = batch.ingress.link === LINK_ETHERNET;
   const { canPass, hopDone, headerVerified } = batch.ingress;
@@ -202,8 +203,11 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
 
   /** A packet of a service whose transport header is whole: what else may speak against it. */
   function checkRest(i: number, transport: number, packetEnd: number, words: Int32Array, tally: ClassifyTally): number {
-    if (gsoType[i] !== 0) return SUPER_PACKET;
-    if ((virtioFlags[i] & NEEDS_CSUM) !== 0) {
+    if (gsoType[i] !== 0) {
+      // Its checksum is each segment's business.
+      const refused = checkSuperPacket(batch, i);
+      if (refused !== 0) return refusalReason(refused);
+    } else if ((virtioFlags[i] & NEEDS_CSUM) !== 0) {
       const wrong = completeChecksum(batch, i, protocol[i], transport, packetEnd, tally);
       if (wrong !== 0) return wrong;
     }
@@ -257,6 +261,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       backend[i] = -1;
       segmentSize[i] = 0;
       segmentCount[i] = 1;
+      recordAt[i] = -1;
       if (reason[i] !== 0) continue;
       const from = frameAt[i];
       const end = (from + frameLength[i]) | 0;

@@ -17,6 +17,8 @@ import * as ipv6 from '../wire/ipv6.ts';
 import { B_CHECKSUM, B_DATAGRAM_SUM, B_FAMILY, B_HEADER_SUM, B_TEMPLATE, BACKEND_WORDS, H_BACKENDS } from './layout.ts';
 import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from './outer-template.ts';
 import type { Snapshot } from './snapshot.ts';
+import { sourcePortOf } from './source-port.ts';
+import { trainStage } from './train-stage.ts';
 
 const TOO_BIG = dropReason('too-big');
 
@@ -42,29 +44,24 @@ const finishUdp = checksum.finishUdp;
 const MAX_DATAGRAM = 65535;
 
 /**
- * Outer UDP source port: the flow keeps its port, flows spread over all ports, so that ECMP and RSS on the way spread flows.
- * The high half is folded in because the table's slot is taken from the hash as a whole.
- */
-export function sourcePortOf(flowHash: number, base: number, mask: number): number {
-  return base + ((flowHash ^ (flowHash >>> 16)) & mask);
-}
-
-/**
  * The encapsulation of one batch: packets with verdict forward and a backend; one that no datagram can carry becomes drop with
  * `too-big`. Outer source ports are `portBase` + (hash & `portMask`).
  */
 export function encapsulateStage(batch: Batch, portBase: number, portMask: number): (snapshot: Snapshot) => void {
   const { verdict, reason, backend, networkAt, transportAt, networkLength, family, flowHash, sourcePort } = batch;
-  const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily } = batch;
+  const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily, recordAt } = batch;
   const { view } = batch.arena;
   const { hopDone } = batch.ingress;
 
+  const encapsulateTrains = trainStage(batch, portBase, portMask);
+
   return function encapsulate(snapshot: Snapshot): void {
+    if (batch.trains > 0) encapsulateTrains(snapshot);
     const words = snapshot.words;
     const backendsAt = words[H_BACKENDS];
     const count = batch.count;
     for (let i = 0; i < count; i++) {
-      if (verdict[i] !== FORWARD) continue;
+      if (verdict[i] !== FORWARD || recordAt[i] >= 0) continue;
       const record = backendsAt + backend[i] * RECORD;
       const inner = networkAt[i];
       const innerLength = networkLength[i];

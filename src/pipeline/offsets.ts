@@ -4,6 +4,7 @@
  * length came out as 0x44 − 0x46 = −2, and the kernel dropped the packet in silence. Such a packet is dropped here with the
  * reason `tunnel-length`, and counted.
  */
+import { RECORD_STRIDE } from '../base/arena.ts';
 import type { Batch } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
@@ -18,6 +19,7 @@ const DROP = VERDICT_DROP;
 const HEADER4 = OUTER4;
 const HEADER6 = OUTER6;
 const UDP = UDP_LENGTH;
+const GUE = GUE_LENGTH;
 const TUNNEL = UDP_LENGTH + GUE_LENGTH;
 const INNER4 = gue.PROTOCOL_IPV4;
 const INNER6 = gue.PROTOCOL_IPV6;
@@ -108,15 +110,49 @@ export function offsetsOf(batch: Batch): OffsetsAgree {
   };
 }
 
+/** As `offsetsOf` for a train: every segment's record describes one well-formed packet, its payload lies inside the received one. */
+export function trainOffsetsOf(batch: Batch): OffsetsAgree {
+  const { view, recordsAt, records } = batch.arena;
+  const { recordAt, recordLength, segmentCount, payloadAt, networkAt, transportAt, networkLength, family, outerFamily } = batch;
+
+  return function trainOffsetsAgree(i: number): boolean {
+    const outer = outerFamily[i] === 4 ? HEADER4 : HEADER6;
+    const header = recordLength[i];
+    const innerHeaders = payloadAt[i] - networkAt[i];
+    const end = networkAt[i] + networkLength[i];
+    const last = recordAt[i] + segmentCount[i] * RECORD_STRIDE;
+    if (header > RECORD_STRIDE || recordAt[i] < recordsAt || last > recordsAt + records * RECORD_STRIDE) return false;
+    if (header - innerHeaders !== outer + TUNNEL || transportAt[i] <= networkAt[i] || payloadAt[i] > end) return false;
+    let payload = 0;
+    for (let k = 0; k < segmentCount[i]; k++) {
+      const at = recordAt[i] + k * RECORD_STRIDE;
+      const inner = at + outer + TUNNEL;
+      const bytes = batch.segmentPayload(i, k);
+      if (bytes < 0) return false;
+      payload += bytes;
+      // The lengths that the headers claim, from the outside in: each is the next one and what lies between.
+      const outerLength = outer === HEADER4 ? view.getUint16(at + 2) : view.getUint16(at + 4) + HEADER6;
+      const datagram = view.getUint16(at + outer + 4);
+      const innerLength = family[i] === 4 ? view.getUint16(inner + 2) : view.getUint16(inner + 4) + HEADER6;
+      const unequal =
+        (outerLength ^ (header + bytes)) | (datagram ^ (outerLength - outer)) | (innerLength ^ (innerHeaders + bytes));
+      if (unequal !== 0 || bytesWrong(view, at, outerFamily[i], inner - GUE, inner, family[i]) !== 0) return false;
+    }
+    return payloadAt[i] + payload === end;
+  };
+}
+
 /** The guard of one batch: turns every forward whose offsets contradict each other into a drop. The last stage before the egress. */
 export function guardStage(batch: Batch): () => void {
-  const { verdict, reason } = batch;
+  const { verdict, reason, recordAt } = batch;
   const offsetsAgree = offsetsOf(batch);
+  const trainOffsetsAgree = trainOffsetsOf(batch);
 
   return function guard(): void {
     const count = batch.count;
     for (let i = 0; i < count; i++) {
-      if (verdict[i] !== FORWARD || offsetsAgree(i)) continue;
+      if (verdict[i] !== FORWARD) continue;
+      if (recordAt[i] < 0 ? offsetsAgree(i) : trainOffsetsAgree(i)) continue;
       verdict[i] = DROP;
       reason[i] = TUNNEL_LENGTH;
     }

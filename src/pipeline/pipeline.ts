@@ -1,5 +1,5 @@
 /**
- * The fixed sequence of stages: classify → steer → encapsulate → guard. Run to completion over one batch; no dispatch per packet,
+ * The fixed sequence of stages: classify → steer → segment → encapsulate → guard. Run to completion over one batch; no dispatch per packet,
  * no allocation, no exception.
  *
  * Stages are closures made for one batch and one shard. A forwarding thread makes them once, and V8 compiles the code of a closure
@@ -13,6 +13,7 @@ import { type ClassifyTally, classifyStage } from './classify.ts';
 import { encapsulateStage } from './encapsulate.ts';
 import type { FlowTable } from './flow-table.ts';
 import { guardStage } from './offsets.ts';
+import { segmentStage } from './segment-stage.ts';
 import type { Snapshot } from './snapshot.ts';
 import { type SteerTally, steerStage } from './steer.ts';
 
@@ -40,6 +41,7 @@ interface Stages {
   readonly batch: Batch;
   readonly classify: ReturnType<typeof classifyStage>;
   readonly steer: ReturnType<typeof steerStage>;
+  readonly segment: ReturnType<typeof segmentStage>;
   readonly encapsulate: ReturnType<typeof encapsulateStage>;
   readonly guard: ReturnType<typeof guardStage>;
   readonly account: ReturnType<typeof accountStage>;
@@ -72,6 +74,7 @@ export class Pipeline {
     const stages = this.#stagesOf(batch);
     stages.classify(snapshot, this.#classified);
     stages.steer(snapshot, now, this.#steered);
+    stages.segment(snapshot);
     stages.encapsulate(snapshot);
     stages.guard();
   }
@@ -101,6 +104,7 @@ export class Pipeline {
       batch,
       classify: classifyStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
+      segment: segmentStage(batch),
       encapsulate: encapsulateStage(batch, this.#portBase, this.#portMask),
       guard: guardStage(batch),
       account: accountStage(batch, this.#bank),

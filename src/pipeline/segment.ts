@@ -52,11 +52,7 @@ const REFUSED_CHECKSUM = train.REFUSED_CHECKSUM;
 const REFUSED_ROOM = train.REFUSED_ROOM;
 const REFUSED_SHORT = train.REFUSED_SHORT;
 
-/**
- * Stride of header records: outer IPv6 + UDP + GUE 52, inner IPv6 40, TCP 60, and 104 for extension headers. Four cache lines: the few
- * dozen records of a train are written and read once, in order, so the power of two does no harm here.
- */
-export const HEADER_STRIDE = 256;
+export { RECORD_STRIDE as HEADER_STRIDE } from '../base/arena.ts';
 
 /** One segment, the packet itself: its headers are copied, and a partial checksum is completed. Returns 1. */
 function copyWhole(

@@ -111,6 +111,11 @@ export class MessageVector {
     return this.#memory.int32[i * 16 + 10];
   }
 
+  /** Message `i` is gathered from its first `segments` segments only. */
+  useSegments(i: number, segments: number): void {
+    this.#memory.int32[i * 16 + 6] = segments;
+  }
+
   setSegment(i: number, segment: number, address: number, bytes: number): void {
     const at = (this.#iovecAt + (i * this.segments + segment) * IOVEC) >> 2;
     const words = this.#memory.int32;

@@ -77,8 +77,7 @@ async function end({ lab, director, workers }: Stage): Promise<void> {
 
 const ingresses = {
   tun: { yaml: '{ driver: tun, device: gd0 }', offloads: 'all' },
-  // Without segmentation of our own, `packet` would drop the super-packets that a link with offloads delivers.
-  packet: { yaml: '{ driver: packet, interface: eth0 }', offloads: 'checksum' },
+  packet: { yaml: '{ driver: packet, interface: eth0 }', offloads: 'all' },
 } as const;
 const egresses = { raw: '{ driver: raw }', udp: '{ driver: udp }' };
 

@@ -233,7 +233,9 @@ test('every drop reason of the path, by a packet that earns it', () => {
     const out = rig.one(frame);
     assert.deepEqual([out.verdict, out.reason], ['drop', reason]);
   }
-  assert.equal(rig.one(eth().ipv4(to).tcp({ dport: 443 }).bytes(), { virtio: { gsoType: 1 } }).reason, 'super-packet');
+  const merged = eth().ipv4(to).tcp({ dport: 443 }).payload(3000).bytes();
+  assert.equal(rig.one(merged, { virtio: { gsoType: 1, gsoSize: 1000 } }).reason, 'super-packet', 'no room for header records');
+  assert.equal(rig.one(merged, { virtio: { gsoType: 1 } }).reason, 'bad-virtio-header');
   const empty = new Rig(specOf({ backends: backends(1).map((b) => ({ ...b, state: 'down' as const })) }));
   assert.equal(empty.one(tcp4()).reason, 'no-backend');
   const counted = new Map<string, number>();

@@ -87,6 +87,7 @@ export interface Outcome {
 export interface Virtio {
   readonly flags?: number;
   readonly gsoType?: number;
+  readonly gsoSize?: number;
   readonly csumStart?: number;
   readonly csumOffset?: number;
 }
@@ -102,11 +103,11 @@ export class Rig {
   constructor(
     spec: Spec,
     facts: IngressFacts = TUN,
-    options: { entries?: number; siblings?: FlowTable[]; capacity?: number } = {},
+    options: { entries?: number; siblings?: FlowTable[]; capacity?: number; records?: number } = {},
   ) {
     this.#parts = this.builder.build(spec, 0);
     this.flows = new FlowTable(options.entries ?? 4096, Int32Array.of(11, 22));
-    this.batch = new Batch(Arena.inProcess(options.capacity ?? 16, LARGE_STRIDE), facts);
+    this.batch = new Batch(Arena.inProcess(options.capacity ?? 16, LARGE_STRIDE, options.records ?? 0), facts);
     this.pipeline = new Pipeline({
       snapshot: new Snapshot(this.#parts),
       flows: this.flows,
@@ -131,6 +132,8 @@ export class Rig {
       batch.frameLength[i] = frame.length;
       batch.virtioFlags[i] = virtio[i]?.flags ?? 0;
       batch.gsoType[i] = virtio[i]?.gsoType ?? 0;
+      batch.gsoSize[i] = virtio[i]?.gsoSize ?? 0;
+      batch.headerLength[i] = 0;
       batch.csumStart[i] = virtio[i]?.csumStart ?? 0;
       batch.csumOffset[i] = virtio[i]?.csumOffset ?? 0;
       batch.verdict[i] = 0;

@@ -2,6 +2,7 @@
 import type { Batch } from '../../base/batch.ts';
 import { VERDICT_FORWARD } from '../../base/verdict.ts';
 import type { Egress, EgressFacts } from '../driver.ts';
+import { segmentBytes } from '../train.ts';
 
 export interface MemoryEgressOptions {
   /** Keep a copy of every packet (tests), or only count (benches); default: keep. */
@@ -35,9 +36,10 @@ export class MemoryEgress implements Egress {
   send(batch: Batch): void {
     for (let i = 0; i < batch.count; i++) {
       if (batch.verdict[i] !== VERDICT_FORWARD) continue;
-      this.count++;
+      this.count += batch.segmentCount[i];
       this.bytes += batch.outLength[i];
-      if (this.#keep) this.packets.push(batch.arena.bytes.slice(batch.outAt[i], batch.outAt[i] + batch.outLength[i]));
+      if (!this.#keep) continue;
+      for (let k = 0; k < batch.segmentCount[i]; k++) this.packets.push(segmentBytes(batch, i, k));
     }
   }
 

@@ -5,6 +5,7 @@ import { dropReason } from '../../base/drop-reason.ts';
 import { CodedError } from '../../base/errors.ts';
 import { VERDICT_DROP, VERDICT_REPLY } from '../../base/verdict.ts';
 import { PCAP_FILE_HEADER_LENGTH, PCAP_RECORD_HEADER_LENGTH, writeFileHeader, writeRecordHeader } from '../../wire/pcap.ts';
+import { segmentBytes } from '../train.ts';
 
 const SEND_FAILED = dropReason('send-failed');
 const REPLY_FAILED = dropReason('reply-failed');
@@ -54,7 +55,7 @@ export class CaptureFile {
   write(batch: Batch, verdict: number): void {
     let need = 0;
     for (let i = 0; i < batch.count; i++) {
-      if (batch.verdict[i] === verdict) need += PCAP_RECORD_HEADER_LENGTH + batch.outLength[i];
+      if (batch.verdict[i] === verdict) need += recordBytes(batch, i);
     }
     if (need === 0) return;
     if (need > this.#buffer.length) this.#buffer = new Uint8Array(need * 2);
@@ -78,12 +79,14 @@ export class CaptureFile {
     let at = 0;
     for (let i = 0; i < batch.count; i++) {
       if (batch.verdict[i] !== verdict) continue;
-      const length = batch.outLength[i];
       const seconds = times === null ? Math.floor(now / 1000) : times.seconds[i];
       const nanoseconds = times === null ? (now % 1000) * 1e6 : times.nanoseconds[i];
-      writeRecordHeader(view, at, seconds, nanoseconds, length, length);
-      this.#buffer.set(batch.arena.bytes.subarray(batch.outAt[i], batch.outAt[i] + length), at + PCAP_RECORD_HEADER_LENGTH);
-      at += PCAP_RECORD_HEADER_LENGTH + length;
+      for (let k = 0; k < batch.segmentCount[i]; k++) {
+        const segment = segmentBytes(batch, i, k);
+        writeRecordHeader(view, at, seconds, nanoseconds, segment.length, segment.length);
+        this.#buffer.set(segment, at + PCAP_RECORD_HEADER_LENGTH);
+        at += PCAP_RECORD_HEADER_LENGTH + segment.length;
+      }
     }
   }
 
@@ -105,7 +108,7 @@ export class CaptureFile {
     let whole = 0;
     for (let i = 0; i < batch.count; i++) {
       if (batch.verdict[i] !== verdict) continue;
-      end += PCAP_RECORD_HEADER_LENGTH + batch.outLength[i];
+      end += recordBytes(batch, i);
       if (end <= written) {
         whole = end;
         continue;
@@ -130,6 +133,11 @@ export class CaptureFile {
     this.lastErrno = Math.abs(error.errno ?? 0);
     this.#failure = error;
   }
+}
+
+/** Bytes of the records of packet `i`: one for each segment. */
+function recordBytes(batch: Batch, i: number): number {
+  return batch.segmentCount[i] * PCAP_RECORD_HEADER_LENGTH + batch.outLength[i];
 }
 
 function writeError(path: string, error: Error): CodedError {

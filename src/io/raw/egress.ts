@@ -8,11 +8,14 @@ import { E } from '../../raw-socket/library.ts';
 import { AF_INET, AF_INET6, hasFamily, IPPROTO_RAW, openSocket, SOCK_RAW, setSendBuffer } from '../../raw-socket/socket.ts';
 import type { Egress, EgressFacts } from '../driver.ts';
 import { SendQueue } from '../send-queue.ts';
+import { gatherSegment } from '../train.ts';
 
 const UNREACHABLE = dropReason('send-unreachable');
 const SEND_BUFFER = 8 * 1024 * 1024;
 /** struct sockaddr_in (16 bytes) or sockaddr_in6 (28), padded. */
 const NAME_BYTES = 32;
+/** Messages of one system call: a batch of single packets, or the segments of a dozen super-packets. */
+const MESSAGES = 512;
 
 export class RawEgress implements Egress {
   readonly name = 'raw';
@@ -29,8 +32,8 @@ export class RawEgress implements Egress {
   readonly #descriptor4: number;
   /** −1 on a kernel without IPv6. */
   readonly #descriptor6: number;
-  #queue4: SendQueue;
-  #queue6: SendQueue;
+  readonly #queue4: SendQueue;
+  readonly #queue6: SendQueue;
   #open = true;
   /** EAFNOSUPPORT once a packet was for a family that the kernel does not have. */
   #familyErrno = 0;
@@ -43,8 +46,8 @@ export class RawEgress implements Egress {
       closeDescriptor(this.#descriptor4);
       throw error;
     }
-    this.#queue4 = createQueue(64, AF_INET);
-    this.#queue6 = createQueue(64, AF_INET6);
+    this.#queue4 = createQueue(AF_INET);
+    this.#queue6 = createQueue(AF_INET6);
   }
 
   /** errno of the last packet that was given up, 0 when none was: for the log. */
@@ -53,15 +56,8 @@ export class RawEgress implements Egress {
   }
 
   send(batch: Batch): void {
-    if (batch.capacity > this.#queue4.vector.messages) {
-      this.#queue4 = createQueue(batch.capacity, AF_INET);
-      this.#queue6 = createQueue(batch.capacity, AF_INET6);
-    }
-    const view = batch.arena.view;
-    const address = batch.arena.address;
     for (let i = 0; i < batch.count; i++) {
       if (batch.verdict[i] !== VERDICT_FORWARD) continue;
-      const at = batch.outAt[i];
       const six = batch.outerFamily[i] === 6;
       if (six && this.#descriptor6 < 0) {
         this.#familyErrno = E.EAFNOSUPPORT;
@@ -70,20 +66,10 @@ export class RawEgress implements Egress {
         continue;
       }
       const queue = six ? this.#queue6 : this.#queue4;
-      const message = queue.count++;
-      const vector = queue.vector;
-      queue.owner[message] = i;
-      vector.setSegment(message, 0, address + at, batch.outLength[i]);
-      // The destination again, beside the packet: copied as words, which keeps network byte order as it is.
-      const words = vector.int32;
-      const name = vector.nameAt(message) >> 2;
-      if (six) {
-        words[name + 2] = view.getInt32(at + 24, true);
-        words[name + 3] = view.getInt32(at + 28, true);
-        words[name + 4] = view.getInt32(at + 32, true);
-        words[name + 5] = view.getInt32(at + 36, true);
-      } else {
-        words[name + 1] = view.getInt32(at + 16, true);
+      const segments = batch.segmentCount[i];
+      for (let k = 0; k < segments; k++) {
+        if (queue.full) queue.flush(six ? this.#descriptor6 : this.#descriptor4, batch, 0);
+        fill(queue, batch, i, k, six);
       }
     }
     if (this.#queue4.count > 0) this.#queue4.flush(this.#descriptor4, batch, 0);
@@ -95,6 +81,26 @@ export class RawEgress implements Egress {
     this.#open = false;
     closeDescriptor(this.#descriptor4);
     if (this.#descriptor6 >= 0) closeDescriptor(this.#descriptor6);
+  }
+}
+
+/** Segment `k` of packet `i`, and its destination again beside it: copied as words, which keeps network byte order as it is. */
+function fill(queue: SendQueue, batch: Batch, i: number, k: number, six: boolean): void {
+  const view = batch.arena.view;
+  const at = batch.outAt[i];
+  const message = queue.count++;
+  const vector = queue.vector;
+  queue.owner[message] = i;
+  gatherSegment(vector, message, batch, i, k, 0);
+  const words = vector.int32;
+  const name = vector.nameAt(message) >> 2;
+  if (six) {
+    words[name + 2] = view.getInt32(at + 24, true);
+    words[name + 3] = view.getInt32(at + 28, true);
+    words[name + 4] = view.getInt32(at + 32, true);
+    words[name + 5] = view.getInt32(at + 36, true);
+  } else {
+    words[name + 1] = view.getInt32(at + 16, true);
   }
 }
 
@@ -111,9 +117,9 @@ function openRaw(family: number, label: string): number {
   }
 }
 
-function createQueue(messages: number, family: number): SendQueue {
-  const queue = new SendQueue({ messages, segments: 1, nameBytes: NAME_BYTES, controlBytes: 0 });
-  for (let i = 0; i < messages; i++) {
+function createQueue(family: number): SendQueue {
+  const queue = new SendQueue({ messages: MESSAGES, segments: 2, nameBytes: NAME_BYTES, controlBytes: 0 });
+  for (let i = 0; i < MESSAGES; i++) {
     // Family first; port, flow label and scope stay 0.
     queue.vector.uint16[queue.vector.nameAt(i) >> 1] = family;
     queue.vector.setNameLength(i, family === AF_INET ? 16 : 28);

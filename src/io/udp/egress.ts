@@ -8,6 +8,7 @@ import { E } from '../../raw-socket/library.ts';
 import { AF_INET, AF_INET6 } from '../../raw-socket/socket.ts';
 import type { Egress, EgressFacts } from '../driver.ts';
 import { SendQueue } from '../send-queue.ts';
+import { gatherSegment } from '../train.ts';
 import { CONTROL_BYTES, layControl4, layControl6, writeControl4, writeControl6 } from './control.ts';
 import { openSockets, switchChecksum } from './sockets.ts';
 
@@ -15,6 +16,8 @@ const SEND_FAILED = dropReason('send-failed');
 const UNREACHABLE = dropReason('send-unreachable');
 /** struct sockaddr_in (16 bytes) or sockaddr_in6 (28), padded. */
 const NAME_BYTES = 32;
+/** Messages of one system call. */
+const MESSAGES = 512;
 
 export interface UdpEgressOptions {
   /** First source port; default 61440, above the kernel's ephemeral range (32768–60999). */
@@ -40,8 +43,8 @@ export class UdpEgress implements Egress {
   readonly #tails: Int32Array;
   readonly #touched: Int32Array;
   #next = new Int32Array(64);
-  #queue4 = createQueue(64, AF_INET);
-  #queue6 = createQueue(64, AF_INET6);
+  readonly #queue4 = createQueue(AF_INET);
+  readonly #queue6 = createQueue(AF_INET6);
   #open = true;
   /** EAFNOSUPPORT once a packet was for a family that the kernel does not have. */
   #familyErrno = 0;
@@ -80,23 +83,22 @@ export class UdpEgress implements Egress {
   }
 
   send(batch: Batch): void {
-    if (batch.capacity > this.#queue4.vector.messages) {
-      this.#next = new Int32Array(batch.capacity);
-      this.#queue4 = createQueue(batch.capacity, AF_INET);
-      this.#queue6 = createQueue(batch.capacity, AF_INET6);
-    }
+    if (batch.capacity > this.#next.length) this.#next = new Int32Array(batch.capacity);
     const groups = this.#group(batch);
     for (let g = 0; g < groups; g++) {
       const key = this.#touched[g];
       const six = (key & 2) !== 0;
       const socket = (key >> 2) + (six ? this.#ports : 0);
       const queue = six ? this.#queue6 : this.#queue4;
+      this.#setChecksum(socket, six, key & 1);
       for (let i = this.#heads[key]; i >= 0; i = this.#next[i]) {
-        if (six) fill6(queue, batch, i);
-        else fill4(queue, batch, i);
+        for (let k = 0; k < batch.segmentCount[i]; k++) {
+          if (queue.full) queue.flush(this.#descriptors[socket], batch, 0);
+          if (six) fill6(queue, batch, i, k);
+          else fill4(queue, batch, i, k);
+        }
       }
       this.#heads[key] = -1;
-      this.#setChecksum(socket, six, key & 1);
       queue.flush(this.#descriptors[socket], batch, 0);
     }
   }
@@ -150,26 +152,26 @@ export class UdpEgress implements Egress {
 }
 
 /** The payload begins at the GUE header; port and address come from our outer headers. */
-function fill4(queue: SendQueue, batch: Batch, i: number): void {
+function fill4(queue: SendQueue, batch: Batch, i: number, k: number): void {
   const view = batch.arena.view;
   const at = batch.outAt[i];
   const message = queue.count++;
   const vector = queue.vector;
   queue.owner[message] = i;
-  vector.setSegment(message, 0, batch.arena.address + batch.tunnelAt[i], at + batch.outLength[i] - batch.tunnelAt[i]);
+  gatherSegment(vector, message, batch, i, k, batch.tunnelAt[i] - at);
   const name = vector.nameAt(message);
   vector.uint16[(name >> 1) + 1] = view.getUint16(batch.outerTransportAt[i] + 2, true);
   vector.int32[(name >> 2) + 1] = view.getInt32(at + 16, true);
   writeControl4(vector, message, view, at);
 }
 
-function fill6(queue: SendQueue, batch: Batch, i: number): void {
+function fill6(queue: SendQueue, batch: Batch, i: number, k: number): void {
   const view = batch.arena.view;
   const at = batch.outAt[i];
   const message = queue.count++;
   const vector = queue.vector;
   queue.owner[message] = i;
-  vector.setSegment(message, 0, batch.arena.address + batch.tunnelAt[i], at + batch.outLength[i] - batch.tunnelAt[i]);
+  gatherSegment(vector, message, batch, i, k, batch.tunnelAt[i] - at);
   const name = vector.nameAt(message);
   const words = vector.int32;
   vector.uint16[(name >> 1) + 1] = view.getUint16(batch.outerTransportAt[i] + 2, true);
@@ -180,9 +182,9 @@ function fill6(queue: SendQueue, batch: Batch, i: number): void {
   writeControl6(vector, message, view, at);
 }
 
-function createQueue(messages: number, family: number): SendQueue {
-  const queue = new SendQueue({ messages, segments: 1, nameBytes: NAME_BYTES, controlBytes: CONTROL_BYTES });
-  for (let i = 0; i < messages; i++) {
+function createQueue(family: number): SendQueue {
+  const queue = new SendQueue({ messages: MESSAGES, segments: 2, nameBytes: NAME_BYTES, controlBytes: CONTROL_BYTES });
+  for (let i = 0; i < MESSAGES; i++) {
     queue.vector.uint16[queue.vector.nameAt(i) >> 1] = family;
     queue.vector.setNameLength(i, family === AF_INET ? 16 : 28);
     if (family === AF_INET) layControl4(queue.vector, i);

@@ -1,0 +1,101 @@
+/**
+ * Outer headers of trains: in front of each segment's inner headers, in its record. Not as fast as the single packet's way and need not
+ * be: one super-packet carries dozens of kilobytes.
+ *
+ *     record k:  | IPv4 20 or IPv6 40 | UDP 8 | GUE 4 | inner headers |
+ */
+import { RECORD_STRIDE } from '../base/arena.ts';
+import type { Batch } from '../base/batch.ts';
+import { dropReason } from '../base/drop-reason.ts';
+import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
+import * as checksum from '../wire/checksum.ts';
+import * as gue from '../wire/gue.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import * as ipv6 from '../wire/ipv6.ts';
+import * as udp from '../wire/udp.ts';
+import {
+  B_CHECKSUM,
+  B_DATAGRAM_SUM,
+  B_FAMILY,
+  B_HEADER_SUM,
+  B_OVERHEAD,
+  B_TEMPLATE,
+  BACKEND_WORDS,
+  H_BACKENDS,
+} from './layout.ts';
+import { innerSum } from './local-checksum.ts';
+import { OUTER4, OUTER6, UDP_LENGTH } from './outer-template.ts';
+import type { Snapshot } from './snapshot.ts';
+import { sourcePortOf } from './source-port.ts';
+
+const TOO_BIG = dropReason('too-big');
+const MAX_DATAGRAM = 65535;
+
+/** The encapsulation of a batch's trains. The outer checksum comes from headers alone: a segment's own checksum is right (local-checksum.ts). */
+export function trainStage(batch: Batch, portBase: number, portMask: number): (snapshot: Snapshot) => void {
+  const { verdict, reason, backend, networkAt, transportAt, networkLength, family, protocol, flowHash, sourcePort } = batch;
+  const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily } = batch;
+  const { recordAt, recordLength, segmentCount, segmentSize, payloadAt } = batch;
+  const { view } = batch.arena;
+
+  function writeOuter(i: number, words: Int32Array, record: number, at: number, innerLength: number, port: number): void {
+    const isOuter4 = words[record + B_FAMILY] === 4;
+    const overhead = words[record + B_OVERHEAD];
+    const transport = at + (isOuter4 ? OUTER4 : OUTER6);
+    const tunnel = transport + UDP_LENGTH;
+    const inner = at + overhead;
+    const trafficClass = family[i] === 4 ? ipv4.trafficClass(view, inner) : ipv6.trafficClass(view, inner);
+    const datagram = innerLength + inner - transport;
+    const carried = family[i] === 4 ? gue.PROTOCOL_IPV4 : gue.PROTOCOL_IPV6;
+    for (let w = 0; w < overhead >> 2; w++) view.setInt32(at + (w << 2), words[record + B_TEMPLATE + w], true);
+    if (isOuter4) {
+      ipv4.setTrafficClass(view, at, trafficClass);
+      ipv4.setTotalLength(view, at, overhead + innerLength);
+      ipv4.setChecksum(view, at, checksum.finish(words[record + B_HEADER_SUM] + trafficClass + overhead + innerLength));
+    } else {
+      ipv6.setTrafficClass(view, at, trafficClass);
+      ipv6.setPayloadLength(view, at, datagram);
+    }
+    udp.setSourcePort(view, transport, port);
+    udp.setLength(view, transport, datagram);
+    gue.write(view, tunnel, carried);
+    if (words[record + B_CHECKSUM] === 0) return;
+    const fixed = words[record + B_DATAGRAM_SUM] + datagram + datagram + port + carried;
+    const whole = innerSum(view, inner, inner + transportAt[i] - networkAt[i], innerLength, protocol[i]);
+    udp.setChecksum(view, transport, checksum.finishUdp(fixed + whole));
+  }
+
+  return function encapsulateTrains(snapshot: Snapshot): void {
+    const words = snapshot.words;
+    const count = batch.count;
+    for (let i = 0; i < count; i++) {
+      if (recordAt[i] < 0 || verdict[i] !== VERDICT_FORWARD) continue;
+      const record = words[H_BACKENDS] + backend[i] * BACKEND_WORDS;
+      const overhead = words[record + B_OVERHEAD];
+      const first = recordAt[i];
+      const segments = segmentCount[i];
+      const innerHeaders = recordLength[i] - overhead;
+      if (recordLength[i] + segmentSize[i] > MAX_DATAGRAM) {
+        verdict[i] = VERDICT_DROP;
+        reason[i] = TOO_BIG;
+        continue;
+      }
+      const port = sourcePortOf(flowHash[i], portBase, portMask);
+      const end = networkAt[i] + networkLength[i];
+      let from = payloadAt[i];
+      for (let k = 0; k < segments; k++) {
+        const bytes = k === segments - 1 ? end - from : segmentSize[i];
+        writeOuter(i, words, record, first + k * RECORD_STRIDE, innerHeaders + bytes, port);
+        from += bytes;
+      }
+      const isOuter4 = words[record + B_FAMILY] === 4;
+      outAt[i] = first;
+      outLength[i] = segments * recordLength[i] + end - payloadAt[i];
+      outerNetworkAt[i] = first;
+      outerTransportAt[i] = first + (isOuter4 ? OUTER4 : OUTER6);
+      tunnelAt[i] = outerTransportAt[i] + UDP_LENGTH;
+      outerFamily[i] = isOuter4 ? 4 : 6;
+      sourcePort[i] = port;
+    }
+  };
+}
