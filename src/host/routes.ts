@@ -110,7 +110,8 @@ export function listOwnRoutes(): TableRoute[] {
     [AF_INET, AF_INET6].flatMap((family) =>
       socket
         .dump('list of routes', RTM_GETROUTE, rtmsg({ family, protocol: ROUTE_PROTOCOL }))
-        .filter((message) => message.type === RTM_NEWROUTE)
+        // A kernel without IPv6 answers for every family that it has.
+        .filter((message) => message.type === RTM_NEWROUTE && message.body[0] === family)
         .map(decodeRoute)
         .filter((route) => route.protocol === ROUTE_PROTOCOL),
     ),
