@@ -108,8 +108,14 @@ function prepareDevice(ingress: DeviceIngress): void {
   if (link.mtu !== mtu || link.queueLength !== length) setLink(link, { mtu, queueLength: length });
   const bridge = ingress.driver === 'tap' && ingress.bridge !== null ? requireBridge(ingress.bridge) : null;
   if (bridge !== null && link.master !== bridge.index) setLink(link, { master: bridge.index });
-  if (!link.up) setLink(link, { ipv6LinkLocal: false, up: true });
+  // Without IPv6 in the kernel there is no such setting, and a request for it fails.
+  if (!link.up) setLink(link, { ...(hasIpv6() ? { ipv6LinkLocal: false } : {}), up: true });
   if (ingress.driver === 'tap' && bridge === null) giveTapAddress(link);
+}
+
+/** False on a kernel without IPv6 (ipv6.disable=1). */
+function hasIpv6(): boolean {
+  return readSysctl('net/ipv6/conf/all/disable_ipv6') !== null;
 }
 
 function giveTapAddress(link: Link): void {
