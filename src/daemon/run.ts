@@ -21,6 +21,8 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
   const log = createLog(config.log);
   const journal = new EventJournal(log);
   let end: (exitCode: number) => void = () => {};
+  /** It ends because it can not go on: its successor is about to start, and until then no packet may bounce. */
+  let keepBlackholes = false;
   const ended = new Promise<number>((resolve) => {
     end = resolve;
   });
@@ -30,6 +32,7 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
     journal,
     gaveUp: (error) => {
       logError(log, error);
+      keepBlackholes = true;
       end(error.exitCode);
     },
   });
@@ -48,6 +51,7 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
   };
   const onError = (error: unknown): void => {
     logError(log, error);
+    keepBlackholes = true;
     end(EXIT.FAILED);
   };
   const onFault = (): void => director.fault();
@@ -65,13 +69,18 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
     if (first === null) await ended;
     else await started;
     const exitCode = await ended;
-    const failures = await director.stop();
+    const failures = await director.stop({ keepBlackholes });
     for (const failure of failures) logError(log, failure);
     if (failures.length > 0) {
       journal.record('error', 'stopped', 'stopped, but not everything was given back', { hint: 'gue-director clean' });
       return EXIT.FAILED;
     }
-    journal.record('info', 'stopped', 'stopped; everything was given back', { exitCode });
+    if (keepBlackholes) {
+      const hint = 'the next start takes them over; for good: gue-director clean';
+      journal.record('warn', 'stopped', 'stopped; the blackhole routes of the services stay', { exitCode, hint });
+    } else {
+      journal.record('info', 'stopped', 'stopped; everything was given back', { exitCode });
+    }
     return exitCode;
   } catch (error) {
     logError(log, error);

@@ -44,12 +44,14 @@ export interface ThreadStart {
 export type MailToThread =
   | { readonly kind: 'snapshot'; readonly parts: SnapshotParts }
   | { readonly kind: 'stop' }
+  /** The interface below the ingress is another one now: end, so that a successor opens it. */
+  | { readonly kind: 'reopen' }
   /** Tests only: throw inside the loop, as a program error would. */
   | { readonly kind: 'fault' };
 
 export type MailToMain =
   /** Drivers are open; the thread forwards from here on. */
-  | { readonly kind: 'forwarding'; readonly ingress: string; readonly egress: string }
+  | { readonly kind: 'forwarding'; readonly ingress: string; readonly egress: string; readonly interfaceIndex: number }
   /** A finite source has delivered everything. */
   | { readonly kind: 'exhausted' }
   /** The kernel refused a call in a way that it had not before. */
@@ -57,7 +59,7 @@ export type MailToMain =
   | { readonly kind: 'stopped' }
   | { readonly kind: 'failed'; readonly failure: Failure };
 
-/** Code of the failure after which main opens a new queue. */
+/** Code of the failure that is no error of ours: somebody removed the interface. Main opens it anew when it is there. */
 export const INGRESS_GONE = 'GD_DAEMON_INGRESS_GONE';
 
 /** An error as it crosses threads. */

@@ -49,6 +49,8 @@ export class Seat implements Subscriber {
   failures = 0;
   /** `tun:gd0`, once it is known. */
   ingress = '';
+  /** Index of the interface that the thread's ingress is bound to; 0 while that is not known, and for drivers that are bound to none. */
+  interfaceIndex = 0;
   readonly #words = new Int32Array(new SharedArrayBuffer(WORD_COUNT * 4));
   readonly #kernelDrops = new Float64Array(new SharedArrayBuffer(8));
   readonly #wake = EventDescriptor.create();
@@ -97,6 +99,7 @@ export class Seat implements Subscriber {
     Atomics.store(this.#words, WORD_GENERATION, 0);
     Atomics.store(this.#words, WORD_HEARTBEAT, now);
     this.#port = port1;
+    this.interfaceIndex = 0;
     const worker = spawnThread({
       ...start,
       number: this.number,
@@ -115,6 +118,7 @@ export class Seat implements Subscriber {
       if (mail.kind === 'forwarding') {
         forwarded = true;
         this.ingress = mail.ingress;
+        this.interfaceIndex = mail.interfaceIndex;
         this.#events.forwarding(this, mail);
       } else if (mail.kind === 'exhausted') {
         this.#events.exhausted(this);

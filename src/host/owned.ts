@@ -8,6 +8,8 @@ import { deleteOwnRoute, describeRoute, listOwnRoutes } from './routes.ts';
 /** One thing of ours on the host. */
 export interface Owned {
   readonly kind: 'route' | 'nft-table';
+  /** A blackhole route: it keeps packets from bouncing while nobody takes them. */
+  readonly silences: boolean;
   /** As `ip route` or `nft` would print it. */
   readonly text: string;
   /** The command that would remove it by hand. */
@@ -32,6 +34,7 @@ export function listOwnedRoutes(): Owned[] {
     const family = route.prefix.bytes.length === 4 ? '' : ' -6';
     return {
       kind: 'route',
+      silences: route.type === 'blackhole',
       text,
       command: `ip${family} route del ${text}`,
       remove: () => withNetlink((socket) => deleteOwnRoute(socket, route, names)),
@@ -42,7 +45,8 @@ export function listOwnedRoutes(): Owned[] {
 /** Our nftables table, if it is there. Throws CodedError GD_HOST_NFT when we may not look. */
 export function listOwnedTable(): Owned[] {
   if (!notrackInstalled()) return [];
-  return [{ kind: 'nft-table', text: `table ${TABLE}`, command: `nft delete table ${TABLE}`, remove: removeNotrack }];
+  const text = `table ${TABLE}`;
+  return [{ kind: 'nft-table', silences: false, text, command: `nft delete ${text}`, remove: removeNotrack }];
 }
 
 /** Removes each; one failure does not keep the others. */
@@ -54,22 +58,23 @@ export function removeOwned(owned: readonly Owned[]): { removed: Owned[]; failed
       item.remove();
       removed.push(item);
     } catch (error) {
-      failed.push({ owned: item, error: asCoded(`remove ${item.text}`, error) });
+      failed.push({ owned: item, error: asReleaseError(`remove ${item.text}`, error) });
     }
   }
   return { removed, failed };
 }
 
-/** Removes everything of ours and returns what went wrong; never throws. */
-export function removeAllOwned(): CodedError[] {
+/** Removes everything of ours, or everything but the blackholes, and returns what went wrong; never throws. */
+export function removeAllOwned(keepBlackholes = false): CodedError[] {
   try {
-    return removeOwned(listOwned()).failed.map(({ error }) => error);
+    return removeOwned(listOwned().filter(({ silences }) => !(keepBlackholes && silences))).failed.map(({ error }) => error);
   } catch (error) {
-    return [asCoded('list what is ours on this host', error)];
+    return [asReleaseError('list what is ours on this host', error)];
   }
 }
 
-function asCoded(what: string, error: unknown): CodedError {
+/** A CodedError as it is; anything else as the failure to do `what`. */
+export function asReleaseError(what: string, error: unknown): CodedError {
   if (error instanceof CodedError) return error;
   return new CodedError('GD_HOST_RELEASE', `${what}: ${String(error)}`, { hint: 'gue-director clean', cause: error });
 }

@@ -18,7 +18,7 @@ import { addAddress, listAddresses } from './addresses.ts';
 import type { Finding } from './finding.ts';
 import { type Link, listLinks, requireLink, setLink } from './links.ts';
 import { installNotrack, notrackFindings, notrackInstalled, notrackRules, removeNotrack } from './notrack.ts';
-import { removeAllOwned } from './owned.ts';
+import { asReleaseError, removeAllOwned } from './owned.ts';
 import { addOwnRoute, deleteOwnRoute, listOwnRoutes, type OwnRoute, type TableRoute } from './routes.ts';
 import { readSysctl } from './sysctl.ts';
 import { isLive, routedDevice, servicePrefixes, type Wanted, type WantedIngress } from './wanted.ts';
@@ -74,11 +74,15 @@ function keyOf(route: OwnRoute | TableRoute): string {
   return `${route.type} ${formatPrefix(route.prefix)} ${route.metric} ${route.interfaceIndex}`;
 }
 
+function wantedBlackholes(wanted: Wanted): OwnRoute[] {
+  if (!isLive(wanted.ingress)) return [];
+  return servicePrefixes(wanted).map((prefix) => ({ prefix, type: 'blackhole', metric: LAST_METRIC, interfaceIndex: 0 }));
+}
+
 function wantedRoutes(wanted: Wanted): OwnRoute[] {
   const { ingress } = wanted;
-  if (!isLive(ingress)) return [];
   const prefixes = servicePrefixes(wanted);
-  const routes: OwnRoute[] = prefixes.map((prefix) => ({ prefix, type: 'blackhole', metric: LAST_METRIC, interfaceIndex: 0 }));
+  const routes = wantedBlackholes(wanted);
   const device = routedDevice(ingress);
   if (device === null) return routes;
   const { index: interfaceIndex } = requireLink(device);
@@ -104,8 +108,14 @@ function prepareDevice(ingress: DeviceIngress): void {
   if (link.mtu !== mtu || link.queueLength !== length) setLink(link, { mtu, queueLength: length });
   const bridge = ingress.driver === 'tap' && ingress.bridge !== null ? requireBridge(ingress.bridge) : null;
   if (bridge !== null && link.master !== bridge.index) setLink(link, { master: bridge.index });
-  if (!link.up) setLink(link, { ipv6LinkLocal: false, up: true });
+  // Without IPv6 in the kernel there is no such setting, and a request for it fails.
+  if (!link.up) setLink(link, { ...(hasIpv6() ? { ipv6LinkLocal: false } : {}), up: true });
   if (ingress.driver === 'tap' && bridge === null) giveTapAddress(link);
+}
+
+/** False on a kernel without IPv6 (ipv6.disable=1). */
+function hasIpv6(): boolean {
+  return readSysctl('net/ipv6/conf/all/disable_ipv6') !== null;
 }
 
 function giveTapAddress(link: Link): void {
@@ -125,13 +135,37 @@ function requireBridge(name: string): Link {
 
 export class Ownership {
   #lock: NamespaceLock | null = null;
-  /** Something of this process's wish is in the kernel. */
+  /** Everything that this process wishes is in the kernel, and nothing else of ours. */
   #changed = false;
+  /** Blackholes that `silence` added: all that is ours before `apply`. */
+  #silenced: OwnRoute[] = [];
   #rules = '';
 
   /** Claims this network namespace. Does nothing when we hold it. Throws CodedError GD_HOST_OWNED when another process does. */
   lock(): void {
     this.#lock ??= takeOwnerLock();
+  }
+
+  /**
+   * Adds the blackholes of `wanted`, which need no device, and nothing else: to be called before a driver is opened, for what a `packet`
+   * ingress copies the kernel must not forward as well. What a crashed predecessor left stays. When it fails, its additions are taken
+   * back and the error is thrown (see `acquire`).
+   */
+  silence(wanted: Wanted): void {
+    const names = new Map<number, string>();
+    const present = new Set(listOwnRoutes().map(keyOf));
+    const missing = wantedBlackholes(wanted).filter((route) => !present.has(keyOf(route)));
+    withNetlink((socket) => {
+      try {
+        for (const route of missing) {
+          addOwnRoute(socket, route, names);
+          this.#silenced.push(route);
+        }
+      } catch (error) {
+        for (const route of this.#silenced.splice(0)) deleteOwnRoute(socket, route, names);
+        throw error;
+      }
+    });
   }
 
   /**
@@ -195,15 +229,30 @@ export class Ownership {
   /**
    * Gives everything back, the lock last. Every step is tried, whatever the others do; returns what could not be undone (the next
    * start adopts it, `gue-director clean` removes it). Does nothing when nothing is held. A start that never came to `acquire` leaves a
-   * crashed predecessor's blackholes where they are: they still keep packets from bouncing.
+   * crashed predecessor's blackholes where they are: they still keep packets from bouncing. `keepBlackholes`: so do ours, for a director
+   * that could not go on and whose successor is about to start.
    */
-  release(): CodedError[] {
+  release({ keepBlackholes = false }: { keepBlackholes?: boolean } = {}): CodedError[] {
     if (this.#lock === null) return [];
-    const failures = this.#changed ? removeAllOwned() : [];
+    const failures: CodedError[] = [];
+    if (this.#changed) failures.push(...removeAllOwned(keepBlackholes));
+    else if (!keepBlackholes) failures.push(...this.#unsilence());
+    this.#silenced = [];
     this.#changed = false;
     this.#rules = '';
     this.#lock.release();
     this.#lock = null;
     return failures;
+  }
+
+  #unsilence(): CodedError[] {
+    try {
+      withNetlink((socket) => {
+        for (const route of this.#silenced) deleteOwnRoute(socket, route, new Map());
+      });
+      return [];
+    } catch (error) {
+      return [asReleaseError('remove the blackhole routes', error)];
+    }
   }
 }

@@ -110,7 +110,8 @@ export function listOwnRoutes(): TableRoute[] {
     [AF_INET, AF_INET6].flatMap((family) =>
       socket
         .dump('list of routes', RTM_GETROUTE, rtmsg({ family, protocol: ROUTE_PROTOCOL }))
-        .filter((message) => message.type === RTM_NEWROUTE)
+        // A kernel without IPv6 answers for every family that it has.
+        .filter((message) => message.type === RTM_NEWROUTE && message.body[0] === family)
         .map(decodeRoute)
         .filter((route) => route.protocol === ROUTE_PROTOCOL),
     ),
@@ -203,7 +204,8 @@ function lookUp(address: Uint8Array, flags: number): Message | RouteType | null 
     return messages.find((message) => message.type === RTM_NEWROUTE) ?? null;
   } catch (error) {
     if (!(error instanceof NetlinkError)) throw error;
-    if (error.errno === E.ENETUNREACH) return null;
+    // A kernel booted with ipv6.disable=1 supports no question about IPv6 routes: it has none.
+    if (error.errno === E.ENETUNREACH || (error.errno === E.EOPNOTSUPP && address.length === 16)) return null;
     // IPv4 answers a lookup that ends in a dropping route with the error the sender of a packet would see (fib_props).
     const type = DROPPING.get(error.errno);
     if (type === undefined) throw error;

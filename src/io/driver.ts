@@ -31,6 +31,8 @@ export interface Ingress {
   readonly exhausted: boolean;
   /** errno of the last call the kernel refused for another reason than "nothing there"; 0 or absent when none was. */
   readonly lastErrno?: number;
+  /** Index of the interface it was bound to when it was opened; absent when an interface of that name that is made anew is none of its concern. */
+  readonly interfaceIndex?: number;
   statistics(): DriverStatistics;
   close(): void;
 }

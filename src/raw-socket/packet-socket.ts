@@ -38,9 +38,10 @@ export interface PacketSocketOptions {
 
 /**
  * A packet socket on one interface that receives nothing yet: attach the real filter to begin. It keeps nothing from before it is
- * bound, so neither stale packets nor (with a fanout group) packets of another thread's flows are ever queued to it.
+ * bound, so neither stale packets nor (with a fanout group) packets of another thread's flows are ever queued to it. It belongs to the
+ * interface with this index: when that is removed, the socket stays deaf, also when a new one gets the same name.
  */
-export function openPacketSocket(options: PacketSocketOptions): number {
+export function openPacketSocket(options: PacketSocketOptions): { descriptor: number; interfaceIndex: number } {
   const index = interfaceIndex(options.device);
   // Protocol 0: deaf until bound.
   const descriptor = openSocket(AF_PACKET, SOCK_RAW, 0, `packet ingress on ${options.device}`);
@@ -55,7 +56,7 @@ export function openPacketSocket(options: PacketSocketOptions): number {
       // No PACKET_FANOUT_FLAG_DEFRAG: it would hand us datagrams that were never on the wire.
       setOption(descriptor, SOL_PACKET, PACKET_FANOUT, options.fanoutGroup | (PACKET_FANOUT_HASH << 16), 'PACKET_FANOUT');
     }
-    return descriptor;
+    return { descriptor, interfaceIndex: index };
   } catch (error) {
     closeDescriptor(descriptor);
     throw error;

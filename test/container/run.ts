@@ -3,9 +3,21 @@
 //
 //   node --import tsx test/container/run.ts        as root; about two minutes, 1 GB below /var/tmp
 
-import { execFileSync, type StdioOptions, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { execFileSync, type StdioOptions, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { type Instruction, parseDockerfile, type Stage } from './dockerfile.ts';
 
 const repository = resolve(import.meta.dirname, '../..');
@@ -88,32 +100,113 @@ function copy(source: string, to: string, intoFolder: boolean): void {
   sh('cp', ['-a', source, intoFolder ? join(to, basename(source)) : to]);
 }
 
-/** Runs the image's entry point as its user; only the listed capabilities are in the bounding set, as `--cap-drop ALL --cap-add …` does. */
-function runImage(root: string, stage: Stage, args: readonly string[]): { status: number | null; output: string } {
+/** What `docker run --cap-drop ALL --cap-add NET_ADMIN --cap-add NET_RAW` leaves, and what chroot itself needs. */
+const GRANTED = ['--bounding-set', '-all,+net_admin,+net_raw,+setuid,+setgid,+sys_chroot'];
+/** Without the capabilities; and with --security-opt no-new-privileges, where a file's capabilities do not count. */
+const NOT_GRANTED = ['--bounding-set', '-all,+setuid,+setgid,+sys_chroot'];
+const NO_NEW_PRIVILEGES = [...GRANTED, '--no-new-privs'];
+
+/** The command for the image's entry point as its user, with `privileges` as arguments of setpriv. */
+function imageCommand(root: string, stage: Stage, args: readonly string[], privileges = GRANTED): string[] {
   const user = stage.instructions.find((one) => one.kind === 'user')?.name ?? 'root';
   const entry = stage.instructions.find((one) => one.kind === 'entrypoint')?.words ?? [];
   const [id] = readFileSync(join(root, 'etc/passwd'), 'utf8')
     .split('\n')
     .filter((line) => line.startsWith(`${user}:`))
     .map((line) => line.split(':')[2]);
-  const result = spawnSync(
-    'unshare',
-    [
-      ...['--net', 'setpriv', '--bounding-set', '-all,+net_admin,+net_raw,+setuid,+setgid,+sys_chroot'],
-      ...['chroot', `--userspec=${id}:${id}`, root, 'env', '-i', ENVIRONMENT[0], ...entry, ...args],
-    ],
-    { encoding: 'utf8' },
-  );
+  return [
+    ...['setpriv', ...privileges],
+    ...['chroot', `--userspec=${id}:${id}`, root, 'env', '-i', ENVIRONMENT[0], ...entry, ...args],
+  ];
+}
+
+function runImage(
+  root: string,
+  stage: Stage,
+  args: readonly string[],
+  privileges = GRANTED,
+): { status: number | null; output: string } {
+  const result = spawnSync('unshare', ['--net', ...imageCommand(root, stage, args, privileges)], { encoding: 'utf8' });
   return { status: result.status, output: `${result.stdout}${result.stderr}` };
 }
 
-function expectRun(root: string, stage: Stage, args: readonly string[], status: number, words: RegExp): void {
-  const ran = runImage(root, stage, args);
+function expectRun(
+  root: string,
+  stage: Stage,
+  args: readonly string[],
+  status: number,
+  words: RegExp,
+  privileges = GRANTED,
+): void {
+  const ran = runImage(root, stage, args, privileges);
   console.log(`$ gue-director ${args.join(' ')}\n${ran.output.trimEnd()}\n(exit ${ran.status})`);
   if (ran.status !== status || !words.test(ran.output)) throw new Error(`expected exit ${status} and ${words}`);
 }
 
-function main(): void {
+const CONFIGURATION = `services:
+  - { name: web, address: [198.51.100.1, '2001:db8:2::1'], protocol: tcp, port: 443, pool: workers }
+pools:
+  workers:
+    backends: [{ name: w1, address: 10.0.0.1 }]
+tunnel:
+  source: { ipv4: 10.0.0.254 }
+ingress: { driver: tun, device: gd0 }
+log: { level: info, format: json }
+`;
+const READY_SECONDS = 30;
+
+/** In a network namespace, the image's own command directs as the image's user: rules and routes are there, and gone after SIGTERM. */
+async function directTraffic(root: string, stage: Stage): Promise<void> {
+  const holder = spawn('unshare', ['--net', 'sleep', 'infinity'], { stdio: 'ignore' });
+  await once(holder, 'spawn');
+  const enter = `--net=/proc/${holder.pid}/ns/net`;
+  const inside = (command: string) => execFileSync('nsenter', [enter, 'sh', '-ec', command], { encoding: 'utf8' });
+  const state = () =>
+    inside('nft list tables; ip -o link; ip route show table all; ip -6 route show table all; ss -xlH src @gue-director');
+  let director: ReturnType<typeof spawn> | null = null;
+  try {
+    // Between spawn and exec it is still in this process's namespace.
+    while (readlinkSync(`/proc/${holder.pid}/ns/net`) === readlinkSync('/proc/self/ns/net')) await delay(20);
+    inside(
+      'ip link set lo up; ip link add wire type veth peer name far; ip link set far up; ip addr add 10.0.0.254/24 dev wire; ip link set wire up; ' +
+        'sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1',
+    );
+    // Addresses of IPv6 are tentative for a while, and their routes come later.
+    await delay(3000);
+    const before = state();
+    mkdirSync(join(root, 'dev/net'), { recursive: true });
+    sh('sh', ['-ec', `test -e ${root}/dev/net/tun || mknod -m 666 ${root}/dev/net/tun c 10 200`]);
+    mkdirSync(join(root, 'etc/gue-director'), { recursive: true });
+    writeFileSync(join(root, 'etc/gue-director/director.yaml'), CONFIGURATION);
+    const command = stage.instructions.find((one) => one.kind === 'cmd')?.words ?? [];
+    director = spawn('nsenter', [enter, ...imageCommand(root, stage, command)], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const ended = once(director, 'exit');
+    let log = '';
+    for (const stream of [director.stdout!, director.stderr!]) stream.on('data', (text) => (log += text));
+    for (let left = READY_SECONDS * 10; !log.includes('"event":"ready"'); left--) {
+      if (left === 0 || director.exitCode !== null) throw new Error(`the image's director is not ready:\n${log}`);
+      await delay(100);
+    }
+    const user = readFileSync(`/proc/${director.pid}/status`, 'utf8').match(/^Uid:\t(\d+)/m)?.[1];
+    if (user === undefined || user === '0') throw new Error(`the image's director runs as user ${user}`);
+    const rules = inside('nft list table inet gue_director');
+    if (!rules.includes('notrack')) throw new Error(`no notrack rule: ${rules}`);
+    if (!inside('ip route show proto 77').includes('198.51.100.1')) throw new Error('no route to the service');
+    director.kill('SIGTERM');
+    const [code] = await ended;
+    console.log(
+      `$ gue-director ${command.join(' ')}\n${log.trimEnd()}\n(ready as user ${user} with notrack rules; exit ${code} after SIGTERM)`,
+    );
+    if (code !== 0) throw new Error('SIGTERM did not end it with exit code 0');
+    const after = state();
+    if (after !== before) throw new Error(`something is left:\n${after}\nbefore:\n${before}`);
+  } finally {
+    director?.kill('SIGKILL');
+    holder.kill('SIGKILL');
+  }
+}
+
+async function main(): Promise<void> {
   const stages = parseDockerfile(readFileSync(join(repository, 'Dockerfile'), 'utf8'));
   const base = join(folder, 'base');
   console.log(`debootstrap bookworm from ${MIRROR}`);
@@ -142,6 +235,10 @@ function main(): void {
     if (existsSync(join(image, 'opt/gue-director/node_modules', name)))
       throw new Error(`${name} is for development and has no place in the image`);
   }
+  await directTraffic(image, stage);
+  const run = stage.instructions.find((one) => one.kind === 'cmd')?.words ?? [];
+  expectRun(image, stage, run, 77, /CAP_NET_ADMIN/, NO_NEW_PRIVILEGES);
+  expectRun(image, stage, run, 126, /Operation not permitted/, NOT_GRANTED);
   console.log('the image builds and its command runs');
 }
 
@@ -158,4 +255,4 @@ function outside(): number {
 }
 
 if (folder === '') process.exitCode = outside();
-else main();
+else await main();

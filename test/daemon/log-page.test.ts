@@ -19,7 +19,7 @@ test('the events of docs/running.md are those that the daemon logs', () => {
     .map((file) => readFileSync(join(root, 'src/daemon', file), 'utf8'))
     .join('\n');
   const logged = [
-    ...sources.matchAll(/\brecord\(\s*'\w+',\s*([^,]+),|\bevent: ('[a-z-]+')|#hostFailed\(error, ('[a-z-]+')/g),
+    ...sources.matchAll(/\brecord\(\s*'\w+',\s*([^,]+),|\bevent: ('[a-z-]+')|#failed\(error, ('[a-z-]+')/g),
   ].flatMap((match) => [...(match[1] ?? match[2] ?? match[3]).matchAll(/'([a-z-]+)'/g)].map((word) => word[1]));
   assert.deepEqual([...new Set(documented)].sort(), [...new Set(logged)].sort());
 });

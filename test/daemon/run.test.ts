@@ -136,7 +136,7 @@ test(
 );
 
 test(
-  'a thread that fails again and again ends the director with exit code 1, and nothing stays',
+  'a thread that fails again and again ends the director with exit code 1; the services stay silenced for its successor',
   needs('namespaces', 'tun'),
   async (t) => {
     const lab = buildLab(t, 1);
@@ -148,6 +148,15 @@ test(
     }
     assert.equal(await director.actor.ended, 1);
     assert.ok(director.log.some((entry) => entry.code === 'GD_DAEMON_THREADS_FAIL'));
+    assert.match(director.entries('stopped')[0].msg, /the blackhole routes of the services stay/);
+    const left = lab.leftovers();
+    assert.equal(left.length, 2);
+    assert.ok(
+      left.every((fact) => /blackhole.*proto 77/.test(fact)),
+      left.join('\n'),
+    );
+    const next = await RunningDirector.start(t, lab, configuration(lab));
+    assert.equal(await next.actor.stop(), 0);
     assert.deepEqual(lab.leftovers(), []);
   },
 );

@@ -51,6 +51,7 @@ export class PacketIngress implements Ingress {
   readonly facts: IngressFacts = { link: LINK_ETHERNET, hopDone: false, canPass: false, headerVerified: false };
   readonly descriptor: number;
   readonly exhausted = false;
+  readonly interfaceIndex: number;
   /** errno of the last receive or reply that failed for another reason than "nothing there"; 0 when none did. */
   lastErrno = 0;
   readonly #zeroHeader = pin(HEADER_STRIDE);
@@ -64,11 +65,13 @@ export class PacketIngress implements Ingress {
 
   constructor(options: PacketIngressOptions) {
     this.name = `packet:${options.device}`;
-    this.descriptor = openPacketSocket({
+    const { descriptor, interfaceIndex } = openPacketSocket({
       device: options.device,
       fanoutGroup: options.fanoutGroup ?? null,
       receiveBuffer: options.receiveBuffer ?? RECEIVE_BUFFER,
     });
+    this.descriptor = descriptor;
+    this.interfaceIndex = interfaceIndex;
     try {
       this.setServices(options.services);
     } catch (error) {

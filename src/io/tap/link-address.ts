@@ -39,6 +39,6 @@ export function checkLinkAddress(bytes: Uint8Array): void {
   const text = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
   throw new CodedError('GD_IO_LINK_ADDRESS', `"${text}" can not be the MAC address of a host`, {
     exitCode: EXIT.CONFIG,
-    hint: 'leave ingress.mac out, or give one that begins with 02',
+    hint: 'leave it out, or give one that begins with 02',
   });
 }

@@ -1,0 +1,153 @@
+/**
+ * The host around a running director: looked at before the start, made ready, watched, looked at again and again, given back.
+ *
+ * What is wrong with the host is told once, when it is found and when it is gone; while it is an error, the director is not ready.
+ */
+
+import { CodedError } from '../base/errors.ts';
+import { checkHost, refusal } from '../host/checks.ts';
+import type { Finding } from '../host/finding.ts';
+import { Ownership } from '../host/ownership.ts';
+import type { Wanted } from '../host/wanted.ts';
+import { HostWatch } from '../host/watch.ts';
+import type { EventJournal } from '../observe/events.ts';
+import { type Log, RepeatedLines } from '../observe/log.ts';
+import type { BoottimeClock } from '../raw-socket/clock.ts';
+
+/** Milliseconds between two looks at everything: sysctls and rules change without a word from the kernel. */
+const LOOK_EVERY = 30_000;
+/** Where routes change all the time (a routing daemon), looks because of changes are this far apart: each asks for every backend. */
+const LOOK_AFTER_CHANGE = 2000;
+
+export interface HostKeeperOptions {
+  readonly log: Log;
+  readonly journal: EventJournal;
+  readonly clock: BoottimeClock;
+  /** Interfaces came, went or changed. */
+  readonly linksChanged: () => void;
+}
+
+function keyOf({ id, text }: Finding): string {
+  return `${id} ${text}`;
+}
+
+export class HostKeeper {
+  readonly #options: HostKeeperOptions;
+  readonly #ownership = new Ownership();
+  readonly #repeated = new RepeatedLines();
+  #watch: HostWatch | null = null;
+  #wanted: Wanted | null = null;
+  /** What the last look found, by id and text. */
+  #found: ReadonlyMap<string, Finding> = new Map();
+  /** Why routes and rules could not be brought in order the last time; empty when they could. */
+  #disorder = '';
+  #lookedAt = 0;
+  #lookDue = 0;
+
+  constructor(options: HostKeeperOptions) {
+    this.#options = options;
+  }
+
+  /** Looks at the host before anything is changed, and logs what it finds. Throws CodedError when something must be changed first. */
+  examine(wanted: Wanted): void {
+    const findings = checkHost(wanted);
+    const error = refusal(findings);
+    const first = findings.find((finding) => finding.level === 'error');
+    this.#report(findings.filter((finding) => finding !== first));
+    if (error !== null) throw error;
+    this.#found = new Map(findings.map((finding) => [keyOf(finding), finding]));
+  }
+
+  /** Takes the lock and silences the services' prefixes: from here on no packet for them is bounced, and none is handled twice. */
+  silence(wanted: Wanted): void {
+    this.#ownership.lock();
+    this.#ownership.silence(wanted);
+  }
+
+  /** Leads the services' packets to us and begins to watch; the devices must exist. Throws what `Ownership.acquire` throws. */
+  take(wanted: Wanted): void {
+    this.#report(this.#ownership.acquire(wanted));
+    this.#wanted = wanted;
+    this.#watch = new HostWatch();
+    this.#lookedAt = this.#options.clock.milliseconds();
+    this.#lookDue = this.#lookedAt + LOOK_EVERY;
+  }
+
+  /** To be called every second: what others changed is put in order, and looked at again when it is time. */
+  tend(): void {
+    if (this.#wanted === null) return;
+    const now = this.#options.clock.milliseconds();
+    try {
+      const changes = this.#watch?.poll();
+      if (changes?.links) this.#options.linksChanged();
+      if (changes?.links || changes?.routes || changes?.addresses) {
+        this.#lookDue = Math.min(this.#lookDue, Math.max(now, this.#lookedAt + LOOK_AFTER_CHANGE));
+        this.apply('host-changed');
+      }
+      if (now >= this.#lookDue) this.#look(this.#wanted, now);
+    } catch (error) {
+      this.#failed(error, 'host-watch-failed', 'timer');
+    }
+  }
+
+  /** Brings routes and rules in order. Our own changes arrive as changes too and lead to nothing. */
+  apply(cause: string): void {
+    if (this.#wanted === null) return;
+    try {
+      this.#report(this.#ownership.apply(this.#wanted));
+      this.#disorder = '';
+    } catch (error) {
+      this.#disorder = this.#failed(error, 'host-apply-failed', cause);
+    }
+  }
+
+  /** Why this director should not be sent traffic; empty when the host is in order. */
+  reasons(): string[] {
+    const reasons = [...this.#found.values()].filter(({ level }) => level === 'error').map(({ text }) => text);
+    return this.#disorder === '' ? reasons : [...reasons, `routes or rules are not in order: ${this.#disorder}`];
+  }
+
+  /** Gives everything back at once; with `keepBlackholes` the services' packets stay silenced until the next start or `clean`. */
+  release(options: { keepBlackholes: boolean }): readonly unknown[] {
+    this.#wanted = null;
+    return this.#ownership.release(options);
+  }
+
+  close(): void {
+    this.#watch?.close();
+    this.#watch = null;
+  }
+
+  #look(wanted: Wanted, now: number): void {
+    this.#lookedAt = now;
+    this.#lookDue = now + LOOK_EVERY;
+    this.apply('look');
+    const found = new Map(checkHost(wanted).map((finding) => [keyOf(finding), finding]));
+    const before = this.#found;
+    this.#found = found;
+    this.#report([...found].filter(([key]) => !before.has(key)).map(([, finding]) => finding));
+    for (const [key, { id, text }] of before) {
+      if (found.has(key) || this.#repeated.admit(`gone ${key}`, now) < 0) continue;
+      this.#options.log.info({ event: 'host', finding: id }, `no longer so: ${text}`);
+    }
+  }
+
+  #report(findings: readonly Finding[]): void {
+    for (const finding of findings) {
+      const { level, id, text, fix } = finding;
+      const equal = this.#repeated.admit(keyOf(finding), this.#options.clock.milliseconds());
+      if (equal < 0) continue;
+      const fields = { event: 'host', finding: id, ...(fix === '' ? {} : { hint: fix }), ...(equal === 0 ? {} : { equal }) };
+      this.#options.log[level === 'warning' ? 'warn' : level](fields, text);
+    }
+  }
+
+  /** Logs it, unless it was just logged; returns its message. */
+  #failed(error: unknown, event: string, cause: string): string {
+    const message = error instanceof Error ? error.message : String(error);
+    const equal = this.#repeated.admit(`${event} ${message}`, this.#options.clock.milliseconds());
+    const hint = error instanceof CodedError ? error.hint : '';
+    if (equal >= 0) this.#options.journal.record('error', event, message, { cause, hint, equal });
+    return message;
+  }
+}

@@ -1,0 +1,80 @@
+// What happens to a running director when somebody changes the host below it.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { needs } from '../needs.ts';
+import { buildLab, configuration, eventually, RunningDirector, sendDatagrams } from './running-director.ts';
+
+test(
+  'packet: an interface that is removed makes the director not ready; made anew, packets flow again',
+  needs('namespaces', 'tun'),
+  async (t) => {
+    const lab = buildLab(t, 1);
+    const ingress = '{ driver: packet, interface: eth0 }';
+    const director = await RunningDirector.start(t, lab, configuration(lab, { ingress, threads: 2 }));
+    sendDatagrams(lab, lab.vip4, 53, 20, 1);
+    await eventually(() => director.metric('forwarded_packets_total') === 20, 'traffic before');
+    // More often than a director may fail.
+    for (let round = 1; round <= 3; round++) {
+      lab.router.ip('link del director');
+      await eventually(() => director.get('/-/ready').status === 503, 'not ready');
+      await director.event('interface-gone', 2 * round);
+      const { body } = director.get('/-/ready');
+      assert.match(body, /forwarding thread 0 does not forward\n/);
+      assert.match(body, /forwarding thread 1 does not forward\n/);
+      assert.equal(director.get('/-/healthy').status, 200, 'nothing that a restart would mend');
+      lab.router.ip(
+        `link add director mtu 1600 type veth peer name eth0 mtu 1600 netns ${lab.director.name}`,
+        'link set director master lan0 up',
+        'neigh flush dev lan0',
+      );
+      lab.director.ip(
+        'link set eth0 up',
+        `addr add ${lab.director.address4}/24 dev eth0`,
+        `addr add ${lab.director.address6}/64 dev eth0 nodad`,
+        'route add default via 10.80.1.1',
+        'route add default via fd80:0:0:1::1',
+      );
+      await eventually(() => director.get('/-/ready').status === 200, 'ready again', 8000);
+      sendDatagrams(lab, lab.vip4, 53, 20, 1);
+      await eventually(() => director.metric('forwarded_packets_total') === 20 + 20 * round, 'traffic afterwards');
+    }
+    assert.equal(director.metric('thread_failures_total{thread="0"}'), 0);
+    assert.equal(await director.actor.stop(), 0);
+    assert.deepEqual(
+      lab.leftovers().filter((fact) => /proto 77/.test(fact)),
+      [],
+    );
+  },
+);
+
+test('a TUN device that is removed again and again is no failure of ours', needs('namespaces', 'tun'), async (t) => {
+  const lab = buildLab(t, 1);
+  const director = await RunningDirector.start(t, lab, configuration(lab));
+  for (let round = 1; round <= 5; round++) {
+    lab.director.ip('link del gd0');
+    await director.event('thread-restarted', round);
+  }
+  await eventually(() => director.get('/-/ready').status === 200, 'ready');
+  sendDatagrams(lab, lab.vip4, 53, 10, 1);
+  await eventually(() => director.metric('forwarded_packets_total') === 10, 'traffic flows');
+  assert.equal(director.metric('thread_failures_total{thread="0"}'), 0);
+  assert.equal(await director.actor.stop(), 0);
+});
+
+test(
+  'an address that must not be there makes the director not ready, with the reason, until it is gone',
+  needs('namespaces', 'tun'),
+  async (t) => {
+    const lab = buildLab(t, 1);
+    const director = await RunningDirector.start(t, lab, configuration(lab));
+    lab.director.ip(`addr add ${lab.vip4}/32 dev lo`);
+    await eventually(() => director.get('/-/ready').status === 503, 'not ready');
+    assert.match(director.get('/-/ready').body, /contains 10\.80\.9\.1, an address of lo/);
+    assert.equal(director.entries('host').at(-1)?.finding, 'prefix-conflict');
+    lab.director.ip(`addr del ${lab.vip4}/32 dev lo`);
+    await eventually(() => director.get('/-/ready').status === 200, 'ready again', 8000);
+    await eventually(() => /^no longer so: /.test(director.entries('host').at(-1)?.msg ?? ''), 'and says so');
+    assert.equal(await director.actor.stop(), 0);
+  },
+);
