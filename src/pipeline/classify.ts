@@ -143,7 +143,7 @@ function isOwnTunnel(batch: Batch, i: number, words: Int32Array): boolean {
 /** The classification of one batch. Frames that the driver already gave a reason keep it. */
 export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: ClassifyTally) => void {
   const { frameAt, frameLength, virtioFlags, gsoType, networkAt, transportAt, networkLength, family, protocol } = batch;
-  const { tcpFlags, flowHash, service, backend, segmentSize, segmentCount, recordAt, verdict, reason } = batch;
+  const { tcpFlags, flowHash, service, backend, verdict, reason } = batch;
   const { view } = batch.arena;
   const isEthernet = batch.ingress.link === LINK_ETHERNET;
   const { canPass, hopDone, headerVerified } = batch.ingress;
@@ -259,9 +259,6 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     for (let i = 0; i < count; i++) {
       service[i] = -1;
       backend[i] = -1;
-      segmentSize[i] = 0;
-      segmentCount[i] = 1;
-      recordAt[i] = -1;
       if (reason[i] !== 0) continue;
       const from = frameAt[i];
       const end = (from + frameLength[i]) | 0;

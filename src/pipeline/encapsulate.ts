@@ -56,12 +56,13 @@ export function encapsulateStage(batch: Batch, portBase: number, portMask: numbe
   const encapsulateTrains = trainStage(batch, portBase, portMask);
 
   return function encapsulate(snapshot: Snapshot): void {
-    if (batch.trains > 0) encapsulateTrains(snapshot);
+    const trains = batch.trains > 0;
+    if (trains) encapsulateTrains(snapshot);
     const words = snapshot.words;
     const backendsAt = words[H_BACKENDS];
     const count = batch.count;
     for (let i = 0; i < count; i++) {
-      if (verdict[i] !== FORWARD || recordAt[i] >= 0) continue;
+      if (verdict[i] !== FORWARD || (trains && recordAt[i] >= 0)) continue;
       const record = backendsAt + backend[i] * RECORD;
       const inner = networkAt[i];
       const innerLength = networkLength[i];

@@ -150,9 +150,10 @@ export function guardStage(batch: Batch): () => void {
 
   return function guard(): void {
     const count = batch.count;
+    const trains = batch.trains > 0;
     for (let i = 0; i < count; i++) {
       if (verdict[i] !== FORWARD) continue;
-      if (recordAt[i] < 0 ? offsetsAgree(i) : trainOffsetsAgree(i)) continue;
+      if (trains && recordAt[i] >= 0 ? trainOffsetsAgree(i) : offsetsAgree(i)) continue;
       verdict[i] = DROP;
       reason[i] = TUNNEL_LENGTH;
     }

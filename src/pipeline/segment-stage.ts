@@ -57,6 +57,12 @@ export function segmentStage(batch: Batch): (snapshot: Snapshot) => void {
     const count = batch.count;
     let used = 0;
     let trains = 0;
+    if (batch.trains > 0) {
+      // What the batch before left. Without trains the columns stay as they were made: no packet is one.
+      recordAt.fill(-1);
+      segmentCount.fill(1);
+      segmentSize.fill(0);
+    }
     for (let i = 0; i < count; i++) {
       if (gsoType[i] === 0 || verdict[i] !== VERDICT_FORWARD) continue;
       const overhead = words[words[H_BACKENDS] + backend[i] * BACKEND_WORDS + B_OVERHEAD];

@@ -134,3 +134,17 @@ test('what can not be cut is dropped with its reason, and its neighbours leave',
   assert.equal(rig.bank[DROPS_AT + dropReason('super-packet-checksum')], 1);
   assert.ok(BATCH_RECORDS * 512 >= 64 * 65535, 'a whole batch of super-packets at 512 bytes a segment has records');
 });
+
+test('a batch without trains after one with them: nothing of a train is left', () => {
+  const rig = new Rig(spec(4, 'none'), TUN, { records: 64, capacity: 1 });
+  load(rig, superPacket(SHAPE), SHAPE);
+  rig.pipeline.process(rig.batch, 0);
+  assert.equal(rig.batch.segmentCount[0], 10);
+  const single = segmentSlowly(superPacket(SHAPE), 20_000)[0];
+  rig.load([single]);
+  rig.pipeline.process(rig.batch, 0);
+  assert.deepEqual([rig.batch.trains, rig.batch.segmentCount[0], rig.batch.recordAt[0]], [0, 1, -1]);
+  const out = rig.outcome(0);
+  assert.equal(out.bytes?.length, single.length + 32);
+  assert.deepEqual(decodeOuter(out.bytes as Uint8Array).complaints, []);
+});
