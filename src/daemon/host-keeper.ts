@@ -23,7 +23,7 @@ export interface HostKeeperOptions {
   readonly log: Log;
   readonly journal: EventJournal;
   readonly clock: BoottimeClock;
-  /** Interfaces came, went or changed. */
+  /** Interfaces came, went or changed, or may have. */
   readonly linksChanged: () => void;
 }
 
@@ -121,6 +121,7 @@ export class HostKeeper {
   #look(wanted: Wanted, now: number): void {
     this.#lookedAt = now;
     this.#lookDue = now + LOOK_EVERY;
+    this.#options.linksChanged();
     this.apply('look');
     const found = new Map(checkHost(wanted).map((finding) => [keyOf(finding), finding]));
     const before = this.#found;

@@ -71,7 +71,7 @@ test(
     lab.director.ip(`addr add ${lab.vip4}/32 dev lo`);
     await eventually(() => director.get('/-/ready').status === 503, 'not ready');
     assert.match(director.get('/-/ready').body, /contains 10\.80\.9\.1, an address of lo/);
-    assert.equal(director.entries('host').at(-1)?.finding, 'prefix-conflict');
+    await eventually(() => director.entries('host').at(-1)?.finding === 'prefix-conflict', 'the log says so too');
     lab.director.ip(`addr del ${lab.vip4}/32 dev lo`);
     await eventually(() => director.get('/-/ready').status === 200, 'ready again', 8000);
     await eventually(() => /^no longer so: /.test(director.entries('host').at(-1)?.msg ?? ''), 'and says so');

@@ -56,6 +56,49 @@ test('release leaves the namespace as acquire found it', needs('root', 'namespac
   assert.equal(host.state(), before);
 });
 
+test(
+  'silence needs no device; what it added goes with a start that fails, what a crashed predecessor left stays',
+  needs('root', 'namespaces', 'tun', 'nft'),
+  () => {
+    const host = fresh();
+    const silenced = () => run('ip route show proto 77') + run('ip -6 route show proto 77');
+    host.inside(() => {
+      const before = host.state();
+      const ownership = new Ownership();
+      ownership.lock();
+      ownership.silence(wanted({}));
+      const both = silenced();
+      assert.match(
+        both,
+        /^blackhole 203\.0\.113\.0\/24 metric 4294967294[\s\S]*^blackhole 2001:db8:1::\/48 dev lo metric 4294967294/m,
+      );
+      // No device gd0: the start fails here.
+      assert.throws(() => ownership.acquire(wanted({})), { code: 'GD_HOST_NO_INTERFACE' });
+      assert.equal(host.state(), before);
+
+      run('ip route add blackhole 203.0.113.0/24 proto 77 metric 4294967294');
+      const left = silenced();
+      const second = new Ownership();
+      second.lock();
+      second.silence(wanted({}));
+      assert.equal(silenced(), both);
+      assert.deepEqual(second.release(), []);
+      assert.equal(silenced(), left);
+
+      // One that can not go on leaves the blackholes, also to whoever starts next; a stop after that takes them too.
+      const third = new Ownership();
+      third.acquire(wanted({ ...packet }));
+      assert.deepEqual(third.release({ keepBlackholes: true }), []);
+      assert.equal(silenced(), both);
+      assert.doesNotMatch(run('nft list tables'), /gue_director/);
+      const fourth = new Ownership();
+      fourth.acquire(wanted({ ...packet }));
+      assert.deepEqual(fourth.release(), []);
+      assert.equal(host.state(), before);
+    });
+  },
+);
+
 test('release succeeds after the device is gone, and twice', needs('root', 'namespaces', 'tun', 'nft'), () => {
   const host = fresh();
   const before = host.state();

@@ -35,7 +35,7 @@ export interface GuestOptions {
 const BOOT_PATIENCE_MS = 60_000;
 
 /** The modules package keeps its modules where `modprobe` in the guest does not look. */
-function showModules(): void {
+export function showModules(): void {
   const modules = umlModules();
   if (modules === null) throw new Error('no /usr/lib/uml/modules: apt-get install user-mode-linux');
   const link = `/lib/modules/${basename(modules)}`;
