@@ -12,7 +12,7 @@ export const FIXED_COUNTERS = [
   ['received_bytes_total', 'Bytes taken from the ingress driver, link headers included.'],
   ['forwarded_packets_total', 'Packets encapsulated and handed to the egress driver without error.'],
   ['forwarded_bytes_total', 'Bytes of encapsulated packets, outer IP header included.'],
-  ['replied_packets_total', 'Packets answered by the director itself (ICMP echo, ARP, neighbour advertisement).'],
+  ['replied_packets_total', 'Packets answered by the director itself (ICMP echo, ICMP too-big, ARP, neighbour advertisement).'],
   ['passed_packets_total', 'Packets left to the kernel.'],
   ['flow_table_hits_total', 'Packets that followed an entry of their own thread’s flow table.'],
   [
@@ -23,7 +23,12 @@ export const FIXED_COUNTERS = [
   ['flow_table_evictions_total', 'Live flow entries replaced by a newer flow.'],
   ['completed_checksums_total', 'Packets whose partial transport checksum (virtio-net NEEDS_CSUM) was completed.'],
   ['segmented_packets_total', 'Super-packets cut into segments.'],
-  ['segments_sent_total', 'Segments of super-packets handed to the egress driver without error.'],
+  ['segments_sent_total', 'Segments of packets that were cut, handed to the egress driver without error.'],
+  ['resegmented_packets_total', 'TCP packets cut into smaller segments because they were too big for their tunnel.'],
+  [
+    'too_big_answers_total',
+    'Packets too big for their tunnel that were answered with ICMP, so that the sender learns the size that fits.',
+  ],
   ['batches_total', 'Batches processed: received packets divided by this is the mean batch size.'],
   ['wakeups_total', 'Times a forwarding thread woke from poll.'],
 ] as const satisfies readonly (readonly [string, string])[];

@@ -47,6 +47,7 @@ export function compileService(service: ServiceSection): ServiceSpec[] {
         portFrom: from,
         portTo: to,
         affinity: service.affinity,
+        oversize: service.oversize,
         pool: service.pool,
       });
     }

@@ -56,6 +56,12 @@ export const serviceSchema = z.strictObject({
     .describe(
       'Which packets stay together on one backend: those of a connection; of a client, service address and protocol; of a client.',
     ),
+  oversize: z
+    .enum(['segment', 'icmp', 'drop'])
+    .default('segment')
+    .describe(
+      'A packet too big for its tunnel: segment cuts TCP where that is safe and answers the rest; icmp answers all; drop says nothing.',
+    ),
   pool: name.describe('Name of the pool that serves it.'),
 });
 

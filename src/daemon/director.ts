@@ -19,12 +19,14 @@ import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
 import { DropWatch } from './drop-summary.ts';
 import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
 import { HostKeeper } from './host-keeper.ts';
+import { PathKeeper } from './path-keeper.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
 import { packageVersion } from './version.ts';
 import { wantedOf } from './wanted.ts';
 
 const HOUSEKEEPING_MS = 1000;
 const DROP_SUMMARY_MS = 10_000;
+const PATH_MTU_MS = 200;
 
 export interface DirectorOptions {
   readonly config: Config;
@@ -38,6 +40,7 @@ export class Director {
   readonly #options: DirectorOptions;
   readonly #clock: BoottimeClock = boottimeClock();
   readonly #host: HostKeeper;
+  readonly #paths: PathKeeper;
   readonly #drops = new DropWatch();
   readonly #publisher: Publisher;
   #config: Config;
@@ -55,7 +58,9 @@ export class Director {
       journal: options.journal,
       clock: this.#clock,
       linksChanged: () => this.#threads?.linksChanged(),
+      routesChanged: () => this.#paths.routesChanged(),
     });
+    this.#paths = new PathKeeper({ egress: options.config.egress, journal: options.journal, clock: this.#clock });
     this.#publisher = new Publisher({ builder: new SnapshotBuilder(), now: () => this.#clock.seconds() });
   }
 
@@ -81,12 +86,14 @@ export class Director {
     const wanted = wantedOf(this.#config, spec);
     this.#host.silence(wanted);
     const { parts } = this.#publisher.publish(spec);
+    this.#paths.publish(spec, parts.names);
     this.#reload = { successful: true, succeededAt: Date.now() / 1000 };
     const threads = new ForwardingThreads({
       threads: config.threads,
       ingress: config.ingress,
       egress: config.egress,
       flowEntries: config.flows.entries,
+      pathMtu: this.#paths.memory,
       publisher: this.#publisher,
       clock: this.#clock,
       journal,
@@ -100,6 +107,7 @@ export class Director {
     this.#host.take(wanted);
     this.#timers = [
       setInterval(() => this.#host.tend(), HOUSEKEEPING_MS),
+      setInterval(() => this.#paths.tend(), PATH_MTU_MS),
       setInterval(() => this.#summariseDrops(), DROP_SUMMARY_MS),
     ];
     this.#phase = 'running';
@@ -129,6 +137,7 @@ export class Director {
       }
     };
     await attempt(() => this.#threads?.stop());
+    await attempt(() => this.#paths.close());
     await attempt(() => this.#host.close());
     await attempt(() => failures.push(...this.#host.release({ keepBlackholes })));
     this.#publisher.close();
@@ -183,6 +192,7 @@ export class Director {
       generation: () => this.#publisher.current?.generation ?? 0,
       reload: () => this.#reload,
       kernelDrops: () => threads.kernelDrops(),
+      pathMtus: () => this.#paths.report(),
       threads: () => threads.report(),
     });
     return openAdminServer(listen, {

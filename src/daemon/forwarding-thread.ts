@@ -7,11 +7,13 @@
  * last one the device and its routes vanish; so main opens the queues (descriptors are numbers of the whole process), and a
  * replacement goes on reading where its predecessor stopped.
  */
+import { randomInt } from 'node:crypto';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { createBatch, openEgress, openIngress } from '../io/open.ts';
 import { FlowTable } from '../pipeline/flow-table.ts';
 import { Pipeline } from '../pipeline/pipeline.ts';
+import { ReplyRate } from '../pipeline/reply-rate.ts';
 import { Snapshot } from '../pipeline/snapshot.ts';
 import { boottimeClock } from '../raw-socket/clock.ts';
 import { EventDescriptor } from '../raw-socket/event.ts';
@@ -47,6 +49,9 @@ function run(start: ThreadStart): void {
           bank: start.bank,
           sourcePortBase: egress.facts.sourcePortBase,
           sourcePortMask: egress.facts.sourcePortMask,
+          ...(start.pathMtu === null ? {} : { pathMtu: new Int32Array(start.pathMtu) }),
+          // A seed that nobody knows: who shares whose rate can not be chosen.
+          replyRate: new ReplyRate({ seed: randomInt(0x7fffffff) }),
         });
         const waiting = new ThreadWait(ingress, EventDescriptor.over(start.wake));
 

@@ -35,6 +35,8 @@ export interface ForwardingThreadsOptions {
   readonly egress: EgressConfig;
   /** Flow table entries of all threads together. */
   readonly flowEntries: number;
+  /** Path MTU by backend id (path-keeper.ts); absent or null: no limit. */
+  readonly pathMtu?: SharedArrayBuffer | null;
   readonly publisher: Publisher;
   readonly clock: Clock;
   readonly journal: EventJournal;
@@ -74,7 +76,7 @@ export class ForwardingThreads {
     this.flowEntries = tables.reduce((sum, table) => sum + table.capacity, 0);
     for (const table of tables) adviseHugePages(table.words);
     const flowMemory = tables.map((table) => table.words.buffer as SharedArrayBuffer);
-    this.#common = { threads, ingress, egress, flowEntries: entries, flowKey, flowMemory };
+    this.#common = { threads, ingress, egress, flowEntries: entries, flowKey, flowMemory, pathMtu: options.pathMtu ?? null };
     const events = {
       forwarding: (seat: Seat, drivers: { ingress: string; egress: string }) => this.#onForwarding(seat, drivers),
       exhausted: (seat: Seat) => {

@@ -25,6 +25,8 @@ export interface HostKeeperOptions {
   readonly clock: BoottimeClock;
   /** Interfaces came, went or changed, or may have. */
   readonly linksChanged: () => void;
+  /** Ways to other hosts changed, or may have. */
+  readonly routesChanged: () => void;
 }
 
 function keyOf({ id, text }: Finding): string {
@@ -81,6 +83,7 @@ export class HostKeeper {
       const changes = this.#watch?.poll();
       if (changes?.links) this.#options.linksChanged();
       if (changes?.links || changes?.routes || changes?.addresses) {
+        this.#options.routesChanged();
         this.#lookDue = Math.min(this.#lookDue, Math.max(now, this.#lookedAt + LOOK_AFTER_CHANGE));
         this.apply('host-changed');
       }

@@ -32,6 +32,8 @@ export interface ThreadStart {
   readonly flowEntries: number;
   readonly flowKey: Int32Array;
   readonly flowMemory: readonly SharedArrayBuffer[];
+  /** Bytes of the largest outer packet for each backend id, 0 while unknown; main writes it. null: packets go to no network. */
+  readonly pathMtu: SharedArrayBuffer | null;
   readonly bank: Float64Array;
   readonly words: Int32Array;
   /** Packets the kernel lost; one cell, carried over a restart of the thread. */

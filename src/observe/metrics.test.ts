@@ -21,6 +21,7 @@ function source(banks: readonly Float64Array[], change: Partial<MetricSource> = 
     generation: () => 9,
     reload: () => ({ successful: true, succeededAt: 1700000000 }),
     kernelDrops: () => [{ driver: 'tun:gd0', packets: 4 }],
+    pathMtus: () => [{ pool: 'web', backend: 'w1', mtu: 1500 }],
     threads: () => [{ number: 0, failures: 2, heartbeatAge: 1 }],
     ...change,
   };

@@ -37,6 +37,8 @@ export interface MetricSource {
   generation(): number;
   reload(): { readonly successful: boolean /** Unix seconds, 0 for never. */; readonly succeededAt: number };
   kernelDrops(): readonly { readonly driver: string; readonly packets: number }[];
+  /** Bytes of the largest outer packet, of every backend for which it is known. */
+  pathMtus(): readonly { readonly pool: string; readonly backend: string; readonly mtu: number }[];
   threads(): readonly { readonly number: number; readonly failures: number /** Seconds. */; readonly heartbeatAge: number }[];
 }
 
@@ -147,6 +149,15 @@ function servicesAndBackends(family: Family, source: MetricSource): void {
   family('gauge', 'backend_weight', 'Configured weight of the backend.', ['pool', 'backend'], (put) => {
     for (const { pool, name, weight } of source.names().backends) put({ pool, backend: name }, weight);
   });
+  family(
+    'gauge',
+    'path_mtu_bytes',
+    'Largest packet, outer headers included, that gets to the backend; missing while it is not known.',
+    ['pool', 'backend'],
+    (put) => {
+      for (const { pool, backend, mtu } of source.pathMtus()) put({ pool, backend }, mtu);
+    },
+  );
   family(
     'gauge',
     'table_digest_info',

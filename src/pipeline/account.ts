@@ -32,12 +32,13 @@ const SERVICE = SERVICE_WORDS;
  * inner IP packet.
  */
 export function accountStage(batch: Batch, bank: Float64Array): (snapshot: Snapshot) => void {
-  const { verdict, reason, service, backend, frameLength, networkLength, outLength, recordAt, segmentCount } = batch;
+  const { verdict, reason, service, backend, frameLength, networkLength, outLength, recordAt, segmentCount, gsoType } = batch;
 
   function accountTrains(): void {
     for (let i = 0; i < batch.count; i++) {
       if (recordAt[i] < 0 || verdict[i] !== FORWARD) continue;
-      bank[SEGMENTED_PACKETS] += 1;
+      // A single packet that was too big is counted apart (segment-stage.ts).
+      if (gsoType[i] !== 0) bank[SEGMENTED_PACKETS] += 1;
       bank[SEGMENTS_SENT] += segmentCount[i];
     }
   }

@@ -58,11 +58,17 @@ export const S_POOL = 0;
 export const S_AFFINITY = 1;
 /** Stable id: place of the service's counters. */
 export const S_ID = 2;
+/** What becomes of packets too big for their tunnel. */
+export const S_OVERSIZE = 3;
 export const SERVICE_WORDS = 4;
 
 export const AFFINITY_TUPLE = 0;
 export const AFFINITY_ADDRESSES = 1;
 export const AFFINITY_SOURCE = 2;
+
+export const OVERSIZE_SEGMENT = 0;
+export const OVERSIZE_ICMP = 1;
+export const OVERSIZE_DROP = 2;
 
 // Pool record.
 export const P_SIZE = 0;

@@ -13,7 +13,8 @@ import { type ClassifyTally, classifyStage } from './classify.ts';
 import { encapsulateStage } from './encapsulate.ts';
 import type { FlowTable } from './flow-table.ts';
 import { guardStage } from './offsets.ts';
-import { segmentStage } from './segment-stage.ts';
+import { ReplyRate } from './reply-rate.ts';
+import { type SegmentTally, segmentStage } from './segment-stage.ts';
 import type { Snapshot } from './snapshot.ts';
 import { type SteerTally, steerStage } from './steer.ts';
 
@@ -22,6 +23,8 @@ const MISSES = counterAt('flow_table_misses_total');
 const INSERTS = counterAt('flow_table_inserts_total');
 const EVICTIONS = counterAt('flow_table_evictions_total');
 const COMPLETED_CHECKSUMS = counterAt('completed_checksums_total');
+const RESEGMENTED = counterAt('resegmented_packets_total');
+const ANSWERED = counterAt('too_big_answers_total');
 
 export interface PipelineOptions {
   readonly snapshot: Snapshot;
@@ -34,6 +37,10 @@ export interface PipelineOptions {
   /** Outer UDP source ports are base + (hash & mask): the egress driver's facts. */
   readonly sourcePortBase: number;
   readonly sourcePortMask: number;
+  /** Bytes of the largest outer packet for each backend id, 0 for no limit. Absent: no limit for any. Others may write it at any time. */
+  readonly pathMtu?: Int32Array;
+  /** How often this thread may say that a packet is too big. Absent: the defaults of reply-rate.ts. */
+  readonly replyRate?: ReplyRate;
 }
 
 /** The stages, bound to a batch. */
@@ -55,9 +62,12 @@ export class Pipeline {
   readonly #bank: Float64Array;
   readonly #portBase: number;
   readonly #portMask: number;
+  readonly #pathMtu: Int32Array | null;
+  readonly #replyRate: ReplyRate;
   #stages: Stages | null = null;
   readonly #classified: ClassifyTally = { completedChecksums: 0 };
   readonly #steered: SteerTally = { hits: 0, misses: 0, inserts: 0, touched: 0 };
+  readonly #segmented: SegmentTally = { resegmented: 0, answered: 0 };
 
   constructor(options: PipelineOptions) {
     this.snapshot = options.snapshot;
@@ -66,6 +76,8 @@ export class Pipeline {
     this.#bank = options.bank;
     this.#portBase = options.sourcePortBase;
     this.#portMask = options.sourcePortMask;
+    this.#pathMtu = options.pathMtu ?? null;
+    this.#replyRate = options.replyRate ?? new ReplyRate();
   }
 
   /** Gives every packet of the batch its verdict; those with verdict forward are complete packets at outAt. `now`: seconds. */
@@ -74,7 +86,7 @@ export class Pipeline {
     const stages = this.#stagesOf(batch);
     stages.classify(snapshot, this.#classified);
     stages.steer(snapshot, now, this.#steered);
-    stages.segment(snapshot);
+    stages.segment(snapshot, now, this.#segmented);
     stages.encapsulate(snapshot);
     stages.guard();
   }
@@ -89,11 +101,15 @@ export class Pipeline {
     bank[INSERTS] += steered.inserts;
     bank[EVICTIONS] += this.#flows.evictions;
     bank[COMPLETED_CHECKSUMS] += this.#classified.completedChecksums;
+    bank[RESEGMENTED] += this.#segmented.resegmented;
+    bank[ANSWERED] += this.#segmented.answered;
     steered.hits = 0;
     steered.misses = 0;
     steered.inserts = 0;
     this.#flows.evictions = 0;
     this.#classified.completedChecksums = 0;
+    this.#segmented.resegmented = 0;
+    this.#segmented.answered = 0;
   }
 
   /** The stages of `batch`: made when it is first seen, kept while no other batch comes. */
@@ -104,7 +120,7 @@ export class Pipeline {
       batch,
       classify: classifyStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
-      segment: segmentStage(batch),
+      segment: segmentStage(batch, this.#pathMtu, this.#replyRate),
       encapsulate: encapsulateStage(batch, this.#portBase, this.#portMask),
       guard: guardStage(batch),
       account: accountStage(batch, this.#bank),

@@ -11,6 +11,7 @@ import type { SnapshotNames, SnapshotParts } from './snapshot.ts';
 import type { BackendSpec, PoolSpec, ServiceSpec, Spec } from './spec.ts';
 
 const AFFINITY = { '5-tuple': L.AFFINITY_TUPLE, '3-tuple': L.AFFINITY_ADDRESSES, 'source-address': L.AFFINITY_SOURCE } as const;
+const OVERSIZE = { segment: L.OVERSIZE_SEGMENT, icmp: L.OVERSIZE_ICMP, drop: L.OVERSIZE_DROP } as const;
 const STATE = { active: L.STATE_SERVING, draining: L.STATE_DRAINING, down: L.STATE_DOWN } as const;
 
 /**
@@ -214,6 +215,7 @@ export class SnapshotBuilder {
       words[at + L.S_POOL] = pool;
       words[at + L.S_AFFINITY] = AFFINITY[spec.affinity];
       words[at + L.S_ID] = id;
+      words[at + L.S_OVERSIZE] = OVERSIZE[spec.oversize ?? 'segment'];
     });
 
     let memberAt = membersAt;

@@ -6,6 +6,8 @@ export type BackendState = 'active' | 'draining' | 'down';
 export type ChecksumMode = 'auto' | 'none' | 'full';
 /** Which packets the table treats as one: the whole 5-tuple, source + destination address + protocol, or the source address. */
 export type Affinity = '5-tuple' | '3-tuple' | 'source-address';
+/** A packet too big for its tunnel: cut where that is safe and answered elsewhere, always answered, or dropped. */
+export type Oversize = 'segment' | 'icmp' | 'drop';
 
 export interface TunnelSpec {
   /** GUE variant 0. */
@@ -46,6 +48,8 @@ export interface ServiceSpec {
   readonly portFrom: number;
   readonly portTo: number;
   readonly affinity: Affinity;
+  /** Absent: segment. */
+  readonly oversize?: Oversize;
   /** Name of a pool. */
   readonly pool: string;
 }

@@ -26,7 +26,14 @@ test(
     let now = 1_000_000;
     const clock = Object.assign(boottimeClock(), { milliseconds: () => now });
     let links = 0;
-    const keeper = new HostKeeper({ log, journal: new EventJournal(log), clock, linksChanged: () => links++ });
+    let routes = 0;
+    const keeper = new HostKeeper({
+      log,
+      journal: new EventJournal(log),
+      clock,
+      linksChanged: () => links++,
+      routesChanged: () => routes++,
+    });
     const want = wanted({ ingress: { driver: 'packet', interface: 'eth0' } });
     const seconds = (count: number): void => {
       for (let i = 0; i < count; i++) {
@@ -50,6 +57,11 @@ test(
         t.diagnostic('conntrack is not loaded: there is no table to delete');
         seconds(31);
       }
+
+      const seen = routes;
+      run('ip route add 192.0.2.128/25 dev eth0');
+      seconds(1);
+      assert.equal(routes, seen + 1, 'told at once');
 
       const before = lines.length;
       setSysctl('net/ipv6/conf/all/disable_ipv6', 1);

@@ -128,6 +128,43 @@ test(
   },
 );
 
+/** Counters of the director, by name with labels. */
+async function counters({ lab }: Stage): Promise<Map<string, number>> {
+  const probe = Actor.start('metrics', lab.director, './fetch', `http://${METRICS}/metrics`, '5');
+  await probe.ended;
+  const lines = probe.output.split('\n').filter((line) => line.startsWith('gue_director_'));
+  return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
+}
+
+for (const [way, { yaml: ingress }] of Object.entries(ingresses)) {
+  for (const offloads of ['all', 'none'] as const) {
+    const parts = offloads === 'all' ? needs('namespaces', 'tun') : needs('namespaces', 'tun', 'ethtool');
+    test(
+      `links of 1,500 bytes everywhere, ${way} in, offloads ${offloads}: large packets are cut, none is lost`,
+      parts,
+      async (t) => {
+        const stage = await open(t, { ingress }, { insideMtu: 1500, offloads });
+        await transferAll(stage);
+        const counted = await counters(stage);
+        const cut = counted.get('gue_director_resegmented_packets_total') ?? 0;
+        assert.ok(cut > (offloads === 'all' ? 20 : 2000), `${cut} packets were cut`);
+        for (const reason of [
+          'too-big',
+          'too-big-rate',
+          'send-too-big',
+          'super-packet',
+          'super-packet-checksum',
+          'tunnel-length',
+        ]) {
+          assert.equal(counted.get(`gue_director_dropped_packets_total{reason="${reason}"}`), 0, reason);
+        }
+        assert.equal(counted.get(`gue_director_path_mtu_bytes{pool="web-6",backend="${stage.lab.workers[0].role}"}`), 1500);
+        await end(stage);
+      },
+    );
+  }
+}
+
 test('a complaint would be seen', needs('namespaces', 'tcpdump'), async (t) => {
   const lab = Lab.create({ workers: 0 });
   t.after(() => lab.close());

@@ -6,8 +6,9 @@ import { DROP_REASONS } from '../../src/base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD, VERDICT_REPLY, VERDICTS } from '../../src/base/verdict.ts';
 import { FlowTable } from '../../src/pipeline/flow-table.ts';
 import { Pipeline } from '../../src/pipeline/pipeline.ts';
+import type { ReplyRate } from '../../src/pipeline/reply-rate.ts';
 import { Snapshot, SnapshotBuilder, type SnapshotParts } from '../../src/pipeline/snapshot.ts';
-import type { Affinity, BackendSpec, ChecksumMode, Spec } from '../../src/pipeline/spec.ts';
+import type { Affinity, BackendSpec, ChecksumMode, Oversize, Spec } from '../../src/pipeline/spec.ts';
 import { ip } from '../builder/addresses.ts';
 
 export const SERVICE4 = '198.51.100.1';
@@ -27,6 +28,7 @@ export interface SpecOptions {
   readonly outer?: 4 | 6;
   readonly checksum?: ChecksumMode;
   readonly affinity?: Affinity;
+  readonly oversize?: Oversize;
   readonly protocol?: number;
   readonly ports?: readonly [number, number];
 }
@@ -50,6 +52,7 @@ export function specOf(options: SpecOptions = {}): Spec {
     portTo,
     affinity: options.affinity ?? '5-tuple',
     pool: 'p',
+    ...(options.oversize === undefined ? {} : { oversize: options.oversize }),
   } as const;
   return {
     services: [
@@ -103,7 +106,15 @@ export class Rig {
   constructor(
     spec: Spec,
     facts: IngressFacts = TUN,
-    options: { entries?: number; siblings?: FlowTable[]; capacity?: number; records?: number } = {},
+    options: {
+      entries?: number;
+      siblings?: FlowTable[];
+      capacity?: number;
+      records?: number;
+      /** Of every backend. */
+      pathMtu?: number;
+      replyRate?: ReplyRate;
+    } = {},
   ) {
     this.#parts = this.builder.build(spec, 0);
     this.flows = new FlowTable(options.entries ?? 4096, Int32Array.of(11, 22));
@@ -115,6 +126,8 @@ export class Rig {
       bank: this.bank,
       sourcePortBase: 49152,
       sourcePortMask: 16383,
+      ...(options.pathMtu === undefined ? {} : { pathMtu: new Int32Array(64).fill(options.pathMtu) }),
+      ...(options.replyRate === undefined ? {} : { replyRate: options.replyRate }),
     });
   }
 

@@ -1,0 +1,119 @@
+/**
+ * The path MTU of every backend while the director runs: shared memory that the forwarding threads read per packet, kept current by main
+ * (host/path-mtu-watch.ts), its changes in the journal.
+ */
+import { formatAddress } from '../base/address.ts';
+import { CodedError } from '../base/errors.ts';
+import type { EgressConfig } from '../config/config.ts';
+import type { PathMtuChange } from '../host/path-mtu.ts';
+import { type PathMtuTunnel, PathMtuWatch } from '../host/path-mtu-watch.ts';
+import type { EventJournal } from '../observe/events.ts';
+import { RepeatedLines } from '../observe/log.ts';
+import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from '../pipeline/outer-template.ts';
+import type { SnapshotNames } from '../pipeline/snapshot.ts';
+import type { Spec } from '../pipeline/spec.ts';
+import type { BoottimeClock } from '../raw-socket/clock.ts';
+
+/** What the raw egress has for its facts: every port of the range that is nobody's (RFC 6335). */
+const RAW_SOURCE_PORTS = { base: 49152, count: 16384 };
+
+const CAUSES = { icmp: 'a router said so', route: 'its route', expired: 'what a router said has expired' } as const;
+
+export interface PathKeeperOptions {
+  readonly egress: EgressConfig;
+  readonly journal: EventJournal;
+  readonly clock: BoottimeClock;
+}
+
+export class PathKeeper {
+  readonly #options: PathKeeperOptions;
+  /** null where packets go to no network: then there is no path. */
+  readonly #watch: PathMtuWatch | null;
+  readonly #repeated = new RepeatedLines();
+
+  constructor(options: PathKeeperOptions) {
+    this.#options = options;
+    const { egress } = options;
+    const sourcePorts =
+      egress.driver === 'udp'
+        ? { base: egress.sourcePortBase, count: egress.sourcePorts }
+        : egress.driver === 'raw'
+          ? RAW_SOURCE_PORTS
+          : null;
+    this.#watch = sourcePorts === null ? null : new PathMtuWatch({ sourcePorts });
+  }
+
+  /** One int32 per backend id, bytes of the largest outer packet, 0 while unknown; null where packets go to no network. */
+  get memory(): SharedArrayBuffer | null {
+    return this.#watch?.memory ?? null;
+  }
+
+  /** The backends of a published snapshot, in `spec` with resolved tunnel sources. Throws CodedError as `PathMtuWatch.setTunnels`. */
+  publish(spec: Spec, names: SnapshotNames): void {
+    if (this.#watch === null) return;
+    const now = this.#options.clock.seconds();
+    this.#watch.setTunnels(tunnelsOf(spec, names), now);
+    this.#tell(this.#watch.poll(now));
+  }
+
+  /** To be called every 100–250 ms. What the kernel refuses is logged, and tried again with the next call. */
+  tend(): void {
+    if (this.#watch === null) return;
+    const { clock, journal } = this.#options;
+    try {
+      this.#tell(this.#watch.poll(clock.seconds()));
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      const equal = this.#repeated.admit(message, clock.milliseconds());
+      const hint = error instanceof CodedError ? error.hint : '';
+      if (equal >= 0) journal.record('error', 'path-mtu-failed', message, { hint, equal });
+    }
+  }
+
+  /** Links or routes changed. */
+  routesChanged(): void {
+    this.#watch?.routesChanged();
+  }
+
+  /** Every backend whose path MTU is known. */
+  report(): { pool: string; backend: string; mtu: number }[] {
+    const entries = this.#watch?.report() ?? [];
+    return entries.filter(({ mtu }) => mtu > 0).map(({ pool, name, mtu }) => ({ pool, backend: name, mtu }));
+  }
+
+  close(): void {
+    this.#watch?.close();
+  }
+
+  #tell(changes: readonly PathMtuChange[]): void {
+    for (const { backend, from, to, cause } of changes) {
+      // What the route says at first is no change.
+      if (from === 0 && cause === 'route') continue;
+      const { pool, name, address, overhead } = backend;
+      const fields = {
+        pool,
+        backend: name,
+        address: formatAddress(address),
+        from,
+        to,
+        innerMtu: Math.max(0, to - overhead),
+        cause,
+      };
+      const text = `the path MTU to backend ${pool}/${name} is now ${to === 0 ? 'unknown' : to}: ${CAUSES[cause]}`;
+      this.#options.journal.record(to !== 0 && to < from ? 'warn' : 'info', 'path-mtu', text, fields);
+    }
+  }
+}
+
+function tunnelsOf(spec: Spec, names: SnapshotNames): PathMtuTunnel[] {
+  return spec.pools.flatMap((pool) =>
+    pool.backends.flatMap(({ name, address }): PathMtuTunnel[] => {
+      const text = formatAddress(address);
+      const id = names.backends.find((one) => one.pool === pool.name && one.name === name && one.address === text)?.id;
+      const source = address.length === 4 ? pool.tunnel.source4 : pool.tunnel.source6;
+      if (id === undefined || source === null) return [];
+      const overhead = (address.length === 4 ? OUTER4 : OUTER6) + UDP_LENGTH + GUE_LENGTH;
+      return [{ id, pool: pool.name, name, address, overhead, source, port: pool.tunnel.port }];
+    }),
+  );
+}
