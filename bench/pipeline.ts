@@ -7,7 +7,7 @@ import { PerformanceObserver, performance } from 'node:perf_hooks';
 import { setFlagsFromString } from 'node:v8';
 import { Arena, SMALL_STRIDE } from '../src/base/arena.ts';
 import { Batch, LINK_RAW_IP } from '../src/base/batch.ts';
-import { createBank } from '../src/base/counters.ts';
+import { createBank, MAX_BACKENDS } from '../src/base/counters.ts';
 import { VERDICT_FORWARD } from '../src/base/verdict.ts';
 import { COMPILER_FLAGS } from '../src/pipeline/compiler-flags.ts';
 import { FlowTable } from '../src/pipeline/flow-table.ts';
@@ -148,6 +148,8 @@ export class PipelineBench {
       bank: createBank(),
       sourcePortBase: 49152,
       sourcePortMask: 16383,
+      // As the daemon has it: shared, a cell for every backend id there can be.
+      pathMtu: new Int32Array(new SharedArrayBuffer(MAX_BACKENDS * 4)).fill(1600),
     });
     this.select(options);
   }

@@ -100,7 +100,9 @@ export class PathKeeper {
         cause,
       };
       const text = `the path MTU to backend ${pool}/${name} is now ${to === 0 ? 'unknown' : to}: ${CAUSES[cause]}`;
-      this.#options.journal.record(to !== 0 && to < from ? 'warn' : 'info', 'path-mtu', text, fields);
+      const { journal } = this.#options;
+      if (to !== 0 && to < from) journal.record('warn', 'path-mtu', text, fields);
+      else journal.record('info', 'path-mtu', text, fields);
     }
   }
 }
