@@ -15,6 +15,8 @@ export interface DirectorChoices {
   readonly tunnel6?: 4 | 6;
   /** `tunnel.checksum`. Default: auto. */
   readonly checksum?: 'auto' | 'none' | 'full';
+  /** Of both services. Default: segment. */
+  readonly oversize?: 'segment' | 'icmp' | 'drop';
 }
 
 /** YAML text for the director of a lab: both virtual IPs, TCP port WEB_PORT, all workers. */
@@ -23,10 +25,11 @@ export function directorConfiguration(lab: Lab, choices: DirectorChoices = {}): 
     lab.workers
       .map((worker) => `      - { name: ${worker.role}, address: "${family === 4 ? worker.address4 : worker.address6}" }`)
       .join('\n');
+  const oversize = choices.oversize === undefined ? '' : `, oversize: ${choices.oversize}`;
   return `# Made by gue-director demo.
 services:
-  - { name: web-4, address: "${lab.vip4}", protocol: tcp, port: ${WEB_PORT}, pool: web-4 }
-  - { name: web-6, address: "${lab.vip6}", protocol: tcp, port: ${WEB_PORT}, pool: web-6 }
+  - { name: web-4, address: "${lab.vip4}", protocol: tcp, port: ${WEB_PORT}, pool: web-4${oversize} }
+  - { name: web-6, address: "${lab.vip6}", protocol: tcp, port: ${WEB_PORT}, pool: web-6${oversize} }
 pools:
   web-4:
     backends:

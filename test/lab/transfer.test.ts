@@ -165,6 +165,21 @@ for (const [way, { yaml: ingress }] of Object.entries(ingresses)) {
   }
 }
 
+test(
+  'links of 1,500 bytes everywhere, oversize icmp: the clients learn the size that fits',
+  needs('namespaces', 'tun'),
+  async (t) => {
+    const stage = await open(t, { oversize: 'icmp' }, { insideMtu: 1500 });
+    await transferAll(stage);
+    const counted = await counters(stage);
+    const answers = counted.get('gue_director_too_big_answers_total') ?? 0;
+    assert.ok(answers >= 2 && answers < 100, `${answers} answers`);
+    assert.equal(counted.get('gue_director_resegmented_packets_total'), 0);
+    assert.equal(counted.get('gue_director_dropped_packets_total{reason="send-too-big"}'), 0);
+    await end(stage);
+  },
+);
+
 test('a complaint would be seen', needs('namespaces', 'tcpdump'), async (t) => {
   const lab = Lab.create({ workers: 0 });
   t.after(() => lab.close());
