@@ -77,6 +77,7 @@ async function end({ lab, director, workers }: Stage): Promise<void> {
 
 const ingresses = {
   tun: { yaml: '{ driver: tun, device: gd0 }', offloads: 'all' },
+  tap: { yaml: '{ driver: tap, device: gdt0 }', offloads: 'all' },
   packet: { yaml: '{ driver: packet, interface: eth0 }', offloads: 'all' },
 } as const;
 const egresses = { raw: '{ driver: raw }', udp: '{ driver: udp }' };
