@@ -12,9 +12,18 @@ export function program(relative: string): string {
   return fileURLToPath(new URL(`${relative}${extension}`, import.meta.url));
 }
 
-/** Node's own arguments for a child: the loader, when this process runs from source. */
+/**
+ * The loader among Node's own arguments, when this process runs from source, and none of the others: the test runner of Node 24
+ * hands its children every option there is, and with --report-signal a daemon would write a report wherever it stands.
+ */
+export function loaderArguments(all: readonly string[] = process.execArgv): string[] {
+  const at = all.indexOf('--import');
+  return [...all.filter((word) => word.startsWith('--import=')), ...(at >= 0 ? all.slice(at, at + 2) : [])];
+}
+
+/** A program of this package as a child: Node, its loader, the program. */
 export function nodeCommand(relative: string, ...args: string[]): [string, string[]] {
-  return [process.execPath, [...process.execArgv, program(relative), ...args]];
+  return [process.execPath, [...loaderArguments(), program(relative), ...args]];
 }
 
 export class Actor {
