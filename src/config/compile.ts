@@ -3,6 +3,7 @@ import { dirname, isAbsolute, join } from 'node:path';
 import type { BackendSpec, PoolSpec, ServiceSpec, Spec, TunnelSpec } from '../pipeline/spec.ts';
 import { parseHostAddress, parsePrefix } from './address.ts';
 import type { Config, EgressConfig, IngressConfig } from './config.ts';
+import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
 import type { Problem } from './problem.ts';
@@ -82,6 +83,11 @@ export function compileTunnel(own: PoolSection['tunnel'], defaults: TunnelSectio
 
 function compileIngress(ingress: ConfigSection['ingress'], file: string): IngressConfig {
   if (ingress.driver === 'tun') return { driver: 'tun', device: ingress.device, queueLength: ingress['queue-length'] };
+  if (ingress.driver === 'tap') {
+    const { device, mac, bridge = null } = ingress;
+    const address = mac === undefined ? null : must(parseLinkAddress(mac));
+    return { driver: 'tap', device, mac: address, bridge, queueLength: ingress['queue-length'] };
+  }
   if (ingress.driver === 'pcap-file') return { driver: 'pcap-file', path: besideFile(file, ingress.path) };
   return ingress;
 }

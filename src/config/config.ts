@@ -10,6 +10,17 @@ export type IngressConfig =
       /** Packets (txqueuelen). */
       readonly queueLength: number;
     }
+  | {
+      readonly driver: 'tap';
+      /** Interface name, 1–15 characters. */
+      readonly device: string;
+      /** The MAC address we answer with, 6 bytes; null: derived from host and device. */
+      readonly mac: Uint8Array | null;
+      /** The bridge whose port the device becomes; null: the kernel routes to it. */
+      readonly bridge: string | null;
+      /** Packets (txqueuelen). */
+      readonly queueLength: number;
+    }
   | { readonly driver: 'packet'; readonly interface: string }
   | {
       readonly driver: 'pcap-file';

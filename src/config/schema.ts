@@ -7,6 +7,7 @@
 import { z } from 'zod';
 import { isPrime, MAX_MEMBERS } from '../maglev-hash/index.ts';
 import { parseHostAddress, parsePrefix, type Refusal } from './address.ts';
+import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
 import { nearestPrimes } from './prime.ts';
@@ -137,19 +138,37 @@ export const poolSchema = z.strictObject({
 /** A pool without looking at its backends: lets the rest be checked when a backend is wrong. */
 export const poolFrameSchema = z.strictObject({ ...poolKeys, backends: z.unknown() });
 
+const linkAddress = parsedText(parseLinkAddress);
+const queueLength = z
+  .int()
+  .min(1)
+  .max(1_000_000)
+  .default(10_000)
+  .describe('Packets the device may queue (txqueuelen); 500, the default of the kernel, loses bursts.');
+
 export const ingressSchema = z.discriminatedUnion('driver', [
   z
     .strictObject({
       driver: z.literal('tun').describe('Name of the driver.'),
       device: interfaceName.default('gd0').describe('Name of the TUN device that `run` creates.'),
-      'queue-length': z
-        .int()
-        .min(1)
-        .max(1_000_000)
-        .default(10_000)
-        .describe('Packets the device may queue (txqueuelen); 500, the default of the kernel, loses bursts.'),
+      'queue-length': queueLength,
     })
     .describe('A TUN device: the kernel routes service prefixes to it. Works everywhere.'),
+  z
+    .strictObject({
+      driver: z.literal('tap').describe('Name of the driver.'),
+      device: interfaceName.default('gdt0').describe('Name of the TAP device that `run` creates.'),
+      mac: linkAddress
+        .optional()
+        .describe(
+          "The MAC address that service addresses answer with; not the device's own. Unset: derived from host and device.",
+        ),
+      bridge: interfaceName
+        .optional()
+        .describe('Bridge whose port the device becomes. Unset: the kernel routes service prefixes to the device.'),
+      'queue-length': queueLength,
+    })
+    .describe('A TAP device, on whose link the director answers ARP and neighbour discovery for service addresses.'),
   z
     .strictObject({
       driver: z.literal('packet').describe('Name of the driver.'),

@@ -3,7 +3,7 @@
  * never waited for, and the event loop is never returned to.
  *
  * The thread opens its own drivers, so that what it holds goes with it. Two things are main's and survive it: its memory (flow table,
- * counters), and with `tun` its queue. A queue that closes loses the packets in it, makes the kernel steer flows anew, and with the
+ * counters), and with `tun` and `tap` its queue. A queue that closes loses the packets in it, makes the kernel steer flows anew, and with the
  * last one the device and its routes vanish; so main opens the queues (descriptors are numbers of the whole process), and a
  * replacement goes on reading where its predecessor stopped.
  */

@@ -64,7 +64,7 @@ export class ForwardingThreads {
   readonly #known = new Set<Seat>();
   /** Empty seats that wait for the interface of a packet ingress. */
   readonly #parked = new Set<Seat>();
-  /** Queues of the TUN device, by seat. */
+  /** Queues of the TUN or TAP device, by seat. */
   readonly #queues = new Map<Seat, number>();
 
   constructor(options: ForwardingThreadsOptions) {
@@ -215,8 +215,8 @@ export class ForwardingThreads {
 
   #openQueue(seat: Seat): number | null {
     const { ingress } = this.#options;
-    if (ingress.driver !== 'tun') return null;
-    const queue = this.#queues.get(seat) ?? openTunQueue(ingress.device, { offloads: 'segmentation' });
+    if (ingress.driver !== 'tun' && ingress.driver !== 'tap') return null;
+    const queue = this.#queues.get(seat) ?? openTunQueue(ingress.device, { kind: ingress.driver, offloads: 'segmentation' });
     this.#queues.set(seat, queue);
     return queue;
   }

@@ -22,7 +22,7 @@ export const WORD_COUNT = 16;
 export interface ThreadStart {
   readonly number: number;
   readonly threads: number;
-  /** The queue of the TUN device that is this thread's; main opened it and closes it. null for other drivers. */
+  /** The queue of the TUN or TAP device that is this thread's; main opened it and closes it. null for other drivers. */
   readonly queue: number | null;
   readonly ingress: IngressConfig;
   readonly egress: EgressConfig;

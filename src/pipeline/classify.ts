@@ -17,6 +17,7 @@ import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import { answerEcho } from './echo.ts';
 import { H_TUNNEL_COUNT, H_TUNNELS, T_FAMILY, T_PORT, T_SOURCE, TUNNEL_WORDS } from './layout.ts';
+import { answerArp, answerSolicitation, isAddressedTo } from './neighbour.ts';
 import { recentServices } from './recent-services.ts';
 import { refusalReason } from './refusal.ts';
 import { findService4, findService6 } from './service-index.ts';
@@ -43,6 +44,7 @@ const ICMP = ipv4.PROTOCOL_ICMP;
 const ICMPV6 = ipv6.NEXT_ICMPV6;
 const IPV4 = ethernet.ETHERTYPE_IPV4;
 const IPV6 = ethernet.ETHERTYPE_IPV6;
+const ARP = ethernet.ETHERTYPE_ARP;
 const NEEDS_CSUM = VIRTIO_NEEDS_CSUM;
 const DROP = VERDICT_DROP;
 const PASS = VERDICT_PASS;
@@ -146,7 +148,9 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
   const { tcpFlags, flowHash, service, backend, verdict, reason } = batch;
   const { view } = batch.arena;
   const isEthernet = batch.ingress.link === LINK_ETHERNET;
-  const { canPass, hopDone, headerVerified } = batch.ingress;
+  const { canPass, hopDone, headerVerified, linkAddress } = batch.ingress;
+  /** Nobody else answers on the link for who has a service address. */
+  const isOurLink = linkAddress !== undefined;
   const minimumTtl = hopDone ? 1 : 2;
   const { find4: recent4, find6: recent6, forget } = recentServices();
   /** The snapshot whose services are remembered. */
@@ -266,8 +270,13 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       if (!isEthernet) networkAt[i] = from;
       const at = networkAt[i];
       let answer = type === 0 ? TRUNCATED : NOT_IP;
-      if (type === IPV4) answer = classify4(i, at, end, words);
+      if (isOurLink && type !== 0 && !isAddressedTo(view, from, linkAddress)) answer = WRONG_HOST;
+      else if (type === IPV4) answer = classify4(i, at, end, words);
       else if (type === IPV6) answer = classify6(i, at, end, words);
+      else if (isOurLink && type === ARP) answer = answerArp(batch, i, words);
+      // Who asks for a neighbour asks a group: this comes before the next question.
+      const asks = isOurLink && answer === 0 && protocol[i] === ICMPV6;
+      if (asks && answerSolicitation(batch, i, words) === ANSWERED) continue;
       // A copy for every host on the link: answering or forwarding it would multiply it.
       if (answer === 0 && isEthernet && (view.getUint8(from) & GROUP_BIT) !== 0) answer = WRONG_HOST;
       if (answer === 0) answer = match(i, at, words, tally);

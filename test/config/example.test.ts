@@ -23,7 +23,7 @@ test('the example is accepted without a warning', () => {
 test('the example shows every key of the schema, of its own drivers at least', () => {
   const text = readFileSync(example, 'utf8');
   const shown = new Set([...text.matchAll(/([a-z0-9-]+):(?= |$)/gm)].map((match) => match[1]));
-  const drivers = /\((packet|pcap-file|memory)\)/;
+  const drivers = /\((tap|packet|pcap-file|memory)\)/;
   const missing = keyRows(jsonSchema())
     .map(({ key }) => key)
     .filter((key) => !drivers.test(key) && !key.endsWith('(tun)') && !key.endsWith('(raw)') && !key.endsWith('(udp)'))
@@ -65,7 +65,9 @@ test('docs/configuration.md has the row of every key, and no other', () => {
 test('docs/configuration.md explains every code, and every code it explains is given somewhere', () => {
   const text = readFileSync(new URL('docs/configuration.md', root), 'utf8');
   const explained = new Set(text.slice(text.indexOf('## Codes')).match(/GD_CONFIG_[A-Z_]+/g));
-  const rooms = ['address', 'document', 'issue', 'listen', 'port', 'schema', 'source'].map((name) => `src/config/${name}.ts`);
+  const rooms = ['address', 'document', 'issue', 'link-address', 'listen', 'port', 'schema', 'source'].map(
+    (name) => `src/config/${name}.ts`,
+  );
   const checks = ['drivers', 'loops', 'names', 'overlaps', 'pools'].map((name) => `src/config/checks/${name}.ts`);
   const given = new Set<string>();
   for (const file of [...rooms, ...checks]) {

@@ -48,19 +48,21 @@ test(
   },
 );
 
-test('a TUN device that is removed again and again is no failure of ours', needs('namespaces', 'tun'), async (t) => {
-  const lab = buildLab(t, 1);
-  const director = await RunningDirector.start(t, lab, configuration(lab));
-  for (let round = 1; round <= 5; round++) {
-    lab.director.ip('link del gd0');
-    await director.event('thread-restarted', round);
-  }
-  await eventually(() => director.get('/-/ready').status === 200, 'ready');
-  sendDatagrams(lab, lab.vip4, 53, 10, 1);
-  await eventually(() => director.metric('forwarded_packets_total') === 10, 'traffic flows');
-  assert.equal(director.metric('thread_failures_total{thread="0"}'), 0);
-  assert.equal(await director.actor.stop(), 0);
-});
+for (const ingress of ['{ driver: tun, device: gd0 }', '{ driver: tap, device: gd0 }']) {
+  test(`${ingress}: a device that is removed again and again is no failure of ours`, needs('namespaces', 'tun'), async (t) => {
+    const lab = buildLab(t, 1);
+    const director = await RunningDirector.start(t, lab, configuration(lab, { ingress }));
+    for (let round = 1; round <= 5; round++) {
+      lab.director.ip('link del gd0');
+      await director.event('thread-restarted', round);
+    }
+    await eventually(() => director.get('/-/ready').status === 200, 'ready');
+    sendDatagrams(lab, lab.vip4, 53, 10, 1);
+    await eventually(() => director.metric('forwarded_packets_total') === 10, 'traffic flows');
+    assert.equal(director.metric('thread_failures_total{thread="0"}'), 0);
+    assert.equal(await director.actor.stop(), 0);
+  });
+}
 
 test(
   'an address that must not be there makes the director not ready, with the reason, until it is gone',

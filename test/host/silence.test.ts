@@ -44,11 +44,11 @@ function openCapture(): { read(): string[]; close(): void } {
   };
 }
 
-/** A SYN, a UDP datagram and nothing more, to both services. */
+/** A SYN, a UDP datagram and nothing more, to both services: long enough for a busy machine, too short for a second SYN. */
 function knock(): void {
   for (const address of ['203.0.113.5', '2001:db8:1::5']) {
     spawnSync('bash', ['-c', `echo x > /dev/udp/${address}/80`]);
-    spawnSync('timeout', ['0.15', 'bash', '-c', `< /dev/tcp/${address}/80`]);
+    spawnSync('timeout', ['0.8', 'bash', '-c', `< /dev/tcp/${address}/80`]);
   }
 }
 

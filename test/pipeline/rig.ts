@@ -20,6 +20,8 @@ export const SOURCE6 = 'fd00::fe';
 export const TUN: IngressFacts = { link: LINK_RAW_IP, hopDone: true, canPass: false, headerVerified: true };
 /** As AF_PACKET delivers. */
 export const PACKET: IngressFacts = { link: LINK_ETHERNET, hopDone: false, canPass: false, headerVerified: false };
+/** As a bridged TAP delivers: the link is ours to answer for. */
+export const TAP: IngressFacts = { ...PACKET, linkAddress: { high: 0x02000000, low: 0xfe } };
 /** As AF_XDP delivers: it owns the packet. */
 export const XDP: IngressFacts = { link: LINK_ETHERNET, hopDone: false, canPass: true, headerVerified: false };
 
