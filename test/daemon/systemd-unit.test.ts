@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
@@ -72,11 +72,19 @@ test(
       `--ambient-caps=-all,${capabilities}`,
     ];
     const user = ['--reuid=64999', '--regid=64999', '--clear-groups', '--no-new-privs'];
-    // `ip netns exec` gives each command a mount namespace of its own: in it, the device gets the rights that udev's rules give it.
-    const prepare = 'mount -t tmpfs -o mode=755 none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"';
-    const child = lab.director.spawn('sh', ['-c', prepare, 'sh', 'setpriv', ...user, ...rights, node, ...parameters], {
+    // `ip netns exec` gives each command a mount namespace of its own: in it, the device gets the rights that udev's rules give it, and the
+    // tree and Node a place that every user may enter (a clone below /root or in a private folder is none).
+    const root = resolve(import.meta.dirname, '../..');
+    const tree = join(folder, 'tree');
+    mkdirSync(tree);
+    writeFileSync(join(folder, 'node'), '');
+    const prepare =
+      `mount --bind '${root}' '${tree}' && mount --bind '${node}' '${join(folder, 'node')}' && ` +
+      `mount -t tmpfs -o mode=755 none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && cd '${tree}' && exec "$@"`;
+    const command = [join(folder, 'node'), ...parameters.map((word) => word.replace(root, tree))];
+    const child = lab.director.spawn('sh', ['-c', prepare, 'sh', 'setpriv', ...user, ...rights, ...command], {
       stdio: ['ignore', 'ignore', 'pipe'],
-      cwd: resolve(import.meta.dirname, '../..'),
+      cwd: folder,
       env: { ...process.env, HOME: folder },
     });
     t.after(() => child.kill('SIGKILL'));
