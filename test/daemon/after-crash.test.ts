@@ -57,7 +57,7 @@ async function knock(t: TestContext, lab: Lab): Promise<{ toServices: { text: st
   );
   for (const vip of [lab.vip4, lab.vip6]) {
     sendDatagrams(lab, vip, 53, 4, 1);
-    lab.client.run('sh', ['-c', `timeout 0.2 bash -c '< /dev/tcp/${vip}/53' 2>/dev/null || true`]);
+    lab.client.run('sh', ['-c', `timeout 0.8 bash -c '< /dev/tcp/${vip}/53' 2>/dev/null || true`]);
   }
   await atRouter.stop();
   await atClient.stop();
