@@ -1,6 +1,7 @@
 // Every line that can be run at full size: `npm run test:full -- --list`.
 
 import { segmentation } from '../oracle/segmentation.ts';
+import { bulk } from './bulk.ts';
 import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
@@ -22,5 +23,6 @@ export const LINES: readonly Line[] = [
   lifecycle,
   fuzz,
   segmentation,
+  bulk,
   incident,
 ];
