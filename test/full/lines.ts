@@ -6,6 +6,7 @@ import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
+import { incident } from './incident.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
 import { pipelineCost } from './pipeline-cost.ts';
@@ -23,4 +24,5 @@ export const LINES: readonly Line[] = [
   fuzz,
   fuzzSizes,
   segmentation,
+  incident,
 ];
