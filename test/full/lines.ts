@@ -5,6 +5,7 @@ import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
+import { fuzzSizes } from './fuzz-sizes.ts';
 import { incident } from './incident.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
@@ -21,6 +22,7 @@ export const LINES: readonly Line[] = [
   configs,
   lifecycle,
   fuzz,
+  fuzzSizes,
   segmentation,
   incident,
 ];
