@@ -1,6 +1,7 @@
 // Every line that can be run at full size: `npm run test:full -- --list`.
 
 import { segmentation } from '../oracle/segmentation.ts';
+import { tooBig } from '../oracle/too-big.ts';
 import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
@@ -21,4 +22,5 @@ export const LINES: readonly Line[] = [
   lifecycle,
   fuzz,
   segmentation,
+  tooBig,
 ];
