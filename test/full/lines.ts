@@ -10,6 +10,7 @@ import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
 import { pipelineCost } from './pipeline-cost.ts';
 import { tables } from './tables.ts';
+import { transfers } from './transfers.ts';
 import { umlInterop } from './uml-interop.ts';
 
 export const LINES: readonly Line[] = [
@@ -23,4 +24,5 @@ export const LINES: readonly Line[] = [
   fuzz,
   segmentation,
   tooBig,
+  transfers,
 ];
