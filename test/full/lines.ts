@@ -8,6 +8,7 @@ import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
+import { memory } from './memory.ts';
 import { pipelineCost } from './pipeline-cost.ts';
 import { tables } from './tables.ts';
 import { transfers } from './transfers.ts';
@@ -25,4 +26,5 @@ export const LINES: readonly Line[] = [
   segmentation,
   tooBig,
   transfers,
+  memory,
 ];
