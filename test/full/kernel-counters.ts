@@ -18,10 +18,10 @@ export function retransmitted(namespace: Namespace): number {
 }
 
 /** Packets that this router did not forward because they were larger than the next link, each answered with ICMP. */
-export function refusedForSize(namespace: Namespace): { four: number; six: number } {
+export function refusedForSize(namespace: Namespace): { readonly 4: number; readonly 6: number } {
   return {
-    four: counter4(namespace.run('cat', ['/proc/net/snmp']), 'Ip', 'FragFails'),
-    six: counter6(namespace.run('cat', ['/proc/net/snmp6']), 'Ip6FragFails'),
+    4: counter4(namespace.run('cat', ['/proc/net/snmp']), 'Ip', 'FragFails'),
+    6: counter6(namespace.run('cat', ['/proc/net/snmp6']), 'Ip6FragFails'),
   };
 }
 

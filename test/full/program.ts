@@ -50,6 +50,10 @@ export class Program {
     return program;
   }
 
+  get pid(): number {
+    return this.#child.pid as number;
+  }
+
   /** The end of what it wrote, both streams. */
   get words(): string {
     return this.#words;

@@ -108,6 +108,11 @@ export class Stage {
     }
   }
 
+  /** Process id of the user-space worker; /proc/PID/net is its namespace's. */
+  get workerPid(): number {
+    return this.#programs[0].pid;
+  }
+
   /** The director's metrics, by name with labels. */
   async counters(): Promise<Map<string, number>> {
     const lines = (await this.director.metrics()).split('\n').filter((line) => line.startsWith('gue_director_'));

@@ -7,6 +7,7 @@
 // Where the path shrinks, the router has a network of its own toward the worker, whose MTU is lowered while uploads run: the router then refuses
 // the director's outer packets and says so by ICMP, as any router does.
 
+import { readFileSync } from 'node:fs';
 import { contentHash } from '../../src/demo/content.ts';
 import { Lab } from '../../src/demo/lab/topology.ts';
 import type { TransferOrder, TransferResult } from '../../src/demo/transfer.ts';
@@ -28,11 +29,12 @@ interface Sizes {
 
 const SIZES: Readonly<Record<Scale, Sizes>> = {
   full: { http: 1_000_000_000, iperf: 1_000_000_000, shrinking: 1_000_000_000, sample: 100_000_000 },
-  scaled: { http: 4_000_000, iperf: 20_000_000, shrinking: 40_000_000, sample: 2_000_000 },
+  scaled: { http: 4_000_000, iperf: 20_000_000, shrinking: 60_000_000, sample: 2_000_000 },
 };
 /** What may still be on its way when iperf3's sender has sent everything and asks the receiver for its count. */
 const IN_FLIGHT = 16_000_000;
-/** To here the path shrinks, from 1,600: what fits no more are packets of 1,532 and 1,552, then those that were cut to 1,500. */
+const WIDE = 1600;
+/** To here the path shrinks: what fits no more are packets of 1,532 and 1,552, then those that were cut to 1,500. */
 const STEPS = [1500, 1400];
 const LEARN_PATIENCE_MS = 10_000;
 
@@ -56,14 +58,14 @@ function scenario(mtu: number, egress: 'raw' | 'udp', scaled: boolean, more: Sta
 }
 
 const SCENARIOS: readonly Scenario[] = [
-  scenario(1500, 'raw', true),
-  scenario(1500, 'udp', false),
-  scenario(1600, 'raw', false),
-  scenario(1600, 'udp', true),
-  scenario(9000, 'raw', false),
-  scenario(9000, 'udp', true),
-  scenario(1500, 'udp', true, { ingress: '{ driver: packet, interface: eth0 }' }, 'packet'),
-  scenario(1500, 'raw', false, { ingress: '{ driver: tap, device: gdt0 }' }, 'tap'),
+  scenario(1500, 'raw', false),
+  scenario(1500, 'udp', true),
+  scenario(1600, 'raw', true),
+  scenario(1600, 'udp', false),
+  scenario(9000, 'raw', true),
+  scenario(9000, 'udp', false),
+  scenario(1500, 'raw', true, { ingress: '{ driver: packet, interface: eth0 }' }, 'packet'),
+  scenario(1500, 'udp', false, { ingress: '{ driver: tap, device: gdt0 }' }, 'tap'),
   scenario(1500, 'raw', false, { offloads: 'none' }, 'tun, links without offloads'),
 ];
 
@@ -102,7 +104,7 @@ async function account(stage: Stage, report: Report, prefix: string): Promise<vo
   const kernel = [...counters].filter(([name]) => name.includes('kernel_dropped_packets')).reduce((sum, [, n]) => sum + n, 0);
   const worker = stage.lab.workers.reduce((sum, one) => sum + overflown(one), 0);
   report.figures[`${prefix}: counters`] = [
-    `lost for size 0 of ${counters.get('gue_director_received_packets_total')} received`.replace(' 0 ', ` ${text(lost)} `),
+    `received ${counters.get('gue_director_received_packets_total')} packets; lost for their size: ${text(lost)}`,
     `re-segmented ${counters.get('gue_director_resegmented_packets_total')}`,
     `other drops: ${text(new Map(others))}`,
     `lost by the kernel before the director ${kernel}, before the worker ${worker}`,
@@ -151,51 +153,57 @@ async function transferEachWay(one: Scenario, sizes: Sizes): Promise<Report> {
   return report;
 }
 
-/** How often the director's log says that the path to the worker has become `mtu` for IPv4 (pool-4) or IPv6. */
-function learned(stage: Stage, mtu: number): boolean {
-  return [4, 6].every((family) => stage.director.log.includes(`backend pool-${family}/worker is now ${mtu}`));
-}
-
 const pause = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 
-/** Uploads of both families at once, while the path shrinks twice. */
+/** An upload under which the path shrinks twice. Each family has a path MTU of its own in the director. */
+async function shrinkUnder(stage: Stage, family: 4 | 6, bytes: number, complaints: string[]): Promise<string> {
+  const { lab, director } = stage;
+  const address = family === 4 ? lab.vip4 : lab.vip6;
+  // Without a process for each look, which takes longer than many an upload.
+  const arrived = () => Number(/eth0:\s*(\d+)/.exec(readFileSync(`/proc/${stage.workerPid}/net/dev`, 'utf8'))?.[1]);
+  const learned = (mtu: number) => director.log.includes(`backend pool-${family}/worker is now ${mtu}`);
+  lab.setFarMtu(WIDE);
+  let running = true;
+  const start = arrived();
+  let refused = refusedForSize(lab.router)[family];
+  /** What the router refused since the last call. */
+  const lost = () => {
+    const before = refused;
+    refused = refusedForSize(lab.router)[family];
+    return refused - before;
+  };
+  const upload = http(stage, [[{ kind: 'upload', address, port: WEB_PORT, bytes }]]).finally(() => {
+    running = false;
+  });
+  const told: string[] = [];
+  let late = 0;
+  for (const [k, mtu] of STEPS.entries()) {
+    while (running && arrived() - start < (bytes * (k + 1)) / (STEPS.length + 2)) await pause(5);
+    if (!running) complaints.push(`IPv${family}: the upload was over before the path shrank to ${mtu}`);
+    late += lost();
+    const started = performance.now();
+    lab.setFarMtu(mtu);
+    while (running && !learned(mtu) && performance.now() < started + LEARN_PATIENCE_MS) await pause(5);
+    const milliseconds = Math.round(performance.now() - started);
+    if (!learned(mtu)) complaints.push(`IPv${family}: the director did not learn ${mtu}: ${director.log}`);
+    // What left just before, and the counter, are there by then.
+    await pause(50);
+    told.push(`${mtu} known after ${milliseconds} ms, ${lost()} packets on their way until then`);
+  }
+  complaints.push(...wrongTransfers(await upload, 1, bytes, contentHash(bytes)));
+  late += lost();
+  if (late > 0) complaints.push(`IPv${family}: the router refused ${late} packets after the director knew its MTU`);
+  return `IPv${family}: ${told.join('; ')}; refused by the router after that: ${late}`;
+}
+
 async function shrink(egress: 'raw' | 'udp', bytes: number): Promise<Report> {
-  const label = `path 1600 that shrinks to ${STEPS.join(' and ')}, tun → ${egress}`;
+  const label = `path ${WIDE} that shrinks to ${STEPS.join(' and ')}, tun → ${egress}`;
   const report: Report = { figures: {}, complaints: [] };
-  const stage = await Stage.open({ workersRouted: true, insideMtu: 1600, egress: `{ driver: ${egress} }` });
+  const stage = await Stage.open({ workersRouted: true, insideMtu: WIDE, egress: `{ driver: ${egress} }` });
   try {
-    const { lab } = stage;
-    const order = (address: string): TransferOrder => ({ kind: 'upload', address, port: WEB_PORT, bytes });
-    let running = true;
-    const uploads = http(stage, [[order(lab.vip4), order(lab.vip6)]]).finally(() => {
-      running = false;
-    });
-    const sent = () => Number(lab.router.run('cat', ['/sys/class/net/far0/statistics/tx_bytes']));
-    const lost = () => {
-      const { four, six } = refusedForSize(lab.router);
-      return four + six;
-    };
     const told: string[] = [];
-    let before = 0;
-    for (const [k, mtu] of STEPS.entries()) {
-      while (running && sent() < (2 * bytes * (k + 1)) / (STEPS.length + 2)) await pause(5);
-      if (!running) report.complaints.push(`the uploads were over before the path shrank to ${mtu}`);
-      const early = lost() - before;
-      if (early > 0) report.complaints.push(`${early} packets were too big for the router after the director knew its MTU`);
-      const started = performance.now();
-      lab.setFarMtu(mtu);
-      while (running && !learned(stage, mtu) && performance.now() < started + LEARN_PATIENCE_MS) await pause(5);
-      const milliseconds = Math.round(performance.now() - started);
-      if (!learned(stage, mtu)) report.complaints.push(`the director did not learn ${mtu}: ${stage.director.log}`);
-      // What left just before, and the counter, are there by then.
-      await pause(50);
-      told.push(`${mtu}: known after ${milliseconds} ms, ${lost() - before} packets on their way until then`);
-      before = lost();
-    }
-    report.complaints.push(...wrongTransfers(await uploads, 2, bytes, contentHash(bytes)));
-    const late = lost() - before;
-    if (late > 0) report.complaints.push(`${late} packets were too big for the router after the director knew its MTU`);
-    report.figures[label] = `every byte right; ${told.join('; ')}; refused by the router after that: ${late}`;
+    for (const family of [4, 6] as const) told.push(await shrinkUnder(stage, family, bytes, report.complaints));
+    report.figures[label] = `every byte right; ${told.join('. ')}`;
     await account(stage, report, label);
   } finally {
     await close(stage, report);
