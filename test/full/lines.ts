@@ -6,6 +6,7 @@ import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
+import { incident } from './incident.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
 import { memory } from './memory.ts';
@@ -27,4 +28,5 @@ export const LINES: readonly Line[] = [
   tooBig,
   transfers,
   memory,
+  incident,
 ];
