@@ -17,6 +17,7 @@ export const PARTS = [
   'ethtool',
   'nft',
   'python3',
+  'iperf3',
   'strace',
   'uml',
   'debootstrap',
@@ -81,6 +82,7 @@ const descriptions: Record<Part, Description> = {
   ethtool: command('ethtool', 'ethtool'),
   nft: command('nft', 'nftables'),
   python3: command('python3', 'python3'),
+  iperf3: command('iperf3', 'iperf3'),
   strace: command('strace', 'strace'),
   uml: {
     packages: ['user-mode-linux', 'kmod'],
