@@ -2,6 +2,7 @@
 
 import { segmentation } from '../oracle/segmentation.ts';
 import { tooBig } from '../oracle/too-big.ts';
+import { bulk } from './bulk.ts';
 import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
@@ -27,6 +28,7 @@ export const LINES: readonly Line[] = [
   fuzz,
   fuzzSizes,
   segmentation,
+  bulk,
   tooBig,
   transfers,
   memory,
