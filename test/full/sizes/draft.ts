@@ -311,7 +311,7 @@ export function draftCase(random: Random, ingress: IngressFacts, ports: readonly
   const from = random.below(POOL.length - payload);
   canvas.set(POOL.subarray(from, from + payload), sketch.payloadAt);
   // It ends early, and says so: what is missing is missing behind a length that is right.
-  const isShort = random.chance(10);
+  const isShort = random.chance(protocol === icmp ? 3 : 10);
   const steered = protocol === TCP || protocol === UDP;
   const isSuper = steered && random.below(5) < 2;
   const partial = isSuper ? protocol === UDP || !random.chance(5) : random.chance(8);
