@@ -58,10 +58,10 @@ export const serviceSchema = z.strictObject({
       'Which packets stay together on one backend: those of a connection; of a client, service address and protocol; of a client.',
     ),
   oversize: z
-    .enum(['segment', 'icmp', 'drop'])
+    .enum(['segment', 'segment-and-tell', 'icmp', 'fragment-inner', 'fragment-outer', 'drop'])
     .default('segment')
     .describe(
-      'A packet too big for its tunnel: segment cuts TCP where that is safe and answers the rest; icmp answers all; drop says nothing.',
+      'What becomes of a packet too big for its tunnel: cut or fragmented and nothing said, cut and told, told, fragmented inside or outside, lost.',
     ),
   pool: name.describe('Name of the pool that serves it.'),
 });
