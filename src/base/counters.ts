@@ -32,6 +32,7 @@ export const FIXED_COUNTERS = [
   ['too_big_answers_lost_total', 'Such answers to packets that were forwarded nonetheless, which the reply path could not send.'],
   ['fragmented_inner_packets_total', 'IPv4 packets too big for their tunnel that were fragmented before they were encapsulated.'],
   ['fragmented_outer_packets_total', 'Packets too big for their tunnel whose tunnel packets were fragmented.'],
+  ['mss_clamped_packets_total', 'SYNs whose maximum segment size was lowered.'],
   ['batches_total', 'Batches processed: received packets divided by this is the mean batch size.'],
   ['wakeups_total', 'Times a forwarding thread woke from poll.'],
 ] as const satisfies readonly (readonly [string, string])[];
