@@ -21,6 +21,8 @@ import {
   B_OVERHEAD,
   B_TEMPLATE,
   BACKEND_WORDS,
+  CHECKSUM_NONE,
+  CHECKSUM_TRAINS,
   H_BACKENDS,
 } from './layout.ts';
 import { innerSum } from './local-checksum.ts';
@@ -31,8 +33,16 @@ import { sourcePortOf } from './source-port.ts';
 const TOO_BIG = dropReason('too-big');
 const MAX_DATAGRAM = 65535;
 
-/** The encapsulation of a batch's trains. The outer checksum comes from headers alone: a segment's own checksum is right (local-checksum.ts). */
-export function trainStage(batch: Batch, portBase: number, portMask: number): (snapshot: Snapshot) => void {
+/**
+ * The encapsulation of a batch's trains. The outer checksum comes from headers alone: a segment's own checksum is right (local-checksum.ts).
+ * `trainsNeedChecksum`: backends with checksum `auto` get it over IPv4 too.
+ */
+export function trainStage(
+  batch: Batch,
+  portBase: number,
+  portMask: number,
+  trainsNeedChecksum = false,
+): (snapshot: Snapshot) => void {
   const { verdict, reason, backend, networkAt, transportAt, family, protocol, flowHash, sourcePort } = batch;
   const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily } = batch;
   const { recordAt, segmentCount, pieceHeader, pieceLength } = batch;
@@ -59,7 +69,8 @@ export function trainStage(batch: Batch, portBase: number, portMask: number): (s
     udp.setSourcePort(view, transport, port);
     udp.setLength(view, transport, datagram);
     gue.write(view, tunnel, carried);
-    if (words[record + B_CHECKSUM] === 0) return;
+    const wanted = words[record + B_CHECKSUM];
+    if (wanted === CHECKSUM_NONE || (wanted === CHECKSUM_TRAINS && !trainsNeedChecksum)) return;
     const fixed = words[record + B_DATAGRAM_SUM] + datagram + datagram + port + carried;
     const whole = innerSum(view, inner, inner + transportAt[i] - networkAt[i], innerLength, protocol[i]);
     udp.setChecksum(view, transport, checksum.finishUdp(fixed + whole));
