@@ -5,6 +5,8 @@ import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
+import { fuzzSizes } from './fuzz-sizes.ts';
+import { incident } from './incident.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
 import { pipelineCost } from './pipeline-cost.ts';
@@ -20,5 +22,7 @@ export const LINES: readonly Line[] = [
   configs,
   lifecycle,
   fuzz,
+  fuzzSizes,
   segmentation,
+  incident,
 ];
