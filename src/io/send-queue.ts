@@ -25,6 +25,9 @@ const REFUSED_TRAINS = counterAt('refused_trains_total');
 /** errno of each send error that has a name; −1 for `other`. */
 const SEND_ERRNOS = Int32Array.from(SEND_ERRORS, (name) => E[name] ?? -1);
 
+/** Owner of a message that is not a packet of the batch but an answer to one. */
+export const NO_PACKET = -1;
+
 /** Longest wait for room in a full send buffer, once per flush. */
 const ROOM_WAIT_MS = 1;
 
@@ -80,7 +83,7 @@ const MOST_SEGMENTS = 64;
 
 export class SendQueue {
   readonly vector: MessageVector;
-  /** Packet (index in the batch) that each message carries. */
+  /** Packet (index in the batch) that each message carries, or NO_PACKET. */
   readonly owner: Int32Array;
   /** Segments that each message carries; more than 1: a train, two pieces for each. */
   readonly segments: Int32Array;
@@ -149,17 +152,22 @@ export class SendQueue {
         continue;
       }
       const i = this.owner[at];
-      this.#giveUp(batch, i, number, reason);
+      this.#note(number);
+      if (i === NO_PACKET) {
+        batch.answersLost++;
+        at++;
+        continue;
+      }
+      batch.verdict[i] = VERDICT_DROP;
+      batch.reason[i] = reason === 0 ? sendReason(number) : reason;
       at++;
       if (!isPassing(number)) while (at < count && this.owner[at] === i) at++;
     }
   }
 
-  #giveUp(batch: Batch, i: number, number: number, reason: number): void {
+  #note(number: number): void {
     this.lastErrno = number;
     if (this.#bank !== null) this.#bank[SEND_ERRORS_AT + sendErrorAt(number)]++;
-    batch.verdict[i] = VERDICT_DROP;
-    batch.reason[i] = reason === 0 ? sendReason(number) : reason;
   }
 
   /** Sends the segments of train `at` as messages of their own, out of the pieces it was gathered from. */
