@@ -2,6 +2,7 @@
 
 import { segmentation } from '../oracle/segmentation.ts';
 import { tooBig } from '../oracle/too-big.ts';
+import { clients } from './clients.ts';
 import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
@@ -28,5 +29,6 @@ export const LINES: readonly Line[] = [
   tooBig,
   transfers,
   memory,
+  clients,
   incident,
 ];
