@@ -12,7 +12,7 @@ const MTU = 1500;
 /** What fits into the tunnel of each family. */
 const INNER = { 4: MTU - 32, 6: MTU - 52 } as const;
 const BYTES: Readonly<Record<Scale, Readonly<Record<Kind, number>>>> = {
-  full: { udp: 20_000_000, md5: 200_000_000, tcp: 200_000_000 },
+  full: { udp: 5_000_000, md5: 100_000_000, tcp: 100_000_000 },
   scaled: { udp: 300_000, md5: 3_000_000, tcp: 3_000_000 },
 };
 /** Answers for one transfer: the packets of a sender's window, before its kernel has read the first. */
