@@ -17,8 +17,8 @@ const BYTES: Readonly<Record<Scale, Readonly<Record<Kind, number>>>> = {
 };
 /** Answers for one transfer: the packets of a sender's window, before its kernel has read the first. */
 const MOST_ANSWERS = 200;
-/** What a director may drop while a client learns: answers beyond the rate for one client. The client sends again. */
-const ALLOWED = ['not-a-service', 'too-big-rate'];
+/** What a director may drop: what is no client's packet, and answers beyond the rate for one client, who sends again. */
+const ALLOWED = ['not-a-service', 'not-ip', 'wrong-host', 'too-big-rate'];
 
 type Kind = 'udp' | 'md5' | 'tcp';
 
