@@ -18,6 +18,8 @@ export const PARTS = [
   'nft',
   'python3',
   'iperf3',
+  'haproxy',
+  'cc',
   'strace',
   'uml',
   'debootstrap',
@@ -83,6 +85,8 @@ const descriptions: Record<Part, Description> = {
   nft: command('nft', 'nftables'),
   python3: command('python3', 'python3'),
   iperf3: command('iperf3', 'iperf3'),
+  haproxy: command('haproxy', 'haproxy'),
+  cc: command('cc', 'gcc', 'libc6-dev'),
   strace: command('strace', 'strace'),
   uml: {
     packages: ['user-mode-linux', 'kmod'],

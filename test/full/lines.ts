@@ -2,11 +2,13 @@
 
 import { segmentation } from '../oracle/segmentation.ts';
 import { tooBig } from '../oracle/too-big.ts';
+import { bulk } from './bulk.ts';
 import { clients } from './clients.ts';
 import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
+import { fuzzSizes } from './fuzz-sizes.ts';
 import { incident } from './incident.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
@@ -25,7 +27,9 @@ export const LINES: readonly Line[] = [
   configs,
   lifecycle,
   fuzz,
+  fuzzSizes,
   segmentation,
+  bulk,
   tooBig,
   transfers,
   memory,
