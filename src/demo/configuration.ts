@@ -1,4 +1,5 @@
 /** The configuration for the director of a lab: what an operator would write, with the lab's addresses. */
+import type { Oversize } from '../pipeline/spec.ts';
 import type { Lab } from './lab/topology.ts';
 
 export const WEB_PORT = 80;
@@ -16,7 +17,7 @@ export interface DirectorChoices {
   /** `tunnel.checksum`. Default: auto. */
   readonly checksum?: 'auto' | 'none' | 'full';
   /** Of both services. Default: segment. */
-  readonly oversize?: 'segment' | 'icmp' | 'drop';
+  readonly oversize?: Oversize;
 }
 
 /** YAML text for the director of a lab: both virtual IPs, TCP port WEB_PORT, all workers. */
