@@ -1,6 +1,7 @@
 /** Opens drivers by their configuration, and the memory that a forwarding thread's batches live in. */
 import { Arena, BATCH_RECORDS, LARGE_STRIDE } from '../base/arena.ts';
 import { Batch } from '../base/batch.ts';
+import { createBank } from '../base/counters.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { mapMemory } from '../raw-socket/memory.ts';
 import type { Egress, Ingress } from './driver.ts';
@@ -87,13 +88,16 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
   }
 }
 
-/** Opens the way out for one thread. Throws CodedError: missing privilege, ports taken. */
-export function openEgress(settings: EgressSettings): Egress {
+/**
+ * Opens the way out for one thread, which counts what is refused in `bank`; default: for nobody. Throws CodedError: missing privilege,
+ * ports taken.
+ */
+export function openEgress(settings: EgressSettings, bank = createBank()): Egress {
   switch (settings.driver) {
     case 'raw':
-      return new RawEgress();
+      return new RawEgress({ bank });
     case 'udp':
-      return new UdpEgress({ sourcePortBase: settings.sourcePortBase, sourcePorts: settings.sourcePorts });
+      return new UdpEgress({ sourcePortBase: settings.sourcePortBase, sourcePorts: settings.sourcePorts, bank });
     case 'pcap-file':
       return new PcapFileEgress(settings.path);
     case 'memory':
