@@ -1,5 +1,4 @@
 /** The configuration for the director of a lab: what an operator would write, with the lab's addresses. */
-import type { Oversize } from '../pipeline/spec.ts';
 import type { Lab } from './lab/topology.ts';
 
 export const WEB_PORT = 80;
@@ -17,7 +16,7 @@ export interface DirectorChoices {
   /** `tunnel.checksum`. Default: auto. */
   readonly checksum?: 'auto' | 'none' | 'full';
   /** Of both services. Default: segment. */
-  readonly oversize?: Oversize;
+  readonly oversize?: 'segment' | 'segment-and-tell' | 'icmp' | 'fragment-inner' | 'fragment-outer' | 'drop';
 }
 
 /** YAML text for the director of a lab: both virtual IPs, TCP port WEB_PORT, all workers. */
