@@ -23,12 +23,16 @@ export const FIXED_COUNTERS = [
   ['flow_table_evictions_total', 'Live flow entries replaced by a newer flow.'],
   ['completed_checksums_total', 'Packets whose partial transport checksum (virtio-net NEEDS_CSUM) was completed.'],
   ['segmented_packets_total', 'Super-packets cut into segments.'],
-  ['segments_sent_total', 'Segments of packets that were cut, handed to the egress driver without error.'],
+  ['segments_sent_total', 'Segments and fragments of packets that were cut, handed to the egress driver without error.'],
   ['resegmented_packets_total', 'TCP packets cut into smaller segments because they were too big for their tunnel.'],
   [
     'too_big_answers_total',
-    'Packets too big for their tunnel that were answered with ICMP, so that the sender learns the size that fits.',
+    'Packets too big for their tunnel that were answered with ICMP, so that the sender learns the size that fits; forwarded or not.',
   ],
+  ['too_big_answers_lost_total', 'Such answers to packets that were forwarded nonetheless, which the reply path could not send.'],
+  ['fragmented_inner_packets_total', 'IPv4 packets too big for their tunnel that were fragmented before they were encapsulated.'],
+  ['fragmented_outer_packets_total', 'Packets too big for their tunnel whose tunnel packets were fragmented.'],
+  ['mss_clamped_packets_total', 'SYNs whose maximum segment size was lowered.'],
   ['batches_total', 'Batches processed: received packets divided by this is the mean batch size.'],
   ['wakeups_total', 'Times a forwarding thread woke from poll.'],
 ] as const satisfies readonly (readonly [string, string])[];

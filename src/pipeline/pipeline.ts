@@ -1,5 +1,5 @@
 /**
- * The fixed sequence of stages: classify → steer → segment → encapsulate → guard. Run to completion over one batch; no dispatch per packet,
+ * The fixed sequence of stages: classify → steer → clamp → segment → encapsulate → guard. Run to completion over one batch; no dispatch per packet,
  * no allocation, no exception.
  *
  * Stages are closures made for one batch and one shard. A forwarding thread makes them once, and V8 compiles the code of a closure
@@ -12,7 +12,10 @@ import { accountStage } from './account.ts';
 import { type ClassifyTally, classifyStage } from './classify.ts';
 import { encapsulateStage } from './encapsulate.ts';
 import type { FlowTable } from './flow-table.ts';
-import { guardStage } from './offsets.ts';
+import { type FragmentTally, fragmentOuterStage } from './fragment-outer.ts';
+import { Identifiers } from './identifiers.ts';
+import { type ClampTally, mssClampStage } from './mss-clamp.ts';
+import { guardFragmentsStage, guardStage } from './offsets.ts';
 import { ReplyRate } from './reply-rate.ts';
 import { type SegmentTally, segmentStage } from './segment-stage.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -24,7 +27,11 @@ const INSERTS = counterAt('flow_table_inserts_total');
 const EVICTIONS = counterAt('flow_table_evictions_total');
 const COMPLETED_CHECKSUMS = counterAt('completed_checksums_total');
 const RESEGMENTED = counterAt('resegmented_packets_total');
+const CLAMPED = counterAt('mss_clamped_packets_total');
 const ANSWERED = counterAt('too_big_answers_total');
+const ANSWERS_LOST = counterAt('too_big_answers_lost_total');
+const FRAGMENTED_INNER = counterAt('fragmented_inner_packets_total');
+const FRAGMENTED_OUTER = counterAt('fragmented_outer_packets_total');
 
 export interface PipelineOptions {
   readonly snapshot: Snapshot;
@@ -41,6 +48,8 @@ export interface PipelineOptions {
   readonly pathMtu?: Int32Array;
   /** How often this thread may say that a packet is too big. Absent: the defaults of reply-rate.ts. */
   readonly replyRate?: ReplyRate;
+  /** Identifications for what is fragmented. Absent: from 1 on. */
+  readonly identifiers?: Identifiers;
 }
 
 /** The stages, bound to a batch. */
@@ -48,9 +57,12 @@ interface Stages {
   readonly batch: Batch;
   readonly classify: ReturnType<typeof classifyStage>;
   readonly steer: ReturnType<typeof steerStage>;
+  readonly clamp: ReturnType<typeof mssClampStage>;
   readonly segment: ReturnType<typeof segmentStage>;
   readonly encapsulate: ReturnType<typeof encapsulateStage>;
   readonly guard: ReturnType<typeof guardStage>;
+  readonly fragmentOuter: ReturnType<typeof fragmentOuterStage>;
+  readonly guardFragments: ReturnType<typeof guardFragmentsStage>;
   readonly account: ReturnType<typeof accountStage>;
 }
 
@@ -64,10 +76,12 @@ export class Pipeline {
   readonly #portMask: number;
   readonly #pathMtu: Int32Array | null;
   readonly #replyRate: ReplyRate;
+  readonly #identifiers: Identifiers;
   #stages: Stages | null = null;
   readonly #classified: ClassifyTally = { completedChecksums: 0 };
   readonly #steered: SteerTally = { hits: 0, misses: 0, inserts: 0, touched: 0 };
-  readonly #segmented: SegmentTally = { resegmented: 0, answered: 0 };
+  readonly #clamped: ClampTally = { clamped: 0 };
+  readonly #segmented: SegmentTally & FragmentTally = { resegmented: 0, answered: 0, fragmentedInner: 0, fragmentedOuter: 0 };
 
   constructor(options: PipelineOptions) {
     this.snapshot = options.snapshot;
@@ -78,6 +92,7 @@ export class Pipeline {
     this.#portMask = options.sourcePortMask;
     this.#pathMtu = options.pathMtu ?? null;
     this.#replyRate = options.replyRate ?? new ReplyRate();
+    this.#identifiers = options.identifiers ?? new Identifiers();
   }
 
   /** Gives every packet of the batch its verdict; those with verdict forward are complete packets at outAt. `now`: seconds. */
@@ -86,9 +101,14 @@ export class Pipeline {
     const stages = this.#stagesOf(batch);
     stages.classify(snapshot, this.#classified);
     stages.steer(snapshot, now, this.#steered);
+    stages.clamp(snapshot, this.#clamped);
     stages.segment(snapshot, now, this.#segmented);
     stages.encapsulate(snapshot);
     stages.guard();
+    if (batch.outerFragmented > 0) {
+      stages.fragmentOuter(this.#segmented);
+      stages.guardFragments();
+    }
   }
 
   /** Counts the batch, after the egress and the reply path have sent it. */
@@ -101,15 +121,22 @@ export class Pipeline {
     bank[INSERTS] += steered.inserts;
     bank[EVICTIONS] += this.#flows.evictions;
     bank[COMPLETED_CHECKSUMS] += this.#classified.completedChecksums;
+    bank[CLAMPED] += this.#clamped.clamped;
     bank[RESEGMENTED] += this.#segmented.resegmented;
     bank[ANSWERED] += this.#segmented.answered;
+    bank[ANSWERS_LOST] += batch.answersLost;
+    bank[FRAGMENTED_INNER] += this.#segmented.fragmentedInner;
+    bank[FRAGMENTED_OUTER] += this.#segmented.fragmentedOuter;
     steered.hits = 0;
     steered.misses = 0;
     steered.inserts = 0;
     this.#flows.evictions = 0;
     this.#classified.completedChecksums = 0;
+    this.#clamped.clamped = 0;
     this.#segmented.resegmented = 0;
     this.#segmented.answered = 0;
+    this.#segmented.fragmentedInner = 0;
+    this.#segmented.fragmentedOuter = 0;
   }
 
   /** The stages of `batch`: made when it is first seen, kept while no other batch comes. */
@@ -120,9 +147,12 @@ export class Pipeline {
       batch,
       classify: classifyStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
-      segment: segmentStage(batch, this.#pathMtu, this.#replyRate),
+      clamp: mssClampStage(batch, this.#pathMtu),
+      segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#identifiers),
       encapsulate: encapsulateStage(batch, this.#portBase, this.#portMask),
       guard: guardStage(batch),
+      fragmentOuter: fragmentOuterStage(batch, this.#pathMtu, this.#identifiers),
+      guardFragments: guardFragmentsStage(batch),
       account: accountStage(batch, this.#bank),
     };
     this.#stages = made;
