@@ -50,6 +50,7 @@ function run(start: ThreadStart): void {
           sourcePortBase: egress.facts.sourcePortBase,
           sourcePortMask: egress.facts.sourcePortMask,
           ...(start.pathMtu === null ? {} : { pathMtu: new Int32Array(start.pathMtu) }),
+          ...(start.cutNotes === null ? {} : { cutNotes: new Int32Array(start.cutNotes) }),
           // A seed that nobody knows: who shares whose rate can not be chosen.
           replyRate: new ReplyRate({ seed: randomInt(0x7fffffff) }),
         });

@@ -41,6 +41,8 @@ export interface PipelineOptions {
   readonly sourcePortMask: number;
   /** Bytes of the largest outer packet for each backend id, 0 for no limit. Absent: no limit for any. Others may write it at any time. */
   readonly pathMtu?: Int32Array;
+  /** Where packets that were cut for their size are noted (cut-notes.ts). Absent: nowhere. */
+  readonly cutNotes?: Int32Array;
   /** How often this thread may say that a packet is too big. Absent: the defaults of reply-rate.ts. */
   readonly replyRate?: ReplyRate;
 }
@@ -67,6 +69,7 @@ export class Pipeline {
   readonly #portMask: number;
   readonly #pathMtu: Int32Array | null;
   readonly #replyRate: ReplyRate;
+  readonly #cutNotes: Int32Array | null;
   #stages: Stages | null = null;
   readonly #classified: ClassifyTally = { completedChecksums: 0 };
   readonly #steered: SteerTally = { hits: 0, misses: 0, inserts: 0, touched: 0 };
@@ -82,6 +85,7 @@ export class Pipeline {
     this.#portMask = options.sourcePortMask;
     this.#pathMtu = options.pathMtu ?? null;
     this.#replyRate = options.replyRate ?? new ReplyRate();
+    this.#cutNotes = options.cutNotes ?? null;
   }
 
   /** Gives every packet of the batch its verdict; those with verdict forward are complete packets at outAt. `now`: seconds. */
@@ -128,7 +132,7 @@ export class Pipeline {
       classify: classifyStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
       clamp: mssClampStage(batch, this.#pathMtu),
-      segment: segmentStage(batch, this.#pathMtu, this.#replyRate),
+      segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#cutNotes),
       encapsulate: encapsulateStage(batch, this.#portBase, this.#portMask),
       guard: guardStage(batch),
       account: accountStage(batch, this.#bank),

@@ -13,6 +13,7 @@ import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
+import { noteCut } from './cut-notes.ts';
 import { B_OVERHEAD, BACKEND_WORDS, H_BACKENDS, H_SERVICES, OVERSIZE_SEGMENT, S_OVERSIZE, SERVICE_WORDS } from './layout.ts';
 import { GUE_LENGTH, OUTER6, UDP_LENGTH } from './outer-template.ts';
 import { mayCut, refuseOversize } from './oversize.ts';
@@ -42,11 +43,13 @@ export interface SegmentTally {
 /**
  * The segmentation of one batch: forwards with a gso type become trains, or drops with a reason. `pathMtu`: bytes of the largest outer
  * packet for each backend id, 0 for no limit; null: no limit for any. What is larger becomes a train, a reply or a drop.
+ * `notes`: where packets that were cut for their size are noted for main (cut-notes.ts); null: nowhere.
  */
 export function segmentStage(
   batch: Batch,
   pathMtu: Int32Array | null,
   rate: ReplyRate,
+  notes: Int32Array | null,
 ): (snapshot: Snapshot, now: number, tally: SegmentTally) => void {
   const { verdict, reason, backend, service, gsoType, gsoSize, virtioFlags, family, protocol } = batch;
   const { networkAt, transportAt, networkLength } = batch;
@@ -120,6 +123,7 @@ export function segmentStage(
       const segments = cut(i, size, at, records - used, overhead);
       if (segments >= 0) {
         tally.resegmented++;
+        if (notes !== null) noteCut(notes, backend[i], largest + overhead);
         return segments;
       }
       if (isSuper) {
