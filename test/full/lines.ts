@@ -1,6 +1,8 @@
 // Every line that can be run at full size: `npm run test:full -- --list`.
 
 import { segmentation } from '../oracle/segmentation.ts';
+import { tooBig } from '../oracle/too-big.ts';
+import { bulk } from './bulk.ts';
 import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
@@ -9,8 +11,10 @@ import { fuzzSizes } from './fuzz-sizes.ts';
 import { incident } from './incident.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
+import { memory } from './memory.ts';
 import { pipelineCost } from './pipeline-cost.ts';
 import { tables } from './tables.ts';
+import { transfers } from './transfers.ts';
 import { umlInterop } from './uml-interop.ts';
 
 export const LINES: readonly Line[] = [
@@ -24,5 +28,9 @@ export const LINES: readonly Line[] = [
   fuzz,
   fuzzSizes,
   segmentation,
+  bulk,
+  tooBig,
+  transfers,
+  memory,
   incident,
 ];
