@@ -37,7 +37,7 @@ function run(start: ThreadStart): void {
   const { number, threads, services, queue } = start;
   const ingress = openIngress(start.ingress, { thread: number, threads, services, ...(queue === null ? {} : { queue }) });
   try {
-    const egress = openEgress(start.egress);
+    const egress = openEgress(start.egress, start.bank);
     try {
       const mapped = createBatch(ingress);
       try {
@@ -50,6 +50,7 @@ function run(start: ThreadStart): void {
           bank: start.bank,
           sourcePortBase: egress.facts.sourcePortBase,
           sourcePortMask: egress.facts.sourcePortMask,
+          trainsNeedChecksum: egress.facts.trainsNeedChecksum,
           ...(start.pathMtu === null ? {} : { pathMtu: new Int32Array(start.pathMtu) }),
           ...(start.cutNotes === null ? {} : { cutNotes: new Int32Array(start.cutNotes) }),
           // A seed that nobody knows: who shares whose rate can not be chosen.

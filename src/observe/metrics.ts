@@ -10,10 +10,12 @@ import {
   FIXED_COUNTERS,
   MAX_BACKENDS,
   MAX_SERVICES,
+  SEND_ERRORS_AT,
   SERVICES_AT,
   sumOf,
 } from '../base/counters.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';
+import { SEND_ERRORS } from '../base/send-error.ts';
 
 /** What people call the numbers in the counter banks (the shape of a snapshot's names). */
 export interface MetricNames {
@@ -108,6 +110,18 @@ function packets(family: Family, source: MetricSource): void {
     // Index 0 is `none`: not dropped.
     for (let i = 1; i < DROP_REASONS.length; i++) put({ reason: DROP_REASONS[i].word }, sumOf(banks, DROPS_AT + i));
   });
+  family(
+    'counter',
+    'send_errors_total',
+    'Messages (packets, or segments of trains) that the kernel refused and that were given up, by its error; every error is always present.',
+    ['errno'],
+    (put) => {
+      const banks = source.banks();
+      SEND_ERRORS.forEach((errno, n) => {
+        put({ errno }, sumOf(banks, SEND_ERRORS_AT + n));
+      });
+    },
+  );
   family(
     'counter',
     'kernel_dropped_packets_total',

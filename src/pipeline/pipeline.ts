@@ -44,6 +44,8 @@ export interface PipelineOptions {
   /** Outer UDP source ports are base + (hash & mask): the egress driver's facts. */
   readonly sourcePortBase: number;
   readonly sourcePortMask: number;
+  /** The egress driver's too; absent: false. */
+  readonly trainsNeedChecksum?: boolean;
   /** Bytes of the largest outer packet for each backend id, 0 for no limit. Absent: no limit for any. Others may write it at any time. */
   readonly pathMtu?: Int32Array;
   /** Where packets that were cut for their size are noted (cut-notes.ts). Absent: nowhere. */
@@ -76,6 +78,7 @@ export class Pipeline {
   readonly #bank: Float64Array;
   readonly #portBase: number;
   readonly #portMask: number;
+  readonly #trainsNeedChecksum: boolean;
   readonly #pathMtu: Int32Array | null;
   readonly #replyRate: ReplyRate;
   readonly #cutNotes: Int32Array | null;
@@ -93,6 +96,7 @@ export class Pipeline {
     this.#bank = options.bank;
     this.#portBase = options.sourcePortBase;
     this.#portMask = options.sourcePortMask;
+    this.#trainsNeedChecksum = options.trainsNeedChecksum ?? false;
     this.#pathMtu = options.pathMtu ?? null;
     this.#replyRate = options.replyRate ?? new ReplyRate();
     this.#cutNotes = options.cutNotes ?? null;
@@ -153,7 +157,7 @@ export class Pipeline {
       steer: steerStage(batch, this.#flows, this.#siblings),
       clamp: mssClampStage(batch, this.#pathMtu),
       segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#identifiers, this.#cutNotes),
-      encapsulate: encapsulateStage(batch, this.#portBase, this.#portMask),
+      encapsulate: encapsulateStage(batch, this.#portBase, this.#portMask, this.#trainsNeedChecksum),
       guard: guardStage(batch),
       fragmentOuter: fragmentOuterStage(batch, this.#pathMtu, this.#identifiers),
       guardFragments: guardFragmentsStage(batch),
