@@ -111,6 +111,9 @@ export class Batch {
    * A train, the segments of one super-packet: record k at recordAt + k × RECORD_STRIDE holds the headers of segment k, outer and inner,
    * recordLength bytes; its payload lies in the frame at payloadAt + k × segmentSize, the last one ending where the packet ends.
    * recordAt is −1 for a packet that leaves as it is. outLength is the sum of all segments.
+   *
+   * With recordAt −1 and a segmentCount above 1 it leaves whole, as one packet behind one outer header, and the kernel is to make those
+   * segments of it (pipeline/whole-train.ts): its inner checksum, and the outer one where there is one, hold the pseudo-header's sum only.
    */
   readonly recordAt: Int32Array;
   readonly recordLength: Uint16Array;

@@ -14,7 +14,7 @@ import type { SnapshotNames } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import type { BoottimeClock } from '../raw-socket/clock.ts';
 
-/** What the raw egress has for its facts: every port of the range that is nobody's (RFC 6335). */
+/** What the raw and the tap-offload egress have for their facts: every port of the range that is nobody's (RFC 6335). */
 const RAW_SOURCE_PORTS = { base: 49152, count: 16384 };
 
 const CAUSES = { icmp: 'a router said so', route: 'its route', expired: 'what a router said has expired' } as const;
@@ -37,7 +37,7 @@ export class PathKeeper {
     const sourcePorts =
       egress.driver === 'udp'
         ? { base: egress.sourcePortBase, count: egress.sourcePorts }
-        : egress.driver === 'raw'
+        : egress.driver === 'raw' || egress.driver === 'tap-offload'
           ? RAW_SOURCE_PORTS
           : null;
     this.#watch = sourcePorts === null ? null : new PathMtuWatch({ sourcePorts });

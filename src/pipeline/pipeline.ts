@@ -39,6 +39,8 @@ export interface PipelineOptions {
   readonly sourcePortMask: number;
   /** Bytes of the largest outer packet for each backend id, 0 for no limit. Absent: no limit for any. Others may write it at any time. */
   readonly pathMtu?: Int32Array;
+  /** The egress takes super-packets uncut (its facts: `trains` is `tunnel-gso`). Absent: it does not. */
+  readonly wholeTrains?: boolean;
   /** How often this thread may say that a packet is too big. Absent: the defaults of reply-rate.ts. */
   readonly replyRate?: ReplyRate;
 }
@@ -64,6 +66,7 @@ export class Pipeline {
   readonly #portMask: number;
   readonly #pathMtu: Int32Array | null;
   readonly #replyRate: ReplyRate;
+  readonly #wholeTrains: boolean;
   #stages: Stages | null = null;
   readonly #classified: ClassifyTally = { completedChecksums: 0 };
   readonly #steered: SteerTally = { hits: 0, misses: 0, inserts: 0, touched: 0 };
@@ -78,6 +81,7 @@ export class Pipeline {
     this.#portMask = options.sourcePortMask;
     this.#pathMtu = options.pathMtu ?? null;
     this.#replyRate = options.replyRate ?? new ReplyRate();
+    this.#wholeTrains = options.wholeTrains ?? false;
   }
 
   /** Gives every packet of the batch its verdict; those with verdict forward are complete packets at outAt. `now`: seconds. */
@@ -120,7 +124,7 @@ export class Pipeline {
       batch,
       classify: classifyStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
-      segment: segmentStage(batch, this.#pathMtu, this.#replyRate),
+      segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#wholeTrains),
       encapsulate: encapsulateStage(batch, this.#portBase, this.#portMask),
       guard: guardStage(batch),
       account: accountStage(batch, this.#bank),

@@ -21,6 +21,7 @@ import type { ReplyRate } from './reply-rate.ts';
 import { segmentTcp, segmentUdp } from './segment.ts';
 import type { Snapshot } from './snapshot.ts';
 import { evenSegmentSize, REFUSED_ROOM } from './train.ts';
+import { leaveWhole } from './whole-train.ts';
 
 // Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
 const FORWARD = VERDICT_FORWARD;
@@ -40,12 +41,14 @@ export interface SegmentTally {
 
 /**
  * The segmentation of one batch: forwards with a gso type become trains, or drops with a reason. `pathMtu`: bytes of the largest outer
- * packet for each backend id, 0 for no limit; null: no limit for any. What is larger becomes a train, a reply or a drop.
+ * packet for each backend id, 0 for no limit; null: no limit for any. What is larger becomes a train, a reply or a drop. `whole`: the
+ * egress takes super-packets uncut (whole-train.ts).
  */
 export function segmentStage(
   batch: Batch,
   pathMtu: Int32Array | null,
   rate: ReplyRate,
+  whole = false,
 ): (snapshot: Snapshot, now: number, tally: SegmentTally) => void {
   const { verdict, reason, backend, service, gsoType, gsoSize, virtioFlags, family, protocol } = batch;
   const { networkAt, transportAt, networkLength } = batch;
@@ -100,7 +103,7 @@ export function segmentStage(
     const headers = transport - networkAt[i] + (isTcp ? tcp.headerLength(view, transport) : udp.HEADER_LENGTH);
     const largest = isSuper ? Math.min(headers + gsoSize[i], networkLength[i]) : networkLength[i];
     if (largest <= innerMtu) {
-      if (!isSuper) return 0;
+      if (!isSuper || (whole && leaveWhole(batch, i, gsoSize[i], overhead) > 0)) return 0;
       const segments = cut(i, gsoSize[i], at, records - used, overhead);
       if (segments >= 0) return segments;
       verdict[i] = VERDICT_DROP;
@@ -110,6 +113,10 @@ export function segmentStage(
     const policy = words[words[H_SERVICES] + service[i] * SERVICE_WORDS + S_OVERSIZE];
     if (policy === OVERSIZE_SEGMENT && isTcp && innerMtu > headers && mayCut(view, transport)) {
       const size = evenSegmentSize(networkLength[i] - headers, innerMtu - headers);
+      if (whole && isSuper && leaveWhole(batch, i, size, overhead) > 0) {
+        tally.resegmented++;
+        return 0;
+      }
       const segments = cut(i, size, at, records - used, overhead);
       if (segments >= 0) {
         tally.resegmented++;
@@ -141,7 +148,7 @@ export function segmentStage(
       if (gsoType[i] === 0 && (pathMtu === null || networkLength[i] + MOST_OVERHEAD <= pathMtu[backend[i]])) continue;
       const segments = judge(i, words, used, now, tally);
       used += segments;
-      if (segments > 0) trains++;
+      if (segments > 0 || segmentCount[i] > 1) trains++;
     }
     batch.trains = trains;
   };
