@@ -16,7 +16,7 @@
  * did not write them: the incident behind this project was one stale offset.
  */
 import type { Arena } from './arena.ts';
-import { HEADROOM } from './arena.ts';
+import { HEADROOM, RECORD_STRIDE } from './arena.ts';
 
 /** The frame starts with an Ethernet header. */
 export const LINK_ETHERNET = 1;
@@ -104,20 +104,24 @@ export class Batch {
   /** 4 or 6. */
   readonly outerFamily: Uint8Array;
   readonly sourcePort: Uint16Array;
-  /** Bytes of payload per segment and their number; 0 and 1 for a packet that leaves as it is. */
+  /** Bytes of payload per segment (but perhaps the last) and number of parts; 0 and 1 for a packet that leaves as it is. */
   readonly segmentSize: Uint16Array;
   readonly segmentCount: Uint16Array;
   /**
-   * A train, the segments of one super-packet: record k at recordAt + k × RECORD_STRIDE holds the headers of segment k, outer and inner,
-   * recordLength bytes; its payload lies in the frame at payloadAt + k × segmentSize, the last one ending where the packet ends.
-   * recordAt is −1 for a packet that leaves as it is. outLength is the sum of all segments.
+   * A train, the parts that one packet leaves in: segmentCount consecutive records of the arena, from recordAt on, one for each part, which
+   * hold its headers. −1 for a packet that leaves as it is. outLength is the sum of all parts.
    *
    * With recordAt −1 and a segmentCount above 1 it leaves whole, as one packet behind one outer header, and the kernel is to make those
    * segments of it (pipeline/whole-train.ts): its inner checksum, and the outer one where there is one, hold the pseudo-header's sum only.
    */
   readonly recordAt: Int32Array;
-  readonly recordLength: Uint16Array;
-  readonly payloadAt: Int32Array;
+  /**
+   * Columns by record number (`recordOf`), not by packet: bytes of headers in the record, place and bytes of the payload that follows them
+   * on the wire, which lies where it was received. Parts need not be of one length, nor have headers of one length: fragments have not.
+   */
+  readonly pieceHeader: Uint16Array;
+  readonly pieceAt: Int32Array;
+  readonly pieceLength: Uint16Array;
   /** Trains in this batch. */
   trains = 0;
 
@@ -164,8 +168,9 @@ export class Batch {
     this.segmentSize = uint16();
     this.segmentCount = uint16();
     this.recordAt = int32();
-    this.recordLength = uint16();
-    this.payloadAt = int32();
+    this.pieceHeader = new Uint16Array(new ArrayBuffer(arena.records * 2));
+    this.pieceAt = new Int32Array(new ArrayBuffer(arena.records * 4));
+    this.pieceLength = new Uint16Array(new ArrayBuffer(arena.records * 2));
     this.verdict = uint8();
     this.reason = uint8();
     // A packet that no stage has made a train of is none.
@@ -182,9 +187,8 @@ export class Batch {
     return this.arena.stride - HEADROOM;
   }
 
-  /** Payload bytes of segment `k` of train `i`. */
-  segmentPayload(i: number, k: number): number {
-    const end = this.networkAt[i] + this.networkLength[i];
-    return k < this.segmentCount[i] - 1 ? this.segmentSize[i] : end - this.payloadAt[i] - k * this.segmentSize[i];
+  /** Number of the record that holds the headers of part `k` of train `i`: its place in the columns by record. */
+  recordOf(i: number, k: number): number {
+    return (((this.recordAt[i] - this.arena.recordsAt) / RECORD_STRIDE) | 0) + k;
   }
 }

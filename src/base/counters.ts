@@ -31,6 +31,7 @@ export const FIXED_COUNTERS = [
     'too_big_answers_total',
     'Packets too big for their tunnel that were answered with ICMP, so that the sender learns the size that fits.',
   ],
+  ['mss_clamped_packets_total', 'SYNs whose maximum segment size was lowered.'],
   ['batches_total', 'Batches processed: received packets divided by this is the mean batch size.'],
   ['wakeups_total', 'Times a forwarding thread woke from poll.'],
 ] as const satisfies readonly (readonly [string, string])[];

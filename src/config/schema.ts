@@ -42,6 +42,10 @@ const interfaceName = z.string().superRefine((text, context) => {
   context.addIssue({ code: 'custom', message, params: { code: 'GD_CONFIG_INTERFACE' } });
 });
 
+/** The least is TCP_MIN_MSS of Linux (include/net/tcp.h), the most what an IPv4 packet can hold. */
+const MSS = { least: 88, most: 65495 };
+const mssClamp = z.union([z.enum(['off', 'auto']), z.int().min(MSS.least).max(MSS.most)]).default('off');
+
 export const serviceSchema = z.strictObject({
   name: name.describe('Name of the service, unique: metric label, log field. Letters, digits, ".", "_" and "-".'),
   address: z
@@ -63,6 +67,9 @@ export const serviceSchema = z.strictObject({
     .describe(
       'A packet too big for its tunnel: segment cuts TCP where that is safe and answers the rest; icmp answers all; drop says nothing.',
     ),
+  'mss-clamp': mssClamp.describe(
+    'The largest MSS that a SYN may announce to the worker: off, bytes, or auto for what fits the tunnel whole. Only TCP.',
+  ),
   pool: name.describe('Name of the pool that serves it.'),
 });
 

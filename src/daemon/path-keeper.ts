@@ -7,15 +7,13 @@ import { CodedError } from '../base/errors.ts';
 import type { EgressConfig } from '../config/config.ts';
 import type { PathMtuChange } from '../host/path-mtu.ts';
 import { type PathMtuTunnel, PathMtuWatch } from '../host/path-mtu-watch.ts';
+import { sourcePortsOf } from '../io/source-ports.ts';
 import type { EventJournal } from '../observe/events.ts';
 import { RepeatedLines } from '../observe/log.ts';
 import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from '../pipeline/outer-template.ts';
 import type { SnapshotNames } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import type { BoottimeClock } from '../raw-socket/clock.ts';
-
-/** What the raw and the tap-offload egress have for their facts: every port of the range that is nobody's (RFC 6335). */
-const RAW_SOURCE_PORTS = { base: 49152, count: 16384 };
 
 const CAUSES = { icmp: 'a router said so', route: 'its route', expired: 'what a router said has expired' } as const;
 
@@ -33,13 +31,7 @@ export class PathKeeper {
 
   constructor(options: PathKeeperOptions) {
     this.#options = options;
-    const { egress } = options;
-    const sourcePorts =
-      egress.driver === 'udp'
-        ? { base: egress.sourcePortBase, count: egress.sourcePorts }
-        : egress.driver === 'raw' || egress.driver === 'tap-offload'
-          ? RAW_SOURCE_PORTS
-          : null;
+    const sourcePorts = sourcePortsOf(options.egress);
     this.#watch = sourcePorts === null ? null : new PathMtuWatch({ sourcePorts });
   }
 

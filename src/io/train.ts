@@ -15,8 +15,9 @@ export function gatherSegment(vector: MessageVector, message: number, batch: Bat
     vector.useSegments(message, 1);
     return;
   }
-  vector.setSegment(message, 0, base + record + k * RECORD_STRIDE + skip, batch.recordLength[i] - skip);
-  vector.setSegment(message, 1, base + batch.payloadAt[i] + k * batch.segmentSize[i], batch.segmentPayload(i, k));
+  const number = batch.recordOf(i, k);
+  vector.setSegment(message, 0, base + record + k * RECORD_STRIDE + skip, batch.pieceHeader[number] - skip);
+  vector.setSegment(message, 1, base + batch.pieceAt[number], batch.pieceLength[number]);
   vector.useSegments(message, 2);
 }
 
@@ -25,11 +26,12 @@ export function segmentBytes(batch: Batch, i: number, k: number): Uint8Array {
   const { bytes } = batch.arena;
   const record = batch.recordAt[i];
   if (record < 0) return bytes.slice(batch.outAt[i], batch.outAt[i] + batch.outLength[i]);
-  const header = batch.recordLength[i];
-  const payload = batch.segmentPayload(i, k);
+  const number = batch.recordOf(i, k);
+  const header = batch.pieceHeader[number];
+  const payload = batch.pieceLength[number];
   const segment = new Uint8Array(header + payload);
   const headerAt = record + k * RECORD_STRIDE;
-  const payloadAt = batch.payloadAt[i] + k * batch.segmentSize[i];
+  const payloadAt = batch.pieceAt[number];
   segment.set(bytes.subarray(headerAt, headerAt + header));
   segment.set(bytes.subarray(payloadAt, payloadAt + payload), header);
   return segment;

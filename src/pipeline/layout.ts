@@ -33,6 +33,8 @@ export const H_BACKEND_LIMIT = 18;
 /** Tunnel ends of ours, for the loop guard: place and number. */
 export const H_TUNNELS = 19;
 export const H_TUNNEL_COUNT = 20;
+/** Services that lower the MSS of SYNs. */
+export const H_MSS_CLAMPS = 21;
 export const HEADER_WORDS = 32;
 
 /**
@@ -60,7 +62,9 @@ export const S_AFFINITY = 1;
 export const S_ID = 2;
 /** What becomes of packets too big for their tunnel. */
 export const S_OVERSIZE = 3;
-export const SERVICE_WORDS = 4;
+/** Largest MSS that a SYN may announce: 0 for any, MSS_CLAMP_AUTO for what fits the tunnel. */
+export const S_MSS_CLAMP = 4;
+export const SERVICE_WORDS = 8;
 
 export const AFFINITY_TUPLE = 0;
 export const AFFINITY_ADDRESSES = 1;
@@ -69,6 +73,8 @@ export const AFFINITY_SOURCE = 2;
 export const OVERSIZE_SEGMENT = 0;
 export const OVERSIZE_ICMP = 1;
 export const OVERSIZE_DROP = 2;
+
+export const MSS_CLAMP_AUTO = -1;
 
 // Pool record.
 export const P_SIZE = 0;

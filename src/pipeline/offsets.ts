@@ -110,35 +110,41 @@ export function offsetsOf(batch: Batch): OffsetsAgree {
   };
 }
 
-/** As `offsetsOf` for a train: every segment's record describes one well-formed packet, its payload lies inside the received one. */
+/**
+ * As `offsetsOf` for a train: every part's record describes one well-formed packet; the payloads lie in the received packet, from behind its
+ * headers to its end, one behind the other, none left out.
+ */
 export function trainOffsetsOf(batch: Batch): OffsetsAgree {
   const { view, recordsAt, records } = batch.arena;
-  const { recordAt, recordLength, segmentCount, payloadAt, networkAt, transportAt, networkLength, family, outerFamily } = batch;
+  const { recordAt, segmentCount, pieceHeader, pieceAt, pieceLength } = batch;
+  const { networkAt, transportAt, networkLength, family, outerFamily } = batch;
 
   return function trainOffsetsAgree(i: number): boolean {
     const outer = outerFamily[i] === 4 ? HEADER4 : HEADER6;
-    const header = recordLength[i];
-    const innerHeaders = payloadAt[i] - networkAt[i];
+    const overhead = outer + TUNNEL;
+    const least = overhead + (family[i] === 4 ? HEADER4 : HEADER6);
     const end = networkAt[i] + networkLength[i];
     const last = recordAt[i] + segmentCount[i] * RECORD_STRIDE;
-    if (header > RECORD_STRIDE || recordAt[i] < recordsAt || last > recordsAt + records * RECORD_STRIDE) return false;
-    if (header - innerHeaders !== outer + TUNNEL || transportAt[i] <= networkAt[i] || payloadAt[i] > end) return false;
-    let payload = 0;
+    if (recordAt[i] < recordsAt || last > recordsAt + records * RECORD_STRIDE) return false;
+    const first = batch.recordOf(i, 0);
+    let from = networkAt[i] + pieceHeader[first] - overhead;
+    if (transportAt[i] <= networkAt[i] || from < transportAt[i] || from > end) return false;
     for (let k = 0; k < segmentCount[i]; k++) {
       const at = recordAt[i] + k * RECORD_STRIDE;
-      const inner = at + outer + TUNNEL;
-      const bytes = batch.segmentPayload(i, k);
-      if (bytes < 0) return false;
-      payload += bytes;
+      const inner = at + overhead;
+      const header = pieceHeader[first + k];
+      const bytes = pieceLength[first + k];
+      if (header < least || header > RECORD_STRIDE || pieceAt[first + k] !== from) return false;
+      from += bytes;
       // The lengths that the headers claim, from the outside in: each is the next one and what lies between.
       const outerLength = outer === HEADER4 ? view.getUint16(at + 2) : view.getUint16(at + 4) + HEADER6;
       const datagram = view.getUint16(at + outer + 4);
       const innerLength = family[i] === 4 ? view.getUint16(inner + 2) : view.getUint16(inner + 4) + HEADER6;
       const unequal =
-        (outerLength ^ (header + bytes)) | (datagram ^ (outerLength - outer)) | (innerLength ^ (innerHeaders + bytes));
+        (outerLength ^ (header + bytes)) | (datagram ^ (outerLength - outer)) | (innerLength ^ (header - overhead + bytes));
       if (unequal !== 0 || bytesWrong(view, at, outerFamily[i], inner - GUE, inner, family[i]) !== 0) return false;
     }
-    return payloadAt[i] + payload === end;
+    return from === end;
   };
 }
 

@@ -1,5 +1,5 @@
 /**
- * The fixed sequence of stages: classify → steer → segment → encapsulate → guard. Run to completion over one batch; no dispatch per packet,
+ * The fixed sequence of stages: classify → steer → clamp → segment → encapsulate → guard. Run to completion over one batch; no dispatch per packet,
  * no allocation, no exception.
  *
  * Stages are closures made for one batch and one shard. A forwarding thread makes them once, and V8 compiles the code of a closure
@@ -12,6 +12,7 @@ import { accountStage } from './account.ts';
 import { type ClassifyTally, classifyStage } from './classify.ts';
 import { encapsulateStage } from './encapsulate.ts';
 import type { FlowTable } from './flow-table.ts';
+import { type ClampTally, mssClampStage } from './mss-clamp.ts';
 import { guardStage } from './offsets.ts';
 import { ReplyRate } from './reply-rate.ts';
 import { type SegmentTally, segmentStage } from './segment-stage.ts';
@@ -24,6 +25,7 @@ const INSERTS = counterAt('flow_table_inserts_total');
 const EVICTIONS = counterAt('flow_table_evictions_total');
 const COMPLETED_CHECKSUMS = counterAt('completed_checksums_total');
 const RESEGMENTED = counterAt('resegmented_packets_total');
+const CLAMPED = counterAt('mss_clamped_packets_total');
 const ANSWERED = counterAt('too_big_answers_total');
 
 export interface PipelineOptions {
@@ -50,6 +52,7 @@ interface Stages {
   readonly batch: Batch;
   readonly classify: ReturnType<typeof classifyStage>;
   readonly steer: ReturnType<typeof steerStage>;
+  readonly clamp: ReturnType<typeof mssClampStage>;
   readonly segment: ReturnType<typeof segmentStage>;
   readonly encapsulate: ReturnType<typeof encapsulateStage>;
   readonly guard: ReturnType<typeof guardStage>;
@@ -70,6 +73,7 @@ export class Pipeline {
   #stages: Stages | null = null;
   readonly #classified: ClassifyTally = { completedChecksums: 0 };
   readonly #steered: SteerTally = { hits: 0, misses: 0, inserts: 0, touched: 0 };
+  readonly #clamped: ClampTally = { clamped: 0 };
   readonly #segmented: SegmentTally = { resegmented: 0, answered: 0 };
 
   constructor(options: PipelineOptions) {
@@ -90,6 +94,7 @@ export class Pipeline {
     const stages = this.#stagesOf(batch);
     stages.classify(snapshot, this.#classified);
     stages.steer(snapshot, now, this.#steered);
+    stages.clamp(snapshot, this.#clamped);
     stages.segment(snapshot, now, this.#segmented);
     stages.encapsulate(snapshot);
     stages.guard();
@@ -105,6 +110,7 @@ export class Pipeline {
     bank[INSERTS] += steered.inserts;
     bank[EVICTIONS] += this.#flows.evictions;
     bank[COMPLETED_CHECKSUMS] += this.#classified.completedChecksums;
+    bank[CLAMPED] += this.#clamped.clamped;
     bank[RESEGMENTED] += this.#segmented.resegmented;
     bank[ANSWERED] += this.#segmented.answered;
     steered.hits = 0;
@@ -112,6 +118,7 @@ export class Pipeline {
     steered.inserts = 0;
     this.#flows.evictions = 0;
     this.#classified.completedChecksums = 0;
+    this.#clamped.clamped = 0;
     this.#segmented.resegmented = 0;
     this.#segmented.answered = 0;
   }
@@ -124,6 +131,7 @@ export class Pipeline {
       batch,
       classify: classifyStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
+      clamp: mssClampStage(batch, this.#pathMtu),
       segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#wholeTrains),
       encapsulate: encapsulateStage(batch, this.#portBase, this.#portMask),
       guard: guardStage(batch),

@@ -26,6 +26,7 @@ import { leaveWhole } from './whole-train.ts';
 // Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
 const FORWARD = VERDICT_FORWARD;
 const TCP = ipv4.PROTOCOL_TCP;
+const STRIDE = RECORD_STRIDE;
 /** What any tunnel adds at most: a packet that leaves so much room fits, whatever its tunnel is. */
 const MOST_OVERHEAD = OUTER6 + UDP_LENGTH + GUE_LENGTH;
 const UNLIMITED = 0x7fffffff;
@@ -52,7 +53,7 @@ export function segmentStage(
 ): (snapshot: Snapshot, now: number, tally: SegmentTally) => void {
   const { verdict, reason, backend, service, gsoType, gsoSize, virtioFlags, family, protocol } = batch;
   const { networkAt, transportAt, networkLength } = batch;
-  const { segmentSize, segmentCount, recordAt, recordLength, payloadAt } = batch;
+  const { segmentSize, segmentCount, recordAt, pieceHeader, pieceAt, pieceLength } = batch;
   const { view, recordsAt, records } = batch.arena;
   const { hopDone } = batch.ingress;
 
@@ -76,25 +77,31 @@ export function segmentStage(
     }
     const isTcp = protocol[i] === TCP;
     const count = isTcp
-      ? segmentTcp(view, network, transport, end, size, partial, view, at, RECORD_STRIDE, overhead)
-      : segmentUdp(view, network, transport, end, size, partial, view, at, RECORD_STRIDE, overhead);
+      ? segmentTcp(view, network, transport, end, size, partial, view, at, STRIDE, overhead)
+      : segmentUdp(view, network, transport, end, size, partial, view, at, STRIDE, overhead);
     if (count < 0) {
       view.setInt32(hopAt, hop);
       return count;
     }
     const payload = transport + (isTcp ? tcp.headerLength(view, transport) : udp.HEADER_LENGTH);
+    const each = count === 1 ? end - payload : size;
     recordAt[i] = at;
-    recordLength[i] = overhead + payload - network;
-    payloadAt[i] = payload;
-    segmentSize[i] = count === 1 ? end - payload : size;
+    segmentSize[i] = each;
     segmentCount[i] = count;
+    const first = ((at - recordsAt) / STRIDE) | 0;
+    for (let k = 0; k < count; k++) {
+      const from = payload + k * each;
+      pieceHeader[first + k] = overhead + payload - network;
+      pieceAt[first + k] = from;
+      pieceLength[first + k] = k === count - 1 ? end - from : each;
+    }
     return count;
   }
 
   /** Packet `i`, a super-packet or perhaps too big; `used` records are taken. Returns how many it takes: 0 when it is no train. */
   function judge(i: number, words: Int32Array, used: number, now: number, tally: SegmentTally): number {
     const overhead = words[words[H_BACKENDS] + backend[i] * BACKEND_WORDS + B_OVERHEAD];
-    const at = recordsAt + used * RECORD_STRIDE;
+    const at = recordsAt + used * STRIDE;
     const isSuper = gsoType[i] !== 0;
     const limit = pathMtu === null ? 0 : pathMtu[backend[i]];
     const innerMtu = limit === 0 ? UNLIMITED : limit - overhead;

@@ -8,7 +8,7 @@ import * as L from './layout.ts';
 import { outerTemplate, TEMPLATE_BYTES } from './outer-template.ts';
 import { addressWords, buildIndex, type IndexParts } from './service-index.ts';
 import type { SnapshotNames, SnapshotParts } from './snapshot.ts';
-import type { BackendSpec, PoolSpec, ServiceSpec, Spec } from './spec.ts';
+import type { BackendSpec, MssClamp, PoolSpec, ServiceSpec, Spec } from './spec.ts';
 
 const AFFINITY = { '5-tuple': L.AFFINITY_TUPLE, '3-tuple': L.AFFINITY_ADDRESSES, 'source-address': L.AFFINITY_SOURCE } as const;
 const OVERSIZE = { segment: L.OVERSIZE_SEGMENT, icmp: L.OVERSIZE_ICMP, drop: L.OVERSIZE_DROP } as const;
@@ -216,6 +216,8 @@ export class SnapshotBuilder {
       words[at + L.S_AFFINITY] = AFFINITY[spec.affinity];
       words[at + L.S_ID] = id;
       words[at + L.S_OVERSIZE] = OVERSIZE[spec.oversize ?? 'segment'];
+      words[at + L.S_MSS_CLAMP] = mssClampWord(spec.mssClamp ?? 'off');
+      if (words[at + L.S_MSS_CLAMP] !== 0) words[L.H_MSS_CLAMPS]++;
     });
 
     let memberAt = membersAt;
@@ -297,6 +299,11 @@ export class SnapshotBuilder {
       })),
     };
   }
+}
+
+function mssClampWord(clamp: MssClamp): number {
+  if (clamp === 'off') return 0;
+  return clamp === 'auto' ? L.MSS_CLAMP_AUTO : clamp;
 }
 
 /** Every tunnel source of ours with the port it sends to, each once, as words of the layout. */

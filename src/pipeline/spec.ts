@@ -9,6 +9,9 @@ export type Affinity = '5-tuple' | '3-tuple' | 'source-address';
 /** A packet too big for its tunnel: cut where that is safe and answered elsewhere, always answered, or dropped. */
 export type Oversize = 'segment' | 'icmp' | 'drop';
 
+/** Largest MSS that a SYN may announce, in bytes 1–65535; `auto`: what fits the tunnel of the chosen backend. */
+export type MssClamp = 'off' | 'auto' | number;
+
 export interface TunnelSpec {
   /** GUE variant 0. */
   readonly encapsulation: 'gue';
@@ -50,6 +53,8 @@ export interface ServiceSpec {
   readonly affinity: Affinity;
   /** Absent: segment. */
   readonly oversize?: Oversize;
+  /** Absent: off. */
+  readonly mssClamp?: MssClamp;
   /** Name of a pool. */
   readonly pool: string;
 }

@@ -33,9 +33,9 @@ const MAX_DATAGRAM = 65535;
 
 /** The encapsulation of a batch's trains. The outer checksum comes from headers alone: a segment's own checksum is right (local-checksum.ts). */
 export function trainStage(batch: Batch, portBase: number, portMask: number): (snapshot: Snapshot) => void {
-  const { verdict, reason, backend, networkAt, transportAt, networkLength, family, protocol, flowHash, sourcePort } = batch;
+  const { verdict, reason, backend, networkAt, transportAt, family, protocol, flowHash, sourcePort } = batch;
   const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily } = batch;
-  const { recordAt, recordLength, segmentCount, segmentSize, payloadAt } = batch;
+  const { recordAt, segmentCount, pieceHeader, pieceLength } = batch;
   const { view } = batch.arena;
 
   function writeOuter(i: number, words: Int32Array, record: number, at: number, innerLength: number, port: number): void {
@@ -74,23 +74,27 @@ export function trainStage(batch: Batch, portBase: number, portMask: number): (s
       const overhead = words[record + B_OVERHEAD];
       const first = recordAt[i];
       const segments = segmentCount[i];
-      const innerHeaders = recordLength[i] - overhead;
-      if (recordLength[i] + segmentSize[i] > MAX_DATAGRAM) {
+      const number = batch.recordOf(i, 0);
+      const isOuter4 = words[record + B_FAMILY] === 4;
+      let largest = 0;
+      let total = 0;
+      for (let k = 0; k < segments; k++) {
+        const bytes = pieceHeader[number + k] + pieceLength[number + k];
+        largest = Math.max(largest, bytes);
+        total += bytes;
+      }
+      if (largest > MAX_DATAGRAM) {
         verdict[i] = VERDICT_DROP;
         reason[i] = TOO_BIG;
         continue;
       }
       const port = sourcePortOf(flowHash[i], portBase, portMask);
-      const end = networkAt[i] + networkLength[i];
-      let from = payloadAt[i];
       for (let k = 0; k < segments; k++) {
-        const bytes = k === segments - 1 ? end - from : segmentSize[i];
-        writeOuter(i, words, record, first + k * RECORD_STRIDE, innerHeaders + bytes, port);
-        from += bytes;
+        const inner = pieceHeader[number + k] - overhead + pieceLength[number + k];
+        writeOuter(i, words, record, first + k * RECORD_STRIDE, inner, port);
       }
-      const isOuter4 = words[record + B_FAMILY] === 4;
       outAt[i] = first;
-      outLength[i] = segments * recordLength[i] + end - payloadAt[i];
+      outLength[i] = total;
       outerNetworkAt[i] = first;
       outerTransportAt[i] = first + (isOuter4 ? OUTER4 : OUTER6);
       tunnelAt[i] = outerTransportAt[i] + UDP_LENGTH;

@@ -68,7 +68,7 @@ test('docs/configuration.md explains every code, and every code it explains is g
   const rooms = ['address', 'document', 'issue', 'link-address', 'listen', 'port', 'schema', 'source'].map(
     (name) => `src/config/${name}.ts`,
   );
-  const checks = ['drivers', 'loops', 'names', 'overlaps', 'pools'].map((name) => `src/config/checks/${name}.ts`);
+  const checks = ['drivers', 'loops', 'mss-clamp', 'names', 'overlaps', 'pools'].map((name) => `src/config/checks/${name}.ts`);
   const given = new Set<string>();
   for (const file of [...rooms, ...checks]) {
     for (const code of readFileSync(new URL(file, root), 'utf8').match(/GD_CONFIG_[A-Z_]+/g) ?? []) given.add(code);

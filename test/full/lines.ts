@@ -5,6 +5,7 @@ import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
+import { incident } from './incident.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
 import { pipelineCost } from './pipeline-cost.ts';
@@ -21,4 +22,5 @@ export const LINES: readonly Line[] = [
   lifecycle,
   fuzz,
   segmentation,
+  incident,
 ];

@@ -97,8 +97,11 @@ test('the guard holds every record of a train against the columns and the bytes:
   const wrongs: ((rig: Rig) => void)[] = [
     (rig) => (rig.batch.networkAt[0] -= 14),
     (rig) => (rig.batch.transportAt[0] = rig.batch.networkAt[0]),
-    (rig) => (rig.batch.payloadAt[0] += 2),
-    (rig) => (rig.batch.recordLength[0] -= 2),
+    (rig) => (rig.batch.pieceAt[0] += 2),
+    (rig) => (rig.batch.pieceAt[7] += 2),
+    (rig) => (rig.batch.pieceLength[4] -= 2),
+    (rig) => (rig.batch.pieceHeader[0] -= 2),
+    (rig) => (rig.batch.pieceHeader[5] = 32),
     (rig) => (rig.batch.recordAt[0] += RECORD_STRIDE * 2000),
     (rig) => (rig.batch.segmentCount[0] -= 1),
     (rig) => rig.batch.arena.view.setUint16(rig.batch.recordAt[0] + RECORD_STRIDE * 3 + 2, 40),

@@ -2,6 +2,7 @@
 import type { Batch } from '../../base/batch.ts';
 import { VERDICT_FORWARD } from '../../base/verdict.ts';
 import type { Egress, EgressFacts } from '../driver.ts';
+import { DYNAMIC_PORTS } from '../source-ports.ts';
 import { segmentBytes } from '../train.ts';
 
 export interface MemoryEgressOptions {
@@ -28,8 +29,8 @@ export class MemoryEgress implements Egress {
       maxSegments: 1,
       maxBytes: 65535,
       trainsNeedChecksum: false,
-      sourcePortBase: options.sourcePortBase ?? 49152,
-      sourcePortMask: options.sourcePortMask ?? 16383,
+      sourcePortBase: options.sourcePortBase ?? DYNAMIC_PORTS.base,
+      sourcePortMask: options.sourcePortMask ?? DYNAMIC_PORTS.count - 1,
     };
   }
 

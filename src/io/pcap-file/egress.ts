@@ -4,6 +4,7 @@ import type { CodedError } from '../../base/errors.ts';
 import { VERDICT_FORWARD } from '../../base/verdict.ts';
 import { LINKTYPE_RAW } from '../../wire/pcap.ts';
 import type { Egress, EgressFacts } from '../driver.ts';
+import { DYNAMIC_PORTS } from '../source-ports.ts';
 import { CaptureFile } from './capture-file.ts';
 
 export class PcapFileEgress implements Egress {
@@ -14,8 +15,8 @@ export class PcapFileEgress implements Egress {
     maxSegments: 1,
     maxBytes: 65535,
     trainsNeedChecksum: false,
-    sourcePortBase: 49152,
-    sourcePortMask: 16383,
+    sourcePortBase: DYNAMIC_PORTS.base,
+    sourcePortMask: DYNAMIC_PORTS.count - 1,
   };
   readonly #file: CaptureFile;
 

@@ -8,6 +8,7 @@ import { E } from '../../raw-socket/library.ts';
 import { AF_INET, AF_INET6, hasFamily, IPPROTO_RAW, openSocket, SOCK_RAW, setSendBuffer } from '../../raw-socket/socket.ts';
 import type { Egress, EgressFacts } from '../driver.ts';
 import { SendQueue } from '../send-queue.ts';
+import { DYNAMIC_PORTS } from '../source-ports.ts';
 import { gatherSegment } from '../train.ts';
 
 const UNREACHABLE = dropReason('send-unreachable');
@@ -25,9 +26,8 @@ export class RawEgress implements Egress {
     maxSegments: 1,
     maxBytes: 65535,
     trainsNeedChecksum: false,
-    // The whole dynamic range of RFC 6335: no socket of ours holds a port, so none can be taken.
-    sourcePortBase: 49152,
-    sourcePortMask: 16383,
+    sourcePortBase: DYNAMIC_PORTS.base,
+    sourcePortMask: DYNAMIC_PORTS.count - 1,
   };
   readonly #descriptor4: number;
   /** −1 on a kernel without IPv6. */

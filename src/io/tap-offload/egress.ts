@@ -24,6 +24,7 @@ import * as udp from '../../wire/udp.ts';
 import * as virtioNet from '../../wire/virtio-net.ts';
 import type { Egress, EgressFacts } from '../driver.ts';
 import { sendReason } from '../send-queue.ts';
+import { DYNAMIC_PORTS } from '../source-ports.ts';
 
 const OFFLOAD_REFUSED = dropReason('offload-refused');
 
@@ -62,9 +63,8 @@ export class TapOffloadEgress implements Egress {
     maxSegments: 1024,
     maxBytes: 65535,
     trainsNeedChecksum: false,
-    // The whole dynamic range of RFC 6335: no socket of ours holds a port, so none can be taken.
-    sourcePortBase: 49152,
-    sourcePortMask: 16383,
+    sourcePortBase: DYNAMIC_PORTS.base,
+    sourcePortMask: DYNAMIC_PORTS.count - 1,
   };
   /** errno of the last packet that was given up; 0 when none was. */
   lastErrno = 0;
@@ -99,14 +99,9 @@ export class TapOffloadEgress implements Egress {
       if (record >= 0) {
         this.#describeSingle();
         for (let k = 0; k < segments; k++) {
-          const at = record + k * RECORD_STRIDE;
-          this.#vector.setSegment(
-            0,
-            2,
-            batch.arena.address + batch.payloadAt[i] + k * batch.segmentSize[i],
-            batch.segmentPayload(i, k),
-          );
-          this.#write(batch, i, at, batch.recordLength[i], 3, false);
+          const piece = batch.recordOf(i, k);
+          this.#vector.setSegment(0, 2, batch.arena.address + batch.pieceAt[piece], batch.pieceLength[piece]);
+          this.#write(batch, i, record + k * RECORD_STRIDE, batch.pieceHeader[piece], 3, false);
         }
       } else {
         if (segments > 1) this.#describeWhole(batch, i);
