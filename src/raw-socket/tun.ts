@@ -8,7 +8,7 @@ import { CodedError, EXIT } from '../base/errors.ts';
 import { closeDescriptor, O_NONBLOCK, O_RDWR, openDescriptor } from './file.ts';
 import { E, errno, errnoName, libc, must } from './library.ts';
 import type { Pinned } from './memory.ts';
-import { pin, retain } from './memory.ts';
+import { pin, retain, storeAddress } from './memory.ts';
 import { AF_INET, openSocket, SOCK_DGRAM } from './socket.ts';
 
 const ioctl = libc<(fd: number, request: number, at: number) => number>('int ioctl(int fd, unsigned long request, uintptr_t at)');
@@ -36,6 +36,9 @@ const SIOCSIFMTU = 0x8922;
 const SIOCGIFINDEX = 0x8933;
 const SIOCGIFHWADDR = 0x8927;
 const SIOCSIFTXQLEN = 0x8943;
+const SIOCETHTOOL = 0x8946;
+/** linux/ethtool.h */
+const ETHTOOL_GTXCSUM = 0x16;
 const IFF_UP = 0x1;
 
 /** `tun` carries IP packets, `tap` Ethernet frames. */
@@ -157,6 +160,16 @@ export function setMtu(device: string, bytes: number): void {
   deviceCall(device, SIOCSIFMTU, 'MTU', (memory) => {
     memory.int32[4] = bytes;
   });
+}
+
+/** True when packets leave the device with checksums still to be completed, by itself or by whom it hands them to (`ethtool -k`: tx-checksumming). */
+export function leavesChecksums(device: string): boolean {
+  // struct ethtool_value: command, then its answer.
+  const value = pin(8);
+  value.int32[0] = ETHTOOL_GTXCSUM;
+  deviceCall(device, SIOCETHTOOL, 'offloads', (memory) => storeAddress(memory.int32, 4, value.address));
+  retain(value);
+  return value.int32[1] !== 0;
 }
 
 /** Packets that the kernel queues towards us before it drops (txqueuelen). */

@@ -206,6 +206,29 @@ for (const [way, { yaml: ingress, prepare }] of Object.entries(ingresses)) {
 }
 
 test(
+  'tap-offload, links of 1,500 bytes, families crossed, outer checksums: super-packets leave whole with smaller segments',
+  needs('namespaces', 'tun', 'tunnel-gso', 'ethtool'),
+  async (t) => {
+    const choices = { egress: '{ driver: tap-offload }', tunnel4: 6, tunnel6: 4, checksum: 'full' } as const;
+    const prepare = (lab: Lab) => void lab.director.run('ethtool', ['-K', 'eth0', 'tx', 'off']);
+    const stage = await open(t, choices, { insideMtu: 1500, prepare });
+    await transferAll(stage);
+    const counted = await counters(stage);
+    const whole = counted.get('gue_director_offloaded_packets_total') ?? 0;
+    const segments = counted.get('gue_director_offloaded_segments_total') ?? 0;
+    const smaller = counted.get('gue_director_resegmented_packets_total') ?? 0;
+    assert.ok(
+      whole > 20 && segments >= 2 * whole && smaller >= whole,
+      `${whole} whole, ${segments} segments, ${smaller} smaller`,
+    );
+    for (const [name, value] of counted) {
+      if (name.startsWith('gue_director_dropped_packets_total') && !name.includes('not-a-service')) assert.equal(value, 0, name);
+    }
+    await end(stage);
+  },
+);
+
+test(
   'links of 1,500 bytes everywhere, oversize icmp: the clients learn the size that fits',
   needs('namespaces', 'tun'),
   async (t) => {

@@ -23,6 +23,12 @@ export function checkDrivers(draft: Draft, report: Report): void {
       report(at, 'GD_CONFIG_EPHEMERAL_PORTS', message, 'warning');
     }
   }
+  const { ingress } = draft;
+  const own = ingress?.driver === 'tun' || ingress?.driver === 'tap' ? ingress.device : null;
+  if (egress?.driver === 'tap-offload' && egress.device === own) {
+    const message = `"${egress.device}" is the device of the ingress too; the two drivers need a device each`;
+    report(['egress', 'device'], 'GD_CONFIG_DEVICE_TWICE', message);
+  }
   const listen = draft.metrics?.listen ?? null;
   const address = listen === null ? null : parseListen(listen).value;
   if (address === null) return;
