@@ -251,7 +251,7 @@ export const sectionSchemas = {
     .strictObject({
       listen: listen
         .default('127.0.0.1:6079')
-        .describe('Address and port of the HTTP server for /metrics, /-/healthy and /-/ready; null or off for none.'),
+        .describe('Address and port of the HTTP server for /metrics, /-/healthy, /-/ready and /-/status; null or off for none.'),
     })
     .prefault({})
     .describe('What is shown to Prometheus.'),

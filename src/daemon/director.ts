@@ -6,6 +6,7 @@
  *     unready → threads (drivers) → routes, lock → HTTP
  */
 import { type AdminServer, type Condition, openAdminServer } from '../admin/server.ts';
+import type { Status } from '../admin/status.ts';
 import type { CodedError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { Publisher } from '../control/publisher.ts';
@@ -14,12 +15,13 @@ import { resolveTunnelSource } from '../host/routes.ts';
 import type { EventJournal } from '../observe/events.ts';
 import type { Log } from '../observe/log.ts';
 import { createMetrics } from '../observe/metrics.ts';
-import { SnapshotBuilder } from '../pipeline/snapshot.ts';
+import { SnapshotBuilder, type SnapshotNames } from '../pipeline/snapshot.ts';
 import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
 import { DropWatch } from './drop-summary.ts';
 import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
 import { HostKeeper } from './host-keeper.ts';
 import { PathKeeper } from './path-keeper.ts';
+import { statusOf } from './status.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
 import { packageVersion } from './version.ts';
 import { wantedOf } from './wanted.ts';
@@ -27,6 +29,7 @@ import { wantedOf } from './wanted.ts';
 const HOUSEKEEPING_MS = 1000;
 const DROP_SUMMARY_MS = 10_000;
 const PATH_MTU_MS = 200;
+const NO_NAMES: SnapshotNames = { services: [], pools: [], backends: [] };
 
 export interface DirectorOptions {
   readonly config: Config;
@@ -188,7 +191,7 @@ export class Director {
       version,
       flowTableEntries: threads.flowEntries,
       banks: () => threads.banks,
-      names: () => this.#publisher.current?.names ?? { services: [], pools: [], backends: [] },
+      names: () => this.#publisher.current?.names ?? NO_NAMES,
       generation: () => this.#publisher.current?.generation ?? 0,
       reload: () => this.#reload,
       kernelDrops: () => threads.kernelDrops(),
@@ -199,8 +202,27 @@ export class Director {
       version,
       healthy: () => this.healthy(),
       ready: () => this.ready(),
+      status: () => this.#status(threads),
       metrics,
       failed: (error, path) => log.error({ event: 'http-failed', err: error, path }, 'an HTTP answer could not be made'),
+    });
+  }
+
+  #status(threads: ForwardingThreads): Status {
+    const { current } = this.#publisher;
+    return statusOf({
+      version: packageVersion(),
+      config: this.#config.file,
+      generation: current?.generation ?? 0,
+      healthy: this.healthy(),
+      ready: this.ready(),
+      names: current?.names ?? NO_NAMES,
+      banks: threads.banks,
+      kernelDrops: threads.kernelDrops(),
+      threads: threads.report(),
+      absent: threads.absent(),
+      paths: this.#paths.entries(),
+      now: this.#clock.seconds(),
     });
   }
 
