@@ -62,10 +62,10 @@ export const serviceSchema = z.strictObject({
       'Which packets stay together on one backend: those of a connection; of a client, service address and protocol; of a client.',
     ),
   oversize: z
-    .enum(['segment', 'icmp', 'drop'])
+    .enum(['segment', 'segment-and-tell', 'icmp', 'fragment-inner', 'fragment-outer', 'drop'])
     .default('segment')
     .describe(
-      'A packet too big for its tunnel: segment cuts TCP where that is safe and answers the rest; icmp answers all; drop says nothing.',
+      'What becomes of a packet too big for its tunnel: cut or fragmented and nothing said, cut and told, told, fragmented inside or outside, lost.',
     ),
   'mss-clamp': mssClamp.describe(
     'The largest MSS that a SYN may announce to the worker: off, bytes, or auto for what fits the tunnel whole. Only TCP.',

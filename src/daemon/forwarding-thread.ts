@@ -12,6 +12,7 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import { CodedError, EXIT } from '../base/errors.ts';
 import { createBatch, openEgress, openIngress } from '../io/open.ts';
 import { FlowTable } from '../pipeline/flow-table.ts';
+import { Identifiers } from '../pipeline/identifiers.ts';
 import { Pipeline } from '../pipeline/pipeline.ts';
 import { ReplyRate } from '../pipeline/reply-rate.ts';
 import { Snapshot } from '../pipeline/snapshot.ts';
@@ -54,6 +55,7 @@ function run(start: ThreadStart): void {
           ...(start.pathMtu === null ? {} : { pathMtu: new Int32Array(start.pathMtu) }),
           // A seed that nobody knows: who shares whose rate can not be chosen.
           replyRate: new ReplyRate({ seed: randomInt(0x7fffffff) }),
+          identifiers: new Identifiers({ seed: randomInt(0x7fffffff), thread: number, threads }),
         });
         const waiting = new ThreadWait(ingress, EventDescriptor.over(start.wake));
 

@@ -90,13 +90,20 @@ export class DeviceQueue implements Ingress {
   reply(batch: Batch): void {
     for (let i = 0; i < batch.count; i++) {
       if (batch.verdict[i] !== VERDICT_REPLY) continue;
-      this.#reply.setSegment(0, 1, batch.arena.address + batch.outAt[i], batch.outLength[i]);
-      if (this.#reply.writeFrom(this.descriptor, 0) < 0) {
-        this.#note(errno());
-        batch.verdict[i] = VERDICT_DROP;
-        batch.reason[i] = REPLY_FAILED;
-      }
+      if (this.#write(batch, batch.outAt[i], batch.outLength[i])) continue;
+      batch.verdict[i] = VERDICT_DROP;
+      batch.reason[i] = REPLY_FAILED;
     }
+    for (let a = 0; a < batch.answers; a++) {
+      if (!this.#write(batch, batch.answerAt[a], batch.answerLength[a])) batch.answersLost++;
+    }
+  }
+
+  #write(batch: Batch, at: number, length: number): boolean {
+    this.#reply.setSegment(0, 1, batch.arena.address + at, length);
+    if (this.#reply.writeFrom(this.descriptor, 0) >= 0) return true;
+    this.#note(errno());
+    return false;
   }
 
   /** The device's own drops: packets that came while its queue was full (the transmit "drop" column of /proc/net/dev). */

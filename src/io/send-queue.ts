@@ -18,6 +18,9 @@ const FAILED = dropReason('send-failed');
 
 const { EAGAIN, ENOBUFS, ENOMEM, EMSGSIZE, ENETUNREACH, EHOSTUNREACH, ENETDOWN, EPERM, EACCES } = E;
 
+/** Owner of a message that is not a packet of the batch but an answer to one. */
+export const NO_PACKET = -1;
+
 /** Longest wait for room in a full send buffer, once per flush. */
 const ROOM_WAIT_MS = 1;
 
@@ -44,7 +47,7 @@ export function sendReason(number: number): number {
 
 export class SendQueue {
   readonly vector: MessageVector;
-  /** Packet (index in the batch) that each message carries. */
+  /** Packet (index in the batch) that each message carries, or NO_PACKET. */
   readonly owner: Int32Array;
   /** Messages prepared since the last flush. */
   count = 0;
@@ -88,6 +91,11 @@ export class SendQueue {
       }
       const i = this.owner[at];
       this.lastErrno = number;
+      if (i === NO_PACKET) {
+        batch.answersLost++;
+        at++;
+        continue;
+      }
       batch.verdict[i] = VERDICT_DROP;
       batch.reason[i] = reason === 0 ? sendReason(number) : reason;
       at++;

@@ -73,6 +73,9 @@ export const AFFINITY_SOURCE = 2;
 export const OVERSIZE_SEGMENT = 0;
 export const OVERSIZE_ICMP = 1;
 export const OVERSIZE_DROP = 2;
+export const OVERSIZE_SEGMENT_AND_TELL = 3;
+export const OVERSIZE_FRAGMENT_INNER = 4;
+export const OVERSIZE_FRAGMENT_OUTER = 5;
 
 export const MSS_CLAMP_AUTO = -1;
 

@@ -12,8 +12,10 @@ import { accountStage } from './account.ts';
 import { type ClassifyTally, classifyStage } from './classify.ts';
 import { encapsulateStage } from './encapsulate.ts';
 import type { FlowTable } from './flow-table.ts';
+import { type FragmentTally, fragmentOuterStage } from './fragment-outer.ts';
+import { Identifiers } from './identifiers.ts';
 import { type ClampTally, mssClampStage } from './mss-clamp.ts';
-import { guardStage } from './offsets.ts';
+import { guardFragmentsStage, guardStage } from './offsets.ts';
 import { ReplyRate } from './reply-rate.ts';
 import { type SegmentTally, segmentStage } from './segment-stage.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -27,6 +29,9 @@ const COMPLETED_CHECKSUMS = counterAt('completed_checksums_total');
 const RESEGMENTED = counterAt('resegmented_packets_total');
 const CLAMPED = counterAt('mss_clamped_packets_total');
 const ANSWERED = counterAt('too_big_answers_total');
+const ANSWERS_LOST = counterAt('too_big_answers_lost_total');
+const FRAGMENTED_INNER = counterAt('fragmented_inner_packets_total');
+const FRAGMENTED_OUTER = counterAt('fragmented_outer_packets_total');
 
 export interface PipelineOptions {
   readonly snapshot: Snapshot;
@@ -45,6 +50,8 @@ export interface PipelineOptions {
   readonly wholeTrains?: boolean;
   /** How often this thread may say that a packet is too big. Absent: the defaults of reply-rate.ts. */
   readonly replyRate?: ReplyRate;
+  /** Identifications for what is fragmented. Absent: from 1 on. */
+  readonly identifiers?: Identifiers;
 }
 
 /** The stages, bound to a batch. */
@@ -56,6 +63,8 @@ interface Stages {
   readonly segment: ReturnType<typeof segmentStage>;
   readonly encapsulate: ReturnType<typeof encapsulateStage>;
   readonly guard: ReturnType<typeof guardStage>;
+  readonly fragmentOuter: ReturnType<typeof fragmentOuterStage>;
+  readonly guardFragments: ReturnType<typeof guardFragmentsStage>;
   readonly account: ReturnType<typeof accountStage>;
 }
 
@@ -70,11 +79,12 @@ export class Pipeline {
   readonly #pathMtu: Int32Array | null;
   readonly #replyRate: ReplyRate;
   readonly #wholeTrains: boolean;
+  readonly #identifiers: Identifiers;
   #stages: Stages | null = null;
   readonly #classified: ClassifyTally = { completedChecksums: 0 };
   readonly #steered: SteerTally = { hits: 0, misses: 0, inserts: 0, touched: 0 };
   readonly #clamped: ClampTally = { clamped: 0 };
-  readonly #segmented: SegmentTally = { resegmented: 0, answered: 0 };
+  readonly #segmented: SegmentTally & FragmentTally = { resegmented: 0, answered: 0, fragmentedInner: 0, fragmentedOuter: 0 };
 
   constructor(options: PipelineOptions) {
     this.snapshot = options.snapshot;
@@ -86,6 +96,7 @@ export class Pipeline {
     this.#pathMtu = options.pathMtu ?? null;
     this.#replyRate = options.replyRate ?? new ReplyRate();
     this.#wholeTrains = options.wholeTrains ?? false;
+    this.#identifiers = options.identifiers ?? new Identifiers();
   }
 
   /** Gives every packet of the batch its verdict; those with verdict forward are complete packets at outAt. `now`: seconds. */
@@ -98,6 +109,10 @@ export class Pipeline {
     stages.segment(snapshot, now, this.#segmented);
     stages.encapsulate(snapshot);
     stages.guard();
+    if (batch.outerFragmented > 0) {
+      stages.fragmentOuter(this.#segmented);
+      stages.guardFragments();
+    }
   }
 
   /** Counts the batch, after the egress and the reply path have sent it. */
@@ -113,6 +128,9 @@ export class Pipeline {
     bank[CLAMPED] += this.#clamped.clamped;
     bank[RESEGMENTED] += this.#segmented.resegmented;
     bank[ANSWERED] += this.#segmented.answered;
+    bank[ANSWERS_LOST] += batch.answersLost;
+    bank[FRAGMENTED_INNER] += this.#segmented.fragmentedInner;
+    bank[FRAGMENTED_OUTER] += this.#segmented.fragmentedOuter;
     steered.hits = 0;
     steered.misses = 0;
     steered.inserts = 0;
@@ -121,6 +139,8 @@ export class Pipeline {
     this.#clamped.clamped = 0;
     this.#segmented.resegmented = 0;
     this.#segmented.answered = 0;
+    this.#segmented.fragmentedInner = 0;
+    this.#segmented.fragmentedOuter = 0;
   }
 
   /** The stages of `batch`: made when it is first seen, kept while no other batch comes. */
@@ -132,9 +152,11 @@ export class Pipeline {
       classify: classifyStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
       clamp: mssClampStage(batch, this.#pathMtu),
-      segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#wholeTrains),
+      segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#identifiers, this.#wholeTrains),
       encapsulate: encapsulateStage(batch, this.#portBase, this.#portMask),
       guard: guardStage(batch),
+      fragmentOuter: fragmentOuterStage(batch, this.#pathMtu, this.#identifiers),
+      guardFragments: guardFragmentsStage(batch),
       account: accountStage(batch, this.#bank),
     };
     this.#stages = made;

@@ -11,7 +11,14 @@ import type { SnapshotNames, SnapshotParts } from './snapshot.ts';
 import type { BackendSpec, MssClamp, PoolSpec, ServiceSpec, Spec } from './spec.ts';
 
 const AFFINITY = { '5-tuple': L.AFFINITY_TUPLE, '3-tuple': L.AFFINITY_ADDRESSES, 'source-address': L.AFFINITY_SOURCE } as const;
-const OVERSIZE = { segment: L.OVERSIZE_SEGMENT, icmp: L.OVERSIZE_ICMP, drop: L.OVERSIZE_DROP } as const;
+const OVERSIZE = {
+  segment: L.OVERSIZE_SEGMENT,
+  'segment-and-tell': L.OVERSIZE_SEGMENT_AND_TELL,
+  icmp: L.OVERSIZE_ICMP,
+  'fragment-inner': L.OVERSIZE_FRAGMENT_INNER,
+  'fragment-outer': L.OVERSIZE_FRAGMENT_OUTER,
+  drop: L.OVERSIZE_DROP,
+} as const;
 const STATE = { active: L.STATE_SERVING, draining: L.STATE_DRAINING, down: L.STATE_DOWN } as const;
 
 /**

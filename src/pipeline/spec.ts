@@ -6,8 +6,8 @@ export type BackendState = 'active' | 'draining' | 'down';
 export type ChecksumMode = 'auto' | 'none' | 'full';
 /** Which packets the table treats as one: the whole 5-tuple, source + destination address + protocol, or the source address. */
 export type Affinity = '5-tuple' | '3-tuple' | 'source-address';
-/** A packet too big for its tunnel: cut where that is safe and answered elsewhere, always answered, or dropped. */
-export type Oversize = 'segment' | 'icmp' | 'drop';
+/** What becomes of a packet too big for its tunnel (docs/oversize.md). */
+export type Oversize = 'segment' | 'segment-and-tell' | 'icmp' | 'fragment-inner' | 'fragment-outer' | 'drop';
 
 /** Largest MSS that a SYN may announce, in bytes 1–65535; `auto`: what fits the tunnel of the chosen backend. */
 export type MssClamp = 'off' | 'auto' | number;

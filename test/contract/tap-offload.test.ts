@@ -150,6 +150,28 @@ test('what the kernel must not be given whole is cut in software', options, (t) 
   assert.equal(lab.send().reason, 'super-packet-checksum');
 });
 
+test('fragments of the tunnel packet leave as they are; segments that are told of stay uncut', options, (t) => {
+  const lab = bench(t);
+  const datagram = { ...SHAPE, protocol: 17, payload: 2000, df: false } as const;
+  for (const outer of [4, 6] as const) {
+    const { whole } = lab.ways(outer, 'full', 1500, 'fragment-outer');
+    const packet = superPacket({ ...datagram, finished: true });
+    lab.process(whole, packet, { ...superFacts(packet, datagram), flags: 0, gsoType: 0, gsoSize: 0 });
+    const sent = lab.send();
+    assert.equal(sent.reason, 'none');
+    assert.equal(sent.segments.length, 2);
+    for (const segment of sent.segments) assert.ok(segment.length <= 1500);
+  }
+  const { whole, bank } = lab.ways(4, 'none', 1400, 'segment-and-tell');
+  const packet = superPacket(SHAPE);
+  lab.process(whole, packet, superFacts(packet, SHAPE));
+  assert.equal(lab.batch.answers, 1);
+  const sent = lab.send();
+  assert.deepEqual(sent.segments.map(payloadOf), [1000, 1000, 1000, 1000]);
+  whole.account(lab.batch);
+  assert.equal(bank[counterAt('too_big_answers_total')], 1);
+});
+
 test('offloaded packets and their segments are counted', options, (t) => {
   const lab = bench(t);
   const { whole, bank } = lab.ways(4, 'none');

@@ -12,7 +12,7 @@ import { KNOWN } from './sizes/known.ts';
 import { newReport, type Report, ROUND, Rounds } from './sizes/round.ts';
 
 export const SEED = 20261123;
-const CASES: Readonly<Record<Scale, number>> = { full: 10_000_000, scaled: 60_000 };
+const CASES: Readonly<Record<Scale, number>> = { full: 10_000_000, scaled: 40_000 };
 const THREAD = new URL('./sizes/thread.ts', import.meta.url);
 
 /** What a thread is told: rounds first, first + step … up to and without `end`. */

@@ -2,7 +2,7 @@
 // tunnels. Then what timed out in production: large POSTs and streams, through the real daemon, with everything counted that can lose a
 // packet, and the same load over the same lab without the director as control.
 
-import { lossCounters, losses, readCounters, sentAgain } from '../incident/counters.ts';
+import { dropsByDevice, lossCounters, losses, readCounters, sentAgain } from '../incident/counters.ts';
 import { type LoadResult, MEAN_BODY, MEAN_MESSAGE, type Order } from '../incident/load.ts';
 import { Stage } from '../incident/stage.ts';
 import { staleOffsets } from '../incident/stale-offset.ts';
@@ -43,6 +43,7 @@ interface Run {
   readonly client: { segments: number; why: string };
   readonly worker: { segments: number; why: string };
   readonly counters: number;
+  readonly drops: string;
 }
 
 /** Bytes per second that the path carries when the senders do not wait. */
@@ -96,6 +97,7 @@ async function load(stage: Stage, size: Size, rate: number, bulkFigure: number):
     client: sentAgain(before, after, 'client'),
     worker: sentAgain(before, after, 'worker-1'),
     counters: lossCounters(after),
+    drops: dropsByDevice(before, after),
   };
 }
 
@@ -142,7 +144,8 @@ async function onePath(mtu: number, ways: readonly Way[], size: Size): Promise<P
 
     await stage.withoutDirector();
     const control = await load(stage, size, rate, least);
-    const again = ({ client, worker }: Run) => `client ${client.segments}, worker ${worker.segments}`;
+    const sender = ({ segments, why }: Run['client']) => (segments === 0 ? '0' : `${segments} (${why})`);
+    const again = ({ client, worker }: Run) => `client ${sender(client)}, worker ${sender(worker)}`;
     figures[`${mtu}: without the director`] = control.complaints.join('; ') || describe(control);
     figures[`${mtu}: sent again without the director`] = again(control);
     wrong.push(...control.complaints.map((complaint) => `${mtu}, control: ${complaint}`));
@@ -157,6 +160,7 @@ async function onePath(mtu: number, ways: readonly Way[], size: Size): Promise<P
       }
       figures[`${mtu}: through the director, ${way}`] = complaints.join('; ') || describe(run);
       figures[`${mtu}: sent again through the director, ${way}`] = again(run);
+      figures[`${mtu}: dropped, ${way}`] = run.drops;
       wrong.push(...complaints.map((complaint) => `${mtu}, ${way}: ${complaint}`));
     }
     const summary = await stage.workerSummary();

@@ -126,6 +126,22 @@ export function losses(before: Counters, after: Counters): Map<string, number> {
   return found;
 }
 
+/** Drops of every device (both directions, and its queue) and of all UDP sockets, by role: `client: eth0 0, lo 0, UDP sockets 0; router: …`. */
+export function dropsByDevice(before: Counters, after: Counters): string {
+  const roles = new Map<string, Map<string, number>>();
+  for (const [name, value] of after) {
+    const found = /^(\S+) (?:(\S+) (?:[rt]x dropped|queue \S+ drops)|(UDP socket)\b)/.exec(name);
+    if (found === null) continue;
+    const [, role, device, socket] = found;
+    const drops = roles.get(role) ?? new Map<string, number>();
+    roles.set(role, drops);
+    const where = device ?? `${socket}s`;
+    drops.set(where, (drops.get(where) ?? 0) + value - (before.get(name) ?? 0));
+  }
+  const list = (drops: ReadonlyMap<string, number>) => [...drops].map(([where, count]) => `${where} ${count}`).join(', ');
+  return [...roles].map(([role, drops]) => `${role}: ${list(drops)}`).join('; ');
+}
+
 /** Retransmitted segments of a role between two readings, and the words of why when there were any. */
 export function sentAgain(before: Counters, after: Counters, role: string): { segments: number; why: string } {
   const of = (word: string) => (after.get(`${role} ${word}`) ?? 0) - (before.get(`${role} ${word}`) ?? 0);

@@ -17,7 +17,7 @@ import { FlowTable } from '../../src/pipeline/flow-table.ts';
 import { guardStage } from '../../src/pipeline/offsets.ts';
 import { Pipeline } from '../../src/pipeline/pipeline.ts';
 import { Snapshot, SnapshotBuilder } from '../../src/pipeline/snapshot.ts';
-import type { Spec } from '../../src/pipeline/spec.ts';
+import type { Oversize, Spec } from '../../src/pipeline/spec.ts';
 import { mapMemory } from '../../src/raw-socket/memory.ts';
 import { ip } from '../builder/addresses.ts';
 import { DESTINATION4, DESTINATION6, randomShape, type Shape, SOURCE4, SOURCE6, superPacket } from '../builder/super-packet.ts';
@@ -33,7 +33,7 @@ const WORKER6 = 'fd00:9:ffff::1';
 const ETHERNET = 14;
 
 /** Both addresses of the super-packets, both protocols, every port; one worker. */
-function specOf(outer: 4 | 6, checksum: 'none' | 'full'): Spec {
+function specOf(outer: 4 | 6, checksum: 'none' | 'full', oversize: Oversize): Spec {
   const services = [6, 17].flatMap((protocol) =>
     [DESTINATION4, DESTINATION6].map((bytes) => ({
       name: `s${protocol}-${bytes.length}`,
@@ -42,6 +42,7 @@ function specOf(outer: 4 | 6, checksum: 'none' | 'full'): Spec {
       portFrom: 1,
       portTo: 65535,
       affinity: '5-tuple' as const,
+      oversize,
       pool: 'p',
     })),
   );
@@ -107,8 +108,8 @@ export class OffloadBench {
     }
   }
 
-  ways(outer: 4 | 6, checksum: 'none' | 'full', pathMtu = 0): Ways {
-    const snapshot = new Snapshot(new SnapshotBuilder().build(specOf(outer, checksum), 0));
+  ways(outer: 4 | 6, checksum: 'none' | 'full', pathMtu = 0, oversize: Oversize = 'segment'): Ways {
+    const snapshot = new Snapshot(new SnapshotBuilder().build(specOf(outer, checksum, oversize), 0));
     const bank = createBank();
     const pipeline = (wholeTrains: boolean) =>
       new Pipeline({

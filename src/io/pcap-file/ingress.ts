@@ -80,7 +80,9 @@ export class PcapFileIngress implements Ingress {
 
   reply(batch: Batch): void {
     for (let i = 0; i < batch.count; i++) if (batch.verdict[i] === VERDICT_REPLY) this.replied++;
+    this.replied += batch.answers;
     this.#replies?.write(batch, VERDICT_REPLY);
+    if (batch.answers > 0) this.#replies?.writeAnswers(batch);
   }
 
   statistics(): DriverStatistics {

@@ -164,6 +164,21 @@ function writeTransport(random: Random, sketch: Sketch, ports: readonly number[]
 
 const checksumAt = (sketch: Sketch) => sketch.transportAt + (sketch.protocol === TCP ? 16 : sketch.protocol === UDP ? 6 : 2);
 
+/** Places where a packet that ends early is told from a whole one: around the end of each header and of each field that is read first. */
+function earlyEnd(random: Random, { transportAt, payloadAt, end }: Sketch): number {
+  const first = random.pick([
+    PACKET_AT,
+    PACKET_AT + 20,
+    PACKET_AT + 40,
+    PACKET_AT + 48,
+    transportAt,
+    transportAt + 8,
+    transportAt + 20,
+    payloadAt,
+  ]);
+  return Math.max(PACKET_AT, Math.min(end, first + random.below(9) - 6));
+}
+
 function fillLengths(random: Random, sketch: Sketch): void {
   const { family, protocol, transportAt, end } = sketch;
   if (family === 4) view.setUint16(PACKET_AT + 2, end - PACKET_AT);
@@ -277,7 +292,7 @@ function writeArp(random: Random): number {
   if (random.chance(4)) canvas[PACKET_AT + random.below(8)] ^= 1 << random.below(8);
   if (random.chance(8)) canvas[PACKET_AT + 27] ^= 1;
   view.setUint16(PACKET_AT - 2, 0x0806);
-  return PACKET_AT + 28 - (random.chance(10) ? random.below(28) : 0);
+  return PACKET_AT + 28 - (random.chance(4) ? random.below(28) : 0);
 }
 
 /** One case for an ingress with these facts, to services on `ports`. The frame is a view that the next call overwrites. */
@@ -295,6 +310,8 @@ export function draftCase(random: Random, ingress: IngressFacts, ports: readonly
   sketch.end = sketch.payloadAt + payload;
   const from = random.below(POOL.length - payload);
   canvas.set(POOL.subarray(from, from + payload), sketch.payloadAt);
+  // It ends early, and says so: what is missing is missing behind a length that is right.
+  const isShort = random.chance(protocol === icmp ? 3 : 10);
   const steered = protocol === TCP || protocol === UDP;
   const isSuper = steered && random.below(5) < 2;
   const partial = isSuper ? protocol === UDP || !random.chance(5) : random.chance(8);
@@ -304,7 +321,14 @@ export function draftCase(random: Random, ingress: IngressFacts, ports: readonly
   for (let lies = random.chance(5) ? 1 + random.below(2) : 0; lies > 0; lies--)
     facts = { ...facts, ...random.pick(LIES)(random, facts) };
   let end = sketch.end;
-  if (random.chance(10)) bend(random, canvas.subarray(PACKET_AT, Math.min(end, PACKET_AT + 160)));
+  if (isShort) {
+    end = earlyEnd(random, sketch);
+    if (family === 4) {
+      view.setUint16(PACKET_AT + 2, end - PACKET_AT);
+      repairHeader(canvas.subarray(PACKET_AT, end));
+    } else view.setUint16(PACKET_AT + 4, Math.max(0, end - PACKET_AT - 40));
+    if (protocol === UDP && random.chance(2)) view.setUint16(sketch.transportAt + 4, Math.max(8, end - sketch.transportAt));
+  } else if (random.chance(10)) bend(random, canvas.subarray(PACKET_AT, Math.min(end, PACKET_AT + 160)));
   let start = PACKET_AT;
   if (isEthernet) {
     start = writeLink(random, family, ingress);

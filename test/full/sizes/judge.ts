@@ -134,12 +134,31 @@ function sizeOfSegments(packet: Uint8Array, gsoSize: number, innerMtu: number, p
 /** Outer headers' bytes by the family of the outer packet. */
 const overheadOf = (output: Uint8Array) => (output[0] >> 4 === 4 ? 32 : 52);
 
+/** What the packet, or the facts beside it, say of it that is not so; null when all is so. Then it should not have been forwarded. */
+function lieOf({ frame, facts }: Case, packet: Uint8Array, networkAt: number): string | null {
+  const { at, protocol } = transportOf(packet);
+  if (protocol !== TCP && protocol !== UDP) return `protocol ${protocol}`;
+  const bytes = packet.length - at;
+  if (bytes < (protocol === TCP ? 20 : 8)) return `a transport header of ${bytes} bytes`;
+  const claimed = protocol === TCP ? (packet[at + 12] >> 4) * 4 : word(packet, at + 4);
+  if (claimed < (protocol === TCP ? 20 : 8) || claimed > bytes) return `a transport length of ${claimed}, there are ${bytes}`;
+  const { gsoType, gsoSize, headerLength, csumStart, csumOffset, virtioFlags } = facts;
+  const isPlaced = csumStart === networkAt + at && csumOffset === (protocol === TCP ? 16 : 6);
+  if ((virtioFlags & 1) !== 0 && !isPlaced) return 'a checksum elsewhere';
+  if (gsoType === 0) return null;
+  const type = protocol === UDP ? gsoType : gsoType & 0x7f;
+  if (type !== (protocol === UDP ? 5 : packet[0] >> 4 === 4 ? 1 : 4)) return `gso type ${gsoType}`;
+  if (gsoSize === 0 || gsoSize === 65_535 || headerLength > frame.length) return 'gso size or header length';
+  return protocol === UDP && ((virtioFlags & 1) === 0 || claimed !== bytes) ? 'a train of datagrams that is none' : null;
+}
+
 function forwardComplaint(one: Case, fate: Fate, setting: Setting): string | null {
   const { outputs, pathMtu, train } = fate;
-  const { packet } = packetIn(one.frame, setting.isEthernet);
+  const { packet, at: networkAt } = packetIn(one.frame, setting.isEthernet);
   if (outputs.length === 0) return 'forwarded, and nothing leaves';
-  const { at, protocol } = transportOf(packet);
-  if (protocol !== TCP && protocol !== UDP) return `protocol ${protocol} was forwarded`;
+  const lie = lieOf(one, packet, networkAt);
+  if (lie !== null) return `forwarded in spite of ${lie}`;
+  const { at } = transportOf(packet);
   const partial = (one.facts.virtioFlags & 1) !== 0;
   let wanted: Uint8Array[];
   if (train) {
