@@ -83,7 +83,9 @@ const tunnelKeys = {
   port: portNumber.describe('UDP destination port of the tunnel: where the backends listen.'),
   checksum: z
     .enum(['auto', 'none', 'full'])
-    .describe('Outer UDP checksum: auto is none over IPv4 and full over IPv6; full always fills it; none never does.'),
+    .describe(
+      'Outer UDP checksum: auto is full over IPv6; over IPv4 it is none, but full for trains sent by egress udp; full always fills it; none never does.',
+    ),
 };
 
 const sourceDescription = 'Outer source addresses; one for each address family that a backend uses.';

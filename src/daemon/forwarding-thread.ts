@@ -38,7 +38,7 @@ function run(start: ThreadStart): void {
   const { number, threads, services, queue } = start;
   const ingress = openIngress(start.ingress, { thread: number, threads, services, ...(queue === null ? {} : { queue }) });
   try {
-    const egress = openEgress(start.egress, start.egressQueue ?? undefined);
+    const egress = openEgress(start.egress, start.bank, start.egressQueue ?? undefined);
     try {
       const mapped = createBatch(ingress);
       try {
@@ -51,8 +51,10 @@ function run(start: ThreadStart): void {
           bank: start.bank,
           sourcePortBase: egress.facts.sourcePortBase,
           sourcePortMask: egress.facts.sourcePortMask,
+          trainsNeedChecksum: egress.facts.trainsNeedChecksum,
           wholeTrains: egress.facts.trains === 'tunnel-gso',
           ...(start.pathMtu === null ? {} : { pathMtu: new Int32Array(start.pathMtu) }),
+          ...(start.cutNotes === null ? {} : { cutNotes: new Int32Array(start.cutNotes) }),
           // A seed that nobody knows: who shares whose rate can not be chosen.
           replyRate: new ReplyRate({ seed: randomInt(0x7fffffff) }),
           identifiers: new Identifiers({ seed: randomInt(0x7fffffff), thread: number, threads }),

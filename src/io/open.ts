@@ -1,14 +1,15 @@
 /** Opens drivers by their configuration, and the memory that a forwarding thread's batches live in. */
 import { Arena, BATCH_RECORDS, LARGE_STRIDE } from '../base/arena.ts';
 import { Batch } from '../base/batch.ts';
+import { createBank } from '../base/counters.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
-import { mapMemory } from '../raw-socket/memory.ts';
 import type { Egress, Ingress } from './driver.ts';
 import { MemoryEgress } from './memory/egress.ts';
 import { MemoryIngress } from './memory/ingress.ts';
 import { fanoutGroup } from './packet/fanout.ts';
 import type { ServiceMatch } from './packet/filter.ts';
 import { PacketIngress } from './packet/ingress.ts';
+import { mapPacketMemory } from './packet-memory.ts';
 import { PcapFileEgress } from './pcap-file/egress.ts';
 import { PcapFileIngress } from './pcap-file/ingress.ts';
 import { RawEgress } from './raw/egress.ts';
@@ -90,17 +91,18 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
 }
 
 /**
- * Opens the way out for one thread. `queue`, for `tap-offload`: one that another thread opened (`openTunQueue`, offloads `tunnel`), and
- * closes. Throws CodedError: missing privilege, ports taken, a kernel without the feature.
+ * Opens the way out for one thread, which counts what is refused in `bank`; default: for nobody. `queue`, for `tap-offload`: one that another
+ * thread opened (`openTunQueue`, offloads `tunnel`), and closes. Throws CodedError: missing privilege, ports taken, a kernel without the
+ * feature.
  */
-export function openEgress(settings: EgressSettings, queue?: number): Egress {
+export function openEgress(settings: EgressSettings, bank = createBank(), queue?: number): Egress {
   switch (settings.driver) {
     case 'raw':
-      return new RawEgress();
+      return new RawEgress({ bank });
     case 'udp':
-      return new UdpEgress({ sourcePortBase: settings.sourcePortBase, sourcePorts: settings.sourcePorts });
+      return new UdpEgress({ sourcePortBase: settings.sourcePortBase, sourcePorts: settings.sourcePorts, bank });
     case 'tap-offload':
-      return new TapOffloadEgress({ device: settings.device, ...(queue === undefined ? {} : { queue }) });
+      return new TapOffloadEgress({ device: settings.device, bank, ...(queue === undefined ? {} : { queue }) });
     case 'pcap-file':
       return new PcapFileEgress(settings.path);
     case 'memory':
@@ -116,7 +118,8 @@ export interface MappedBatch {
 
 /** A batch of `capacity` packets over memory mapped by, and for, the calling thread. Slots take super-packets unless told otherwise. */
 export function createBatch(ingress: Ingress, capacity = 64, stride: number = LARGE_STRIDE): MappedBatch {
-  const memory = mapMemory(Arena.bytesFor(capacity, stride, BATCH_RECORDS));
+  const memory = mapPacketMemory(Arena.bytesFor(capacity, stride, BATCH_RECORDS));
   const arena = new Arena(memory.buffer, capacity, stride, memory.address, BATCH_RECORDS);
+  memory.summedThrough(arena.view);
   return { batch: new Batch(arena, ingress.facts, capacity), release: memory.release };
 }

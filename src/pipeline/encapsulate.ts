@@ -14,7 +14,16 @@ import * as checksum from '../wire/checksum.ts';
 import * as gue from '../wire/gue.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
-import { B_CHECKSUM, B_DATAGRAM_SUM, B_FAMILY, B_HEADER_SUM, B_TEMPLATE, BACKEND_WORDS, H_BACKENDS } from './layout.ts';
+import {
+  B_CHECKSUM,
+  B_DATAGRAM_SUM,
+  B_FAMILY,
+  B_HEADER_SUM,
+  B_TEMPLATE,
+  BACKEND_WORDS,
+  CHECKSUM_ALL,
+  H_BACKENDS,
+} from './layout.ts';
 import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from './outer-template.ts';
 import type { Snapshot } from './snapshot.ts';
 import { sourcePortOf } from './source-port.ts';
@@ -27,6 +36,7 @@ const FORWARD = VERDICT_FORWARD;
 const DROP = VERDICT_DROP;
 const FAMILY = B_FAMILY;
 const CHECKSUM = B_CHECKSUM;
+const ALL = CHECKSUM_ALL;
 const HEADER_SUM = B_HEADER_SUM;
 const DATAGRAM_SUM = B_DATAGRAM_SUM;
 const TEMPLATE = B_TEMPLATE;
@@ -46,15 +56,20 @@ const MAX_DATAGRAM = 65535;
 
 /**
  * The encapsulation of one batch: packets with verdict forward and a backend; one that no datagram can carry becomes drop with
- * `too-big`. Outer source ports are `portBase` + (hash & `portMask`).
+ * `too-big`. Outer source ports are `portBase` + (hash & `portMask`). `trainsNeedChecksum`: see io/driver.ts.
  */
-export function encapsulateStage(batch: Batch, portBase: number, portMask: number): (snapshot: Snapshot) => void {
+export function encapsulateStage(
+  batch: Batch,
+  portBase: number,
+  portMask: number,
+  trainsNeedChecksum = false,
+): (snapshot: Snapshot) => void {
   const { verdict, reason, backend, networkAt, transportAt, networkLength, family, flowHash, sourcePort } = batch;
   const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily, recordAt, segmentCount } = batch;
   const { view } = batch.arena;
   const { hopDone } = batch.ingress;
 
-  const encapsulateTrains = trainStage(batch, portBase, portMask);
+  const encapsulateTrains = trainStage(batch, portBase, portMask, trainsNeedChecksum);
 
   return function encapsulate(snapshot: Snapshot): void {
     const trains = batch.trains > 0;
@@ -125,7 +140,7 @@ export function encapsulateStage(batch: Batch, portBase: number, portMask: numbe
       view.setInt32(transport, ports | ((port << 8) & 0xff00) | (port >> 8), true);
       view.setInt32(transport + 4, datagram << 16);
       view.setInt32(tunnel, protocol << 16);
-      if (words[record + CHECKSUM] !== 0) {
+      if (words[record + CHECKSUM] === ALL) {
         if (trains && segmentCount[i] > 1) {
           // Leaves whole (whole-train.ts): the kernel completes it for each segment, from the pseudo-header's sum, which has no port in it.
           view.setUint16(transport + 6, fold(words[record + DATAGRAM_SUM] + datagram - view.getUint16(transport + 2)));

@@ -110,7 +110,7 @@ export const B_STATE = 1;
 export const B_FAMILY = 2;
 /** Bytes in front of the inner packet. */
 export const B_OVERHEAD = 3;
-/** 1 when the outer UDP checksum is filled. */
+/** Which packets get a filled outer UDP checksum: one of the CHECKSUM_ numbers. */
 export const B_CHECKSUM = 4;
 /** Unfolded sum of the template's IPv4 header (total length 0, checksum 0). */
 export const B_HEADER_SUM = 5;
@@ -120,6 +120,11 @@ export const B_DATAGRAM_SUM = 6;
 export const B_SINCE = 7;
 export const B_TEMPLATE = 16;
 export const BACKEND_WORDS = 32;
+
+export const CHECKSUM_NONE = 0;
+export const CHECKSUM_ALL = 1;
+/** Trains, where the way out can not cut them without (`trainsNeedChecksum` of io/driver.ts). */
+export const CHECKSUM_TRAINS = 2;
 
 export const STATE_ABSENT = 0;
 export const STATE_SERVING = 1;

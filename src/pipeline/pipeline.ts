@@ -44,8 +44,12 @@ export interface PipelineOptions {
   /** Outer UDP source ports are base + (hash & mask): the egress driver's facts. */
   readonly sourcePortBase: number;
   readonly sourcePortMask: number;
+  /** The egress driver's too; absent: false. */
+  readonly trainsNeedChecksum?: boolean;
   /** Bytes of the largest outer packet for each backend id, 0 for no limit. Absent: no limit for any. Others may write it at any time. */
   readonly pathMtu?: Int32Array;
+  /** Where packets that were cut for their size are noted (cut-notes.ts). Absent: nowhere. */
+  readonly cutNotes?: Int32Array;
   /** The egress takes super-packets uncut (its facts: `trains` is `tunnel-gso`). Absent: it does not. */
   readonly wholeTrains?: boolean;
   /** How often this thread may say that a packet is too big. Absent: the defaults of reply-rate.ts. */
@@ -76,8 +80,10 @@ export class Pipeline {
   readonly #bank: Float64Array;
   readonly #portBase: number;
   readonly #portMask: number;
+  readonly #trainsNeedChecksum: boolean;
   readonly #pathMtu: Int32Array | null;
   readonly #replyRate: ReplyRate;
+  readonly #cutNotes: Int32Array | null;
   readonly #wholeTrains: boolean;
   readonly #identifiers: Identifiers;
   #stages: Stages | null = null;
@@ -93,8 +99,10 @@ export class Pipeline {
     this.#bank = options.bank;
     this.#portBase = options.sourcePortBase;
     this.#portMask = options.sourcePortMask;
+    this.#trainsNeedChecksum = options.trainsNeedChecksum ?? false;
     this.#pathMtu = options.pathMtu ?? null;
     this.#replyRate = options.replyRate ?? new ReplyRate();
+    this.#cutNotes = options.cutNotes ?? null;
     this.#wholeTrains = options.wholeTrains ?? false;
     this.#identifiers = options.identifiers ?? new Identifiers();
   }
@@ -152,8 +160,8 @@ export class Pipeline {
       classify: classifyStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
       clamp: mssClampStage(batch, this.#pathMtu),
-      segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#identifiers, this.#wholeTrains),
-      encapsulate: encapsulateStage(batch, this.#portBase, this.#portMask),
+      segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#identifiers, this.#cutNotes, this.#wholeTrains),
+      encapsulate: encapsulateStage(batch, this.#portBase, this.#portMask, this.#trainsNeedChecksum),
       guard: guardStage(batch),
       fragmentOuter: fragmentOuterStage(batch, this.#pathMtu, this.#identifiers),
       guardFragments: guardFragmentsStage(batch),

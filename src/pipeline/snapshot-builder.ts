@@ -272,7 +272,11 @@ export class SnapshotBuilder {
       words[at + L.B_STATE] = STATE[spec.state];
       words[at + L.B_FAMILY] = template.family;
       words[at + L.B_OVERHEAD] = template.overhead;
-      words[at + L.B_CHECKSUM] = template.checksum ? 1 : 0;
+      words[at + L.B_CHECKSUM] = template.checksum
+        ? L.CHECKSUM_ALL
+        : template.trainChecksum
+          ? L.CHECKSUM_TRAINS
+          : L.CHECKSUM_NONE;
       words[at + L.B_HEADER_SUM] = template.headerSum;
       words[at + L.B_DATAGRAM_SUM] = template.datagramSum;
       words[at + L.B_SINCE] = since;

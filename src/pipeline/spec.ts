@@ -2,7 +2,7 @@
 import type { Prefix } from '../base/address.ts';
 
 export type BackendState = 'active' | 'draining' | 'down';
-/** `auto`: none for IPv4, full for IPv6 (design.md §4, egress contract). */
+/** `auto`: over IPv6 full; over IPv4 none, but for trains whose way out needs it. */
 export type ChecksumMode = 'auto' | 'none' | 'full';
 /** Which packets the table treats as one: the whole 5-tuple, source + destination address + protocol, or the source address. */
 export type Affinity = '5-tuple' | '3-tuple' | 'source-address';

@@ -21,6 +21,8 @@ import {
   B_OVERHEAD,
   B_TEMPLATE,
   BACKEND_WORDS,
+  CHECKSUM_NONE,
+  CHECKSUM_TRAINS,
   H_BACKENDS,
 } from './layout.ts';
 import { innerSum } from './local-checksum.ts';
@@ -33,9 +35,14 @@ const MAX_DATAGRAM = 65535;
 
 /**
  * The encapsulation of a batch's trains. A segment's outer checksum comes from headers alone, because its own checksum is right
- * (local-checksum.ts); a fragment's from its bytes.
+ * (local-checksum.ts); a fragment's from its bytes. `trainsNeedChecksum`: backends with checksum `auto` get it over IPv4 too.
  */
-export function trainStage(batch: Batch, portBase: number, portMask: number): (snapshot: Snapshot) => void {
+export function trainStage(
+  batch: Batch,
+  portBase: number,
+  portMask: number,
+  trainsNeedChecksum = false,
+): (snapshot: Snapshot) => void {
   const { verdict, reason, backend, networkAt, transportAt, family, protocol, flowHash, sourcePort } = batch;
   const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily } = batch;
   const { recordAt, segmentCount, pieceHeader, pieceAt, pieceLength } = batch;
@@ -73,7 +80,8 @@ export function trainStage(batch: Batch, portBase: number, portMask: number): (s
     udp.setSourcePort(view, transport, port);
     udp.setLength(view, transport, datagram);
     gue.write(view, tunnel, carried);
-    if (words[record + B_CHECKSUM] === 0) return;
+    const wanted = words[record + B_CHECKSUM];
+    if (wanted === CHECKSUM_NONE || (wanted === CHECKSUM_TRAINS && !trainsNeedChecksum)) return;
     const fixed = words[record + B_DATAGRAM_SUM] + datagram + datagram + port + carried;
     udp.setChecksum(view, transport, checksum.finishUdp(fixed + sumOf(i, at, inner, innerLength)));
   }

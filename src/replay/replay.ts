@@ -78,6 +78,7 @@ export function replay(options: ReplayOptions): ReplaySummary {
     bank: createBank(),
     sourcePortBase: egress.facts.sourcePortBase,
     sourcePortMask: egress.facts.sourcePortMask,
+    trainsNeedChecksum: egress.facts.trainsNeedChecksum,
   });
   const batch = new Batch(Arena.inProcess(CAPACITY, LARGE_STRIDE), ingress.facts);
   const backends = new Map(parts.names.backends.map((backend) => [backend.id, backend]));

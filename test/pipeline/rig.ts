@@ -118,6 +118,7 @@ export class Rig {
       /** Of every backend. */
       pathMtu?: number;
       replyRate?: ReplyRate;
+      trainsNeedChecksum?: boolean;
     } = {},
   ) {
     this.#parts = this.builder.build(spec, 0);
@@ -131,6 +132,7 @@ export class Rig {
       sourcePortBase: 49152,
       sourcePortMask: 16383,
       ...(options.pathMtu === undefined ? {} : { pathMtu: new Int32Array(64).fill(options.pathMtu) }),
+      trainsNeedChecksum: options.trainsNeedChecksum ?? false,
       ...(options.replyRate === undefined ? {} : { replyRate: options.replyRate }),
     });
   }

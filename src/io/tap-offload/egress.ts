@@ -8,6 +8,7 @@
  */
 import { RECORD_STRIDE } from '../../base/arena.ts';
 import type { Batch } from '../../base/batch.ts';
+import { createBank, SEND_ERRORS_AT } from '../../base/counters.ts';
 import { dropReason } from '../../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../../base/verdict.ts';
 import { closeDescriptor } from '../../raw-socket/file.ts';
@@ -23,7 +24,7 @@ import * as tcp from '../../wire/tcp.ts';
 import * as udp from '../../wire/udp.ts';
 import * as virtioNet from '../../wire/virtio-net.ts';
 import type { Egress, EgressFacts } from '../driver.ts';
-import { sendReason } from '../send-queue.ts';
+import { sendErrorAt, sendReason } from '../send-queue.ts';
 import { DYNAMIC_PORTS } from '../source-ports.ts';
 
 const OFFLOAD_REFUSED = dropReason('offload-refused');
@@ -53,6 +54,8 @@ export interface TapOffloadOptions {
   readonly device: string;
   /** A queue opened already with offloads `tunnel` (whoever opened it closes it); otherwise one is opened here. */
   readonly queue?: number;
+  /** The thread's counters, for send errors; default: none that anybody reads. */
+  readonly bank?: Float64Array;
 }
 
 export class TapOffloadEgress implements Egress {
@@ -70,6 +73,7 @@ export class TapOffloadEgress implements Egress {
   lastErrno = 0;
   readonly #descriptor: number;
   readonly #ownsQueue: boolean;
+  readonly #bank: Float64Array;
   /** One message: our headers, then the packet in one or two pieces. */
   readonly #vector = new MessageVector({ messages: 1, segments: 3, nameBytes: 0, controlBytes: 0 });
   readonly #headers = pin(VIRTIO + ETHERNET + 2);
@@ -77,7 +81,8 @@ export class TapOffloadEgress implements Egress {
   #open = true;
 
   /** Throws CodedError as `openTunQueue`; GD_RAW_SOCKET_TUNNEL_OFFLOAD on a kernel before 6.17. */
-  constructor({ device, queue }: TapOffloadOptions) {
+  constructor({ device, queue, bank = createBank() }: TapOffloadOptions) {
+    this.#bank = bank;
     this.name = `tap-offload:${device}`;
     this.#ownsQueue = queue === undefined;
     this.#descriptor = queue ?? openTunQueue(device, { kind: 'tap', offloads: 'tunnel' });
@@ -98,7 +103,8 @@ export class TapOffloadEgress implements Egress {
       const record = recordAt[i];
       if (record >= 0) {
         this.#describeSingle();
-        for (let k = 0; k < segments; k++) {
+        // What one segment was refused for, the next would be too.
+        for (let k = 0; k < segments && verdict[i] === FORWARD; k++) {
           const piece = batch.recordOf(i, k);
           this.#vector.setSegment(0, 2, batch.arena.address + batch.pieceAt[piece], batch.pieceLength[piece]);
           this.#write(batch, i, record + k * RECORD_STRIDE, batch.pieceHeader[piece], 3, false);
@@ -161,6 +167,7 @@ export class TapOffloadEgress implements Egress {
     if (vector.writeFrom(this.#descriptor, 0, pieces) >= 0 || vector.writeFrom(this.#descriptor, 0, pieces) >= 0) return;
     const number = errno();
     this.lastErrno = number;
+    this.#bank[SEND_ERRORS_AT + sendErrorAt(number)] += 1;
     batch.verdict[i] = DROP;
     batch.reason[i] = isWhole && number === EINVAL ? OFFLOAD_REFUSED : sendReason(number);
   }
