@@ -61,6 +61,7 @@ export function floor(programs: FloorPrograms): Contender {
         lab.director,
         programs.encapsulate,
         DEVICE,
+        lab.director.address4,
         lab.workers[0].address4,
         String(TUNNEL_PORT),
       );
