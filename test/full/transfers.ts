@@ -218,9 +218,11 @@ async function toKernel(bytes: number, egresses: readonly ('raw' | 'udp')[]): Pr
   let guest: Guest | undefined;
   try {
     guest = await Guest.boot(lab, { vips: [lab.vip4, lab.vip6], webPorts: [WEB_PORT], mtu: 1500 });
-    const { address4, address6 } = guest;
+    const { address4, address6, device } = guest;
+    const fromQueue = () => Number(lab.router.run('cat', [`/sys/class/net/${device}/statistics/tx_dropped`]));
     for (const egress of egresses) {
       const label = `path 1500 to a kernel worker, tun → ${egress}`;
+      const queued = fromQueue();
       const stage = await Stage.inLab(lab, { egress: `{ driver: ${egress} }`, endpoints: () => [address4, address6] });
       try {
         const orders = [lab.vip4, lab.vip6].flatMap((address) =>
@@ -231,6 +233,8 @@ async function toKernel(bytes: number, egresses: readonly ('raw' | 'udp')[]): Pr
         const speeds = results.map((one) => `IPv${one.family} ${one.kind} ${speed(bytes, one.milliseconds)}`);
         report.figures[label] = `every HTTP byte right; Gbit/s: ${speeds.join(', ')}`;
         await account(stage, report, label);
+        report.figures[`${label}: queue`] =
+          `${fromQueue() - queued} packets found the queue of the guest’s device full, and were sent again`;
       } finally {
         await close(stage, report);
       }
