@@ -3,13 +3,13 @@ import { Arena, BATCH_RECORDS, LARGE_STRIDE } from '../base/arena.ts';
 import { Batch } from '../base/batch.ts';
 import { createBank } from '../base/counters.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
-import { mapMemory } from '../raw-socket/memory.ts';
 import type { Egress, Ingress } from './driver.ts';
 import { MemoryEgress } from './memory/egress.ts';
 import { MemoryIngress } from './memory/ingress.ts';
 import { fanoutGroup } from './packet/fanout.ts';
 import type { ServiceMatch } from './packet/filter.ts';
 import { PacketIngress } from './packet/ingress.ts';
+import { mapPacketMemory } from './packet-memory.ts';
 import { PcapFileEgress } from './pcap-file/egress.ts';
 import { PcapFileIngress } from './pcap-file/ingress.ts';
 import { RawEgress } from './raw/egress.ts';
@@ -113,7 +113,8 @@ export interface MappedBatch {
 
 /** A batch of `capacity` packets over memory mapped by, and for, the calling thread. Slots take super-packets unless told otherwise. */
 export function createBatch(ingress: Ingress, capacity = 64, stride: number = LARGE_STRIDE): MappedBatch {
-  const memory = mapMemory(Arena.bytesFor(capacity, stride, BATCH_RECORDS));
+  const memory = mapPacketMemory(Arena.bytesFor(capacity, stride, BATCH_RECORDS));
   const arena = new Arena(memory.buffer, capacity, stride, memory.address, BATCH_RECORDS);
+  memory.summedThrough(arena.view);
   return { batch: new Batch(arena, ingress.facts, capacity), release: memory.release };
 }

@@ -48,6 +48,8 @@ function add(all: Report, one: Report): void {
   all.watched += one.watched;
   all.outputs += one.outputs;
   all.trains += one.trains;
+  all.fragmented += one.fragmented;
+  all.answers += one.answers;
   for (const [word, count] of one.counts) all.counts.set(word, (all.counts.get(word) ?? 0) + count);
   all.wrong.push(...one.wrong);
 }
@@ -64,6 +66,7 @@ const MUST_HAPPEN = [
 
 async function run(scale: Scale): Promise<Outcome> {
   const only = process.env.GUE_DIRECTOR_ROUND;
+  const before = process.cpuUsage();
   const all = newReport();
   const rounds = new Rounds();
   for (const known of KNOWN) rounds.runKnown(known, all);
@@ -78,8 +81,10 @@ async function run(scale: Scale): Promise<Outcome> {
     for (const word of MUST_HAPPEN) if (!all.counts.has(word)) all.wrong.push(`never happened: ${word}`);
     const forwarded = all.counts.get('forward') ?? 0;
     if (forwarded < all.cases / 5) all.wrong.push(`only ${forwarded} of ${all.cases} packets were forwarded`);
+    if (all.fragmented === 0 || all.answers === 0) all.wrong.push('no tunnel packet in fragments, or no answer beside a packet');
     if (all.trains < all.cases / 50) all.wrong.push(`only ${all.trains} trains`);
   }
+  const { user, system } = process.cpuUsage(before);
   return {
     passed: all.wrong.length === 0,
     figures: {
@@ -89,7 +94,10 @@ async function run(scale: Scale): Promise<Outcome> {
       'of them watched read by read': all.watched,
       'packets that left, all decoded and compared with the slow twins': all.outputs,
       'trains of two and more': all.trains,
+      'packets whose tunnel packets left in fragments': all.fragmented,
+      'answers to packets that were forwarded': all.answers,
       ...Object.fromEntries([...all.counts].sort((a, b) => b[1] - a[1])),
+      'CPU seconds, all threads': Math.round((user + system) / 1e6),
       complaints: all.wrong.slice(0, 8).join(' | ') || 'none',
     },
   };

@@ -9,13 +9,15 @@ import { FlowTable } from '../../../src/pipeline/flow-table.ts';
 import { Pipeline } from '../../../src/pipeline/pipeline.ts';
 import { ReplyRate } from '../../../src/pipeline/reply-rate.ts';
 import { Snapshot, SnapshotBuilder } from '../../../src/pipeline/snapshot.ts';
-import type { ChecksumMode, Oversize, Spec } from '../../../src/pipeline/spec.ts';
+import type { ChecksumMode, MssClamp, Oversize, Spec } from '../../../src/pipeline/spec.ts';
 import { VIP4, VIP6 } from '../packets.ts';
 import { pathSpec } from '../path.ts';
 import type { Case } from './draft.ts';
+import type { Rules } from './leaving.ts';
 
-export const POLICIES: readonly Oversize[] = ['segment', 'icmp', 'drop'];
+export const POLICIES: readonly Oversize[] = ['segment', 'segment-and-tell', 'icmp', 'fragment-inner', 'fragment-outer', 'drop'];
 const CHECKSUMS: readonly ChecksumMode[] = ['none', 'full', 'auto'];
+const CLAMPS: readonly MssClamp[] = ['off', 1000, 'auto'];
 const FIRST_PORT = 443;
 /** Policies are told apart by port, and checksum modes of their pools. */
 export const PORTS = POLICIES.flatMap((_, p) => CHECKSUMS.map((_mode, c) => FIRST_PORT + p * CHECKSUMS.length + c));
@@ -29,8 +31,11 @@ export function portOf(policy: Oversize, checksum: ChecksumMode): number {
   return FIRST_PORT + POLICIES.indexOf(policy) * CHECKSUMS.length + CHECKSUMS.indexOf(checksum);
 }
 
-export function policyOf(port: number): Oversize | undefined {
-  return POLICIES[Math.floor((port - FIRST_PORT) / CHECKSUMS.length)];
+/** Rules of the service on a port. The clamp goes with the checksum mode, to need no more ports. */
+export function serviceOf(port: number): Rules | undefined {
+  const i = PORTS.indexOf(port);
+  const policy = POLICIES[Math.floor(i / CHECKSUMS.length)];
+  return i < 0 ? undefined : { policy, mssClamp: CLAMPS[i % CHECKSUMS.length] };
 }
 
 function specOf(): Spec {
@@ -51,7 +56,8 @@ function specOf(): Spec {
         portFrom: port,
         portTo: port,
         affinity: '5-tuple' as const,
-        oversize: policyOf(port) as Oversize,
+        oversize: POLICIES[Math.floor(i / CHECKSUMS.length)],
+        mssClamp: CLAMPS[i % CHECKSUMS.length],
         pool: pools[i % CHECKSUMS.length].name,
       })),
     ),
@@ -103,9 +109,9 @@ export class Place {
     });
     const b = this.batch;
     this.#written = [
-      [b.networkAt, b.transportAt, b.networkLength, b.family, b.protocol, b.tcpFlags, b.flowHash, b.service],
+      [b.networkAt, b.transportAt, b.networkLength, b.family, b.protocol, b.tcpFlags, b.flowHash, b.service, b.answerAt],
       [b.fingerprintLow, b.fingerprintHigh, b.backend, b.outAt, b.outLength, b.outerNetworkAt, b.outerTransportAt],
-      [b.tunnelAt, b.outerFamily, b.sourcePort, b.pieceHeader, b.pieceAt, b.pieceLength],
+      [b.tunnelAt, b.outerFamily, b.sourcePort, b.pieceHeader, b.pieceAt, b.pieceLength, b.answerLength, b.answerTo],
     ].flat();
   }
 

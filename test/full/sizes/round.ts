@@ -10,7 +10,7 @@ import { Random } from '../random.ts';
 import { type Case, draftCase } from './draft.ts';
 import { complaintAbout, type Fate, type Setting } from './judge.ts';
 import type { Known } from './known.ts';
-import { BACKENDS, INGRESSES, Place, PORTS, poisonedArena, policyOf } from './place.ts';
+import { BACKENDS, INGRESSES, Place, PORTS, poisonedArena, serviceOf } from './place.ts';
 import { WatchedView } from './watched.ts';
 
 /** Cases of a batch. */
@@ -20,6 +20,7 @@ const TAIL = 512;
 /** Their difference is no multiple of 0xffff in any word, so that no sum of 16-bit words takes one for the other. */
 const POISONS = [0x5a, 0xc3] as const;
 const SLOT = 66_000;
+const EMPTY = new Uint8Array(0);
 /** Path MTUs: none, below every floor, the usual ones, large. */
 const MTUS = [0, 0, 1, 60, 68, 100, 552, 576, 1280, 1332, 1400, 1480, 1500, 1532, 1600, 9000, 65_535];
 
@@ -33,12 +34,15 @@ export interface Report {
   watched: number;
   outputs: number;
   trains: number;
+  /** Packets whose tunnel packets left in fragments, and answers beside packets that were forwarded. */
+  fragmented: number;
+  answers: number;
   counts: Map<string, number>;
   wrong: string[];
 }
 
 export function newReport(): Report {
-  return { cases: 0, watched: 0, outputs: 0, trains: 0, counts: new Map(), wrong: [] };
+  return { cases: 0, watched: 0, outputs: 0, trains: 0, fragmented: 0, answers: 0, counts: new Map(), wrong: [] };
 }
 
 /** Any 32-bit number from a seed and a place in its sequence. */
@@ -63,11 +67,16 @@ function fateOf(place: Place, i: number, pathMtu: Int32Array): Fate {
   const outputs: Uint8Array[] = [];
   if (forward) for (let k = 0; k < batch.segmentCount[i]; k++) outputs.push(segmentBytes(batch, i, k));
   else if (verdict === VERDICT_REPLY) outputs.push(batch.arena.bytes.slice(batch.outAt[i], batch.outAt[i] + batch.outLength[i]));
+  let answer: Uint8Array | null = null;
+  for (let a = 0; a < batch.answers; a++)
+    if (batch.answerTo[a] === i) answer = batch.arena.bytes.slice(batch.answerAt[a], batch.answerAt[a] + batch.answerLength[a]);
   return {
     verdict: VERDICTS[verdict],
     reason: batch.reason[i],
     outputs,
     train: forward && batch.recordAt[i] >= 0,
+    fragmentsOuter: forward && batch.fragmentsOuter[i] !== 0,
+    answer,
     pathMtu: batch.backend[i] < 0 ? -1 : pathMtu[batch.backend[i]],
   };
 }
@@ -88,7 +97,9 @@ function placeComplaint(place: Place, i: number): string | null {
   if (batch.recordAt[i] < arena.recordsAt || first + batch.segmentCount[i] > arena.records) return 'leaves the records';
   for (let r = first; r < first + batch.segmentCount[i]; r++) {
     const at = batch.pieceAt[r];
-    if (at < batch.frameAt[i] || at + batch.pieceLength[r] > end) return `part ${r - first} reads outside its frame`;
+    // Of a tunnel packet in fragments, UDP and GUE header are payload, and lie in front of the frame.
+    if (at < (batch.fragmentsOuter[i] === 0 ? batch.frameAt[i] : batch.slotAt[i]) || at + batch.pieceLength[r] > end)
+      return `part ${r - first} reads outside its frame`;
   }
   return null;
 }
@@ -96,6 +107,7 @@ function placeComplaint(place: Place, i: number): string | null {
 function sameFate(a: Fate, b: Fate): boolean {
   if (a.verdict !== b.verdict || a.train !== b.train || a.outputs.length !== b.outputs.length) return false;
   if (a.verdict === 'drop' && a.reason !== b.reason) return false;
+  if (Buffer.compare(a.answer ?? EMPTY, b.answer ?? EMPTY) !== 0) return false;
   return a.outputs.every((bytes, k) => Buffer.compare(bytes, b.outputs[k]) === 0);
 }
 
@@ -179,7 +191,7 @@ export class Rounds {
   #judge(cases: readonly Case[], first: Place, second: Place, report: Report, said: (i: number, text: string) => void): void {
     const { link, hopDone, canPass } = first.batch.ingress;
     const most = report.cases % 8 === 0 ? SLOT : TAIL;
-    const setting: Setting = { isEthernet: link === LINK_ETHERNET, hopDone, canPass, policyOf };
+    const setting: Setting = { isEthernet: link === LINK_ETHERNET, hopDone, canPass, serviceOf };
     for (const [i, one] of cases.entries()) {
       const misplaced = placeComplaint(first, i) ?? placeComplaint(second, i);
       if (misplaced !== null) {
@@ -197,6 +209,8 @@ export class Rounds {
       report.counts.set(word, (report.counts.get(word) ?? 0) + 1);
       report.outputs += fate.outputs.length;
       if (fate.outputs.length > 1) report.trains++;
+      if (fate.fragmentsOuter) report.fragmented++;
+      if (fate.answer !== null) report.answers++;
       const complaint = complaintAbout(one, fate, setting);
       if (complaint !== null) said(i, complaint);
     }
