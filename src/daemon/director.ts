@@ -20,6 +20,7 @@ import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
 import { DropWatch } from './drop-summary.ts';
 import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
 import { HostKeeper } from './host-keeper.ts';
+import { OversizeWatch } from './oversize-watch.ts';
 import { PathKeeper } from './path-keeper.ts';
 import { statusOf } from './status.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
@@ -45,6 +46,7 @@ export class Director {
   readonly #host: HostKeeper;
   readonly #paths: PathKeeper;
   readonly #drops = new DropWatch();
+  readonly #oversize = new OversizeWatch();
   readonly #publisher: Publisher;
   #config: Config;
   #threads: ForwardingThreads | null = null;
@@ -112,6 +114,7 @@ export class Director {
       setInterval(() => this.#host.tend(), HOUSEKEEPING_MS),
       setInterval(() => this.#paths.tend(), PATH_MTU_MS),
       setInterval(() => this.#summariseDrops(), DROP_SUMMARY_MS),
+      setInterval(() => this.#hintAtOversize(), DROP_SUMMARY_MS),
     ];
     this.#phase = 'running';
     journal.record('info', 'ready', 'forwarding', {
@@ -224,6 +227,13 @@ export class Director {
       paths: this.#paths.entries(),
       now: this.#clock.seconds(),
     });
+  }
+
+  #hintAtOversize(): void {
+    const found = this.#oversize.look(this.#threads?.banks ?? [], this.#paths.entries() ?? []);
+    if (found === null) return;
+    const { text, ...fields } = found;
+    this.#options.journal.record('warn', 'oversize', text, fields);
   }
 
   #summariseDrops(): void {
