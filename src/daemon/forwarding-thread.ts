@@ -52,6 +52,7 @@ function run(start: ThreadStart): void {
           sourcePortMask: egress.facts.sourcePortMask,
           trainsNeedChecksum: egress.facts.trainsNeedChecksum,
           ...(start.pathMtu === null ? {} : { pathMtu: new Int32Array(start.pathMtu) }),
+          ...(start.cutNotes === null ? {} : { cutNotes: new Int32Array(start.cutNotes) }),
           // A seed that nobody knows: who shares whose rate can not be chosen.
           replyRate: new ReplyRate({ seed: randomInt(0x7fffffff) }),
           identifiers: new Identifiers({ seed: randomInt(0x7fffffff), thread: number, threads }),

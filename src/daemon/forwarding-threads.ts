@@ -37,6 +37,8 @@ export interface ForwardingThreadsOptions {
   readonly flowEntries: number;
   /** Path MTU by backend id (path-keeper.ts); absent or null: no limit. */
   readonly pathMtu?: SharedArrayBuffer | null;
+  /** Where packets that were cut for their size are noted (cut-watch.ts); absent: nowhere. */
+  readonly cutNotes?: SharedArrayBuffer;
   readonly publisher: Publisher;
   readonly clock: Clock;
   readonly journal: EventJournal;
@@ -76,7 +78,16 @@ export class ForwardingThreads {
     this.flowEntries = tables.reduce((sum, table) => sum + table.capacity, 0);
     for (const table of tables) adviseHugePages(table.words);
     const flowMemory = tables.map((table) => table.words.buffer as SharedArrayBuffer);
-    this.#common = { threads, ingress, egress, flowEntries: entries, flowKey, flowMemory, pathMtu: options.pathMtu ?? null };
+    this.#common = {
+      threads,
+      ingress,
+      egress,
+      flowEntries: entries,
+      flowKey,
+      flowMemory,
+      pathMtu: options.pathMtu ?? null,
+      cutNotes: options.cutNotes ?? null,
+    };
     const events = {
       forwarding: (seat: Seat, drivers: { ingress: string; egress: string }) => this.#onForwarding(seat, drivers),
       exhausted: (seat: Seat) => {

@@ -34,6 +34,8 @@ export interface ThreadStart {
   readonly flowMemory: readonly SharedArrayBuffer[];
   /** Bytes of the largest outer packet for each backend id, 0 while unknown; main writes it. null: packets go to no network. */
   readonly pathMtu: SharedArrayBuffer | null;
+  /** Where packets that were cut for their size are noted (pipeline/cut-notes.ts); null: nowhere. */
+  readonly cutNotes: SharedArrayBuffer | null;
   readonly bank: Float64Array;
   readonly words: Int32Array;
   /** Packets the kernel lost; one cell, carried over a restart of the thread. */

@@ -80,6 +80,16 @@ function bytesWrong(
   );
 }
 
+/**
+ * 0 when the inner transport header is where the inner IP header says that it may be: behind exactly its own length (IPv4); behind the fixed
+ * header and whole words (IPv6; which extension headers these are, classify has read, and an authentication header counts in words of 4
+ * bytes). An egress that lets the kernel finish the checksum tells it this place. `distance`: from the inner network header, bytes.
+ */
+function transportWrong(view: DataView, innerNetworkAt: number, family: number, distance: number): number {
+  if (family === 4) return (view.getUint8(innerNetworkAt) ^ (0x40 | (distance >> 2))) | (distance & 3);
+  return ((distance - HEADER6) & SIGN) | (distance & 3);
+}
+
 /** True when the five offsets and the lengths of packet `i` describe one well-formed encapsulated packet inside its slot. */
 export type OffsetsAgree = (i: number) => boolean;
 
@@ -109,7 +119,12 @@ export function offsetsOf(batch: Batch): OffsetsAgree {
       (innerNetwork + networkLength[i]) | 0,
     );
     // Offsets that lie outside the packet are not followed to its bytes.
-    return wrong === 0 && bytesWrong(view, outerNetwork, outer, tunnel, innerNetwork, family[i]) === 0;
+    return (
+      wrong === 0 &&
+      (bytesWrong(view, outerNetwork, outer, tunnel, innerNetwork, family[i]) |
+        transportWrong(view, innerNetwork, family[i], transportAt[i] - innerNetwork)) ===
+        0
+    );
   };
 }
 
@@ -132,6 +147,7 @@ export function trainOffsetsOf(batch: Batch): OffsetsAgree {
     const first = batch.recordOf(i, 0);
     let from = networkAt[i] + pieceHeader[first] - overhead;
     if (transportAt[i] <= networkAt[i] || from < transportAt[i] || from > end) return false;
+    if (transportWrong(view, networkAt[i], family[i], transportAt[i] - networkAt[i]) !== 0) return false;
     for (let k = 0; k < segmentCount[i]; k++) {
       const at = recordAt[i] + k * RECORD_STRIDE;
       const inner = at + overhead;
@@ -192,7 +208,6 @@ export function fragmentOffsetsOf(batch: Batch): OffsetsAgree {
       const length = isOuter4 ? view.getUint16(at + 2) : view.getUint16(at + 4) + HEADER6;
       if (header < network || header > RECORD_STRIDE || pieceAt[first + k] !== from) return false;
       if (length !== header + bytes || offset !== carried || view.getUint8(at) >> 4 !== outerFamily[i]) return false;
-      if (more && ((length - network) & 7) !== 0) return false;
       carried = more ? carried + length - network : 0;
       from += bytes;
     }

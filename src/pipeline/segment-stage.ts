@@ -13,6 +13,7 @@ import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
+import { noteCut } from './cut-notes.ts';
 import { fragmentTrain } from './fragment-train.ts';
 import type { Identifiers } from './identifiers.ts';
 import {
@@ -66,12 +67,14 @@ export interface SegmentTally {
 /**
  * The segmentation of one batch: forwards with a gso type become trains, or drops with a reason. `pathMtu`: bytes of the largest outer
  * packet for each backend id, 0 for no limit; null: no limit for any. What is larger becomes a train, a reply or a drop.
+ * `notes`: where packets that were cut for their size are noted for main (cut-notes.ts); null: nowhere.
  */
 export function segmentStage(
   batch: Batch,
   pathMtu: Int32Array | null,
   rate: ReplyRate,
   identifiers: Identifiers,
+  notes: Int32Array | null,
 ): (snapshot: Snapshot, now: number, tally: SegmentTally) => void {
   const { verdict, reason, backend, service, gsoType, gsoSize, virtioFlags, family, protocol } = batch;
   const { networkAt, transportAt, networkLength } = batch;
@@ -246,6 +249,7 @@ export function segmentStage(
       const segments = cut(i, size, at, left, overhead);
       if (segments >= 0) {
         tally.resegmented++;
+        if (notes !== null) noteCut(notes, backend[i], largest + overhead);
         if (policy !== OVERSIZE_SEGMENT_AND_TELL) return segments;
         return segments + tell(i, largest, innerMtu, at + segments * STRIDE, left - segments, now, tally);
       }
@@ -254,11 +258,15 @@ export function segmentStage(
     if (mayFragment) {
       if (policy === OVERSIZE_FRAGMENT_OUTER) {
         const taken = fragmentTunnel(i, largest, at, left, overhead);
-        if (taken >= 0) return taken;
+        if (taken >= 0) {
+          if (notes !== null) noteCut(notes, backend[i], largest + overhead);
+          return taken;
+        }
       }
       const taken = fragment(i, innerMtu, at, left, overhead);
       if (taken >= 0) {
         tally.fragmentedInner++;
+        if (notes !== null) noteCut(notes, backend[i], largest + overhead);
         return taken;
       }
       if (isSuper) return refuse(i, taken);

@@ -3,6 +3,7 @@
 import { segmentation } from '../oracle/segmentation.ts';
 import { tooBig } from '../oracle/too-big.ts';
 import { bulk } from './bulk.ts';
+import { clients } from './clients.ts';
 import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
@@ -32,5 +33,6 @@ export const LINES: readonly Line[] = [
   tooBig,
   transfers,
   memory,
+  clients,
   incident,
 ];

@@ -96,6 +96,8 @@ const SHAPE: Shape = {
 test('the guard holds every record of a train against the columns and the bytes: one stale offset, and nothing leaves', () => {
   const wrongs: ((rig: Rig) => void)[] = [
     (rig) => (rig.batch.networkAt[0] -= 14),
+    (rig) => (rig.batch.transportAt[0] -= 14),
+    (rig) => (rig.batch.transportAt[0] += 14),
     (rig) => (rig.batch.transportAt[0] = rig.batch.networkAt[0]),
     (rig) => (rig.batch.pieceAt[0] += 2),
     (rig) => (rig.batch.pieceAt[7] += 2),
