@@ -77,6 +77,8 @@ export interface StatusPathMtu {
   readonly routeBytes: number;
   /** Interface of the route; empty without one. */
   readonly interface: string;
+  /** Bytes of the largest packet, outer headers included, that was cut in the last minute; 0 when none was. */
+  readonly wantedBytes: number;
   /** Seconds since it has this value. */
   readonly age: number;
   /** Seconds until what ICMP said is forgotten; null when nothing it said is remembered. */

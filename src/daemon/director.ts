@@ -17,9 +17,11 @@ import type { Log } from '../observe/log.ts';
 import { createMetrics } from '../observe/metrics.ts';
 import { SnapshotBuilder, type SnapshotNames } from '../pipeline/snapshot.ts';
 import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
+import { CutWatch } from './cut-watch.ts';
 import { DropWatch } from './drop-summary.ts';
 import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
 import { HostKeeper } from './host-keeper.ts';
+import { WINDOW_SECONDS } from './link-advice.ts';
 import { PathKeeper } from './path-keeper.ts';
 import { statusOf } from './status.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
@@ -44,6 +46,7 @@ export class Director {
   readonly #clock: BoottimeClock = boottimeClock();
   readonly #host: HostKeeper;
   readonly #paths: PathKeeper;
+  readonly #cuts: CutWatch;
   readonly #drops = new DropWatch();
   readonly #publisher: Publisher;
   #config: Config;
@@ -64,6 +67,12 @@ export class Director {
       routesChanged: () => this.#paths.routesChanged(),
     });
     this.#paths = new PathKeeper({ egress: options.config.egress, journal: options.journal, clock: this.#clock });
+    this.#cuts = new CutWatch({
+      journal: options.journal,
+      clock: this.#clock,
+      paths: () => this.#paths.entries(),
+      banks: () => this.#threads?.banks ?? [],
+    });
     this.#publisher = new Publisher({ builder: new SnapshotBuilder(), now: () => this.#clock.seconds() });
   }
 
@@ -97,6 +106,7 @@ export class Director {
       egress: config.egress,
       flowEntries: config.flows.entries,
       pathMtu: this.#paths.memory,
+      cutNotes: this.#cuts.memory,
       publisher: this.#publisher,
       clock: this.#clock,
       journal,
@@ -111,6 +121,7 @@ export class Director {
     this.#timers = [
       setInterval(() => this.#host.tend(), HOUSEKEEPING_MS),
       setInterval(() => this.#paths.tend(), PATH_MTU_MS),
+      setInterval(() => this.#cuts.look(), WINDOW_SECONDS * 1000),
       setInterval(() => this.#summariseDrops(), DROP_SUMMARY_MS),
     ];
     this.#phase = 'running';
@@ -195,7 +206,13 @@ export class Director {
       generation: () => this.#publisher.current?.generation ?? 0,
       reload: () => this.#reload,
       kernelDrops: () => threads.kernelDrops(),
-      pathMtus: () => this.#paths.report(),
+      pathMtus: () =>
+        (this.#paths.entries() ?? []).map(({ id, pool, name, mtu }) => ({
+          pool,
+          backend: name,
+          mtu,
+          wanted: this.#cuts.wanted(id),
+        })),
       threads: () => threads.report(),
     });
     return openAdminServer(listen, {
@@ -223,6 +240,7 @@ export class Director {
       absent: threads.absent(),
       paths: this.#paths.entries(),
       now: this.#clock.seconds(),
+      wanted: (id) => this.#cuts.wanted(id),
     });
   }
 

@@ -67,12 +67,6 @@ export class PathKeeper {
     this.#watch?.routesChanged();
   }
 
-  /** Every backend whose path MTU is known. */
-  report(): { pool: string; backend: string; mtu: number }[] {
-    const entries = this.#watch?.report() ?? [];
-    return entries.filter(({ mtu }) => mtu > 0).map(({ pool, name, mtu }) => ({ pool, backend: name, mtu }));
-  }
-
   /** Every backend with what is known of its path; null where packets go to no network. */
   entries(): PathMtuEntry[] | null {
     return this.#watch?.report() ?? null;

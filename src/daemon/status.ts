@@ -25,6 +25,8 @@ export interface StatusParts {
   readonly absent: readonly number[];
   /** null where packets go to no network. */
   readonly paths: readonly PathMtuEntry[] | null;
+  /** Bytes of the largest packet that was cut for the backend lately; 0 for none. */
+  readonly wanted: (id: number) => number;
   /** Seconds of the clock that `paths` is told in. */
   readonly now: number;
 }
@@ -78,7 +80,7 @@ export function statusOf(parts: StatusParts): Status {
         share: slots / (sizes.get(pool) ?? 1),
         packets: sumOf(banks, at),
         bytes: sumOf(banks, at + 1),
-        pathMtu: entry === undefined ? null : pathMtuOf(entry, parts.now),
+        pathMtu: entry === undefined ? null : pathMtuOf(entry, parts),
       };
     }),
     threads: parts.threads.map(({ number, failures, heartbeatAge, ingress }) => ({
@@ -92,13 +94,14 @@ export function statusOf(parts: StatusParts): Status {
   };
 }
 
-function pathMtuOf(entry: PathMtuEntry, now: number): StatusPathMtu {
+function pathMtuOf(entry: PathMtuEntry, { now, wanted }: StatusParts): StatusPathMtu {
   return {
     bytes: entry.mtu,
     innerBytes: entry.innerMtu,
     cause: entry.source,
     routeBytes: entry.routeMtu,
     interface: entry.link?.name ?? '',
+    wantedBytes: wanted(entry.id),
     age: Math.max(0, now - entry.since),
     expiresIn: entry.expires === null ? null : Math.max(0, entry.expires - now),
   };

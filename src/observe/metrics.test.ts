@@ -22,7 +22,10 @@ function source(banks: readonly Float64Array[], change: Partial<MetricSource> = 
     generation: () => 9,
     reload: () => ({ successful: true, succeededAt: 1700000000 }),
     kernelDrops: () => [{ driver: 'tun:gd0', packets: 4 }],
-    pathMtus: () => [{ pool: 'web', backend: 'w1', mtu: 1500 }],
+    pathMtus: () => [
+      { pool: 'web', backend: 'w1', mtu: 1500, wanted: 1532 },
+      { pool: 'web', backend: 'w2', mtu: 0, wanted: 0 },
+    ],
     threads: () => [{ number: 0, failures: 2, heartbeatAge: 1 }],
     ...change,
   };

@@ -132,7 +132,7 @@ s.sendto(bytes.fromhex('${Buffer.from(error).toString('hex')}'), ('${source}', 0
 
     const after = JSON.parse(status(lab, '--json', '--listen', `127.0.0.1:${METRICS_PORT}`)) as Status;
     const { age, expiresIn, ...path } = after.backends[0].pathMtu!;
-    assert.deepEqual(path, { bytes: 1400, innerBytes: 1368, cause: 'icmp', routeBytes: 1500, interface: 'eth0' });
+    assert.deepEqual(path, { bytes: 1400, innerBytes: 1368, cause: 'icmp', routeBytes: 1500, interface: 'eth0', wantedBytes: 0 });
     assert.ok(age < 60 && expiresIn !== null && expiresIn > 500 && expiresIn <= 600, `${age} ${expiresIn}`);
     const documented = readFileSync(new URL('../../docs/cli.md', import.meta.url), 'utf8');
     for (const key of keysOf(after)) assert.ok(documented.includes(`| \`${key}\` |`), `docs/cli.md does not explain ${key}`);

@@ -188,12 +188,12 @@ async function shrinkUnder(stage: Stage, family: 4 | 6, bytes: number, complaint
     if (!learned(mtu)) complaints.push(`IPv${family}: the director did not learn ${mtu}: ${director.log}`);
     // What left just before, and the counter, are there by then.
     await pause(50);
-    told.push(`${mtu} known after ${milliseconds} ms, ${lost()} packets on their way until then`);
+    told.push(`${mtu} known after ${milliseconds} ms, ${lost()} refused by the router until then`);
   }
   complaints.push(...wrongTransfers(await upload, 1, bytes, contentHash(bytes)));
   late += lost();
   if (late > 0) complaints.push(`IPv${family}: the router refused ${late} packets after the director knew its MTU`);
-  return `IPv${family}: ${told.join('; ')}; refused by the router after that: ${late}`;
+  return `IPv${family}: ${told.join('; ')}; after that: ${late}`;
 }
 
 async function shrink(egress: 'raw' | 'udp', bytes: number): Promise<Report> {
@@ -218,9 +218,11 @@ async function toKernel(bytes: number, egresses: readonly ('raw' | 'udp')[]): Pr
   let guest: Guest | undefined;
   try {
     guest = await Guest.boot(lab, { vips: [lab.vip4, lab.vip6], webPorts: [WEB_PORT], mtu: 1500 });
-    const { address4, address6 } = guest;
+    const { address4, address6, device } = guest;
+    const fromQueue = () => Number(lab.router.run('cat', [`/sys/class/net/${device}/statistics/tx_dropped`]));
     for (const egress of egresses) {
       const label = `path 1500 to a kernel worker, tun → ${egress}`;
+      const queued = fromQueue();
       const stage = await Stage.inLab(lab, { egress: `{ driver: ${egress} }`, endpoints: () => [address4, address6] });
       try {
         const orders = [lab.vip4, lab.vip6].flatMap((address) =>
@@ -231,6 +233,8 @@ async function toKernel(bytes: number, egresses: readonly ('raw' | 'udp')[]): Pr
         const speeds = results.map((one) => `IPv${one.family} ${one.kind} ${speed(bytes, one.milliseconds)}`);
         report.figures[label] = `every HTTP byte right; Gbit/s: ${speeds.join(', ')}`;
         await account(stage, report, label);
+        report.figures[`${label}: queue`] =
+          `${fromQueue() - queued} packets found the queue of the guest’s device full, and were sent again`;
       } finally {
         await close(stage, report);
       }
@@ -245,6 +249,8 @@ async function toKernel(bytes: number, egresses: readonly ('raw' | 'udp')[]): Pr
 async function run(scale: Scale): Promise<Outcome> {
   const sizes = SIZES[scale];
   const figures: Record<string, string | number> = {
+    'while a path shrinks':
+      'what is on its way when the router refuses the first packet is lost there, as with any sender; its TCP sends it again. A train of packets that left in one call is refused, and counted, once.',
     'bytes each way': `${sizes.http} by HTTP, ${sizes.iperf} by iperf3; ${sizes.sample} to the kernel worker and by other ways in`,
   };
   const complaints: string[] = [];

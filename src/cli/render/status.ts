@@ -78,7 +78,11 @@ function pathCells(path: StatusPathMtu | null): string[] {
   return [String(path.bytes), String(path.innerBytes), because(path)];
 }
 
-function because({ cause, interface: device, age, expiresIn }: StatusPathMtu): string {
+function because(path: StatusPathMtu): string {
+  return path.wantedBytes > path.bytes ? `${origin(path)}; packets are cut, ${path.wantedBytes} would do` : origin(path);
+}
+
+function origin({ cause, interface: device, age, expiresIn }: StatusPathMtu): string {
   if (cause !== 'icmp') return device === '' ? 'route' : `route, ${device}`;
   const end = expiresIn === null ? '' : `, forgotten in ${duration(expiresIn)}`;
   return `ICMP ${duration(age)} ago${end}`;
