@@ -6,6 +6,8 @@
 //        └──────────────────────── answers, direct (HAProxy: through it) ◄─────────────┘
 
 import { loadavg } from 'node:os';
+import { CodedError } from '../src/base/errors.ts';
+import { lastLines } from '../src/demo/cast.ts';
 import { findCommand } from '../test/needs.ts';
 import { type Contender, director, floor, forwarding, haproxy } from './bulk/contenders.ts';
 import { Course, type Length, type Run } from './bulk/course.ts';
@@ -139,12 +141,18 @@ async function attempt(course: Course, contender: Contender, length: Length, abs
       return await course.run(contender, length);
     } catch (error) {
       if (contender === OFFLOAD) {
-        absent.set(contender.name, (error as Error).message.split('\n')[0]);
+        absent.set(contender.name, reasonOf(error));
         return null;
       }
       if (left === 0) throw error;
     }
   }
+}
+
+/** What it said, and of what it wrote before it ended the last line. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof CodedError)) return (error as Error).message;
+  return `${error.message}: ${lastLines(error.hint, 1)}`;
 }
 
 export const gigabits = (run: Run): string => ((run.bytes * 8) / run.seconds / 1e9).toFixed(2);
@@ -168,7 +176,8 @@ function rowsOf({ streams, runs }: Race): Record<string, string | number>[] {
     'Gbit/s': spread(list.map(gigabits).map(Number), 2),
     'CPU-s per GB': processorCost(list).length === 0 ? '–' : spread(processorCost(list), 2),
     retransmitted: sum(list, (run) => run.retransmits),
-    'drops: tun': sum(list, (run) => run.drops.tun),
+    'drops: own': sum(list, (run) => run.refused),
+    tun: sum(list, (run) => run.drops.tun),
     links: sum(list, (run) => run.drops.links),
     socket: sum(list, (run) => run.drops.socket),
   }));

@@ -7,11 +7,13 @@
 
 import { spawnSync } from 'node:child_process';
 import { accessSync, appendFileSync, closeSync, constants, existsSync, openSync, readdirSync } from 'node:fs';
+import { release } from 'node:os';
 
 export const PARTS = [
   'root',
   'namespaces',
   'tun',
+  'tunnel-gso',
   'tshark',
   'tcpdump',
   'ethtool',
@@ -79,6 +81,7 @@ const descriptions: Record<Part, Description> = {
   root: { packages: [], otherwise: 'run as root', present: () => process.geteuid?.() === 0 },
   namespaces: { packages: ['iproute2'], otherwise: 'run as root, with CAP_SYS_ADMIN', present: canMakeNamespaces },
   tun: { packages: [], otherwise: 'make /dev/net/tun available', present: tunOpens },
+  'tunnel-gso': { packages: [], otherwise: 'boot Linux 6.17 or later', present: () => kernelIsAtLeast(6, 17) },
   tshark: command('tshark', 'tshark'),
   tcpdump: command('tcpdump', 'tcpdump'),
   ethtool: command('ethtool', 'ethtool'),
@@ -104,6 +107,11 @@ function tunOpens(): boolean {
   } catch {
     return false;
   }
+}
+
+function kernelIsAtLeast(major: number, minor: number): boolean {
+  const [here, after] = release().split('.').map(Number);
+  return here > major || (here === major && after >= minor);
 }
 
 /** Makes a namespace with a veth pair and removes both: rights, `ip` and the kernel's support in one try. */

@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Actor } from '../../src/demo/cast.ts';
+import { Actor, lastLines } from '../../src/demo/cast.ts';
 import { directorConfiguration, METRICS, TUNNEL_PORT, WEB_PORT } from '../../src/demo/configuration.ts';
 import type { Lab } from '../../src/demo/lab/topology.ts';
 import { built } from '../../test/uml/director.ts';
@@ -13,6 +13,8 @@ import type { FloorPrograms } from '../floor/build.ts';
 export interface Running {
   /** The process whose processor time is told; null for the kernel alone. */
   readonly pid: number | null;
+  /** Packets that it dropped since it runs and that were meant for the service; 0 for those that do not count. */
+  drops(): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -27,6 +29,24 @@ export const DEVICE = 'gd0';
 const QUEUE_LENGTH = 10000;
 const DEVICE_MTU = 65535;
 
+/** What a lab's links carry besides the upload: neighbour discovery, multicast. */
+const NOT_OURS = ['not-a-service', 'not-ip', 'wrong-host', 'icmp-not-steered'];
+
+/** Sum of `gue_director_dropped_packets_total{reason="…"} n` over the reasons that a packet of a service can have. */
+function droppedPackets(metrics: string): number {
+  let sum = 0;
+  let reasons = 0;
+  for (const [, reason, count] of metrics.matchAll(/^gue_director_dropped_packets_total\{reason="([^"]+)"\} (\d+)/gm)) {
+    reasons++;
+    if (!NOT_OURS.includes(reason)) sum += Number(count);
+  }
+  // Every reason is always there: without any, zero would be no answer.
+  if (reasons === 0) throw new Error('the director’s metrics name no drop reason');
+  return sum;
+}
+
+const nothing = () => Promise.resolve(0);
+
 /** The director itself, with an egress as its configuration would name it. */
 export function director(name: string, egress: string): Contender {
   return {
@@ -37,11 +57,16 @@ export function director(name: string, egress: string): Contender {
       writeFileSync(file, directorConfiguration(lab, { egress }));
       const node = (...args: string[]) => Actor.command('the director', lab.director, process.execPath, ...args);
       const actor = node(built('cli/main'), 'run', '--config', file);
-      const asking = node(built('demo/fetch'), `http://${METRICS}/-/ready`, '20');
-      const code = await Promise.race([asking.ended, actor.fails(25)]);
-      if (code !== 0) throw new Error(`the director was not ready: ${actor.words}`);
+      const ask = async (path: string, seconds: number) => {
+        const asking = node(built('demo/fetch'), `http://${METRICS}${path}`, String(seconds));
+        const code = await Promise.race([asking.ended, actor.fails(seconds + 5)]);
+        if (code !== 0) throw new Error(`the director does not answer: ${lastLines(actor.words, 5)}`);
+        return asking.output;
+      };
+      await ask('/-/ready', 20);
       return {
         pid: actor.child.pid!,
+        drops: async () => droppedPackets(await ask('/metrics', 5)),
         async stop() {
           await actor.stop();
           rmSync(folder, { recursive: true, force: true });
@@ -61,6 +86,7 @@ export function floor(programs: FloorPrograms): Contender {
         lab.director,
         programs.encapsulate,
         DEVICE,
+        lab.director.address4,
         lab.workers[0].address4,
         String(TUNNEL_PORT),
       );
@@ -71,6 +97,7 @@ export function floor(programs: FloorPrograms): Contender {
       );
       return {
         pid: actor.child.pid!,
+        drops: nothing,
         async stop() {
           await actor.stop();
         },
@@ -107,6 +134,7 @@ export function haproxy(options: readonly string[] = []): Contender {
       await Promise.race([new Promise((resolve) => setTimeout(resolve, 300)), actor.fails(5)]);
       return {
         pid: actor.child.pid!,
+        drops: nothing,
         async stop() {
           await actor.stop();
           lab.director.ip(`addr del ${lab.vip4}/32 dev lo`);
@@ -126,6 +154,7 @@ export const forwarding: Contender = {
     lab.director.ip(`route add ${lab.vip4} via ${lab.workers[0].address4}`);
     return {
       pid: null,
+      drops: nothing,
       async stop() {
         lab.director.ip(`route del ${lab.vip4} via ${lab.workers[0].address4}`);
       },

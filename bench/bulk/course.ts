@@ -13,6 +13,8 @@ export interface Run extends Transfer {
   /** Seconds of processor time of the contender's process while it was measured; null for the kernel alone. */
   readonly processor: number | null;
   readonly drops: Drops;
+  /** Packets of the service that the contender itself dropped, as its own counters say. */
+  readonly refused: number;
 }
 
 export interface Length {
@@ -65,7 +67,8 @@ export class Course {
       const spent = pid === null ? 0 : processorSeconds(pid);
       const transfer = await upload({ ...order, seconds });
       const processor = pid === null ? null : processorSeconds(pid) - spent;
-      return { ...transfer, processor, drops: newDrops(before, countDrops(lab.namespaces, server, DEVICE)) };
+      const drops = newDrops(before, countDrops(lab.namespaces, server, DEVICE));
+      return { ...transfer, processor, drops, refused: await running.drops() };
     } finally {
       await running.stop();
     }

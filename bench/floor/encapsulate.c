@@ -7,7 +7,7 @@
  * Left out: parsing, finding the service, flow table, Maglev table, every checksum (TCP's over the payload above all), the guard, counters.
  * So its packets are not right, and only decapsulate.c takes them.
  *
- *     encapsulate DEVICE WORKER PORT          prints "ready" when the device is there; ends by a signal
+ *     encapsulate DEVICE SOURCE WORKER PORT   prints "ready" when the device is there; ends by a signal
  */
 #include "tunnel.h"
 
@@ -19,9 +19,17 @@
 
 static struct mmsghdr messages[MESSAGES];
 static struct iovec pieces[MESSAGES][PIECES];
-static union {
-    struct cmsghdr align;
-    char bytes[CMSG_SPACE(sizeof(uint16_t))];
+/* Control data as src/io/udp/control.ts lays it: source address, TOS, TTL, and for a train its segment size. */
+struct entry4 {
+    struct cmsghdr header;
+    int value;
+    int pad;
+};
+static struct {
+    struct cmsghdr header;
+    struct in_pktinfo source;
+    int pad;
+    struct entry4 tos, ttl, segment;
 } control[MESSAGES];
 static int count;
 static unsigned long refused;
@@ -47,8 +55,8 @@ static void flush_to(int fd) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 4) {
-        fprintf(stderr, "usage: encapsulate DEVICE WORKER PORT\n");
+    if (argc != 5) {
+        fprintf(stderr, "usage: encapsulate DEVICE SOURCE WORKER PORT\n");
         return 2;
     }
     int tun = open_tun(argv[1], O_NONBLOCK, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN);
@@ -59,8 +67,10 @@ int main(int argc, char **argv) {
     if (setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &probe, sizeof probe) < 0) die("IP_MTU_DISCOVER");
     struct sockaddr_in mine = {.sin_family = AF_INET, .sin_port = htons(61440)};
     if (bind(fd, (struct sockaddr *)&mine, sizeof mine) < 0) die("bind");
-    struct sockaddr_in worker = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[3]))};
-    if (inet_pton(AF_INET, argv[2], &worker.sin_addr) != 1) die(argv[2]);
+    struct sockaddr_in worker = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[4]))};
+    struct in_addr source;
+    if (inet_pton(AF_INET, argv[2], &source) != 1) die(argv[2]);
+    if (inet_pton(AF_INET, argv[3], &worker.sin_addr) != 1) die(argv[3]);
 
     size_t bytes = (size_t)BATCH * STRIDE + 8192 * RECORD;
     uint8_t *arena = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -73,9 +83,12 @@ int main(int argc, char **argv) {
         messages[i].msg_hdr.msg_name = &worker;
         messages[i].msg_hdr.msg_namelen = sizeof worker;
         messages[i].msg_hdr.msg_iov = pieces[i];
-        control[i].align.cmsg_level = IPPROTO_UDP;
-        control[i].align.cmsg_type = UDP_SEGMENT;
-        control[i].align.cmsg_len = CMSG_LEN(sizeof(uint16_t));
+        messages[i].msg_hdr.msg_control = &control[i];
+        control[i].header = (struct cmsghdr){CMSG_LEN(sizeof(struct in_pktinfo)), IPPROTO_IP, IP_PKTINFO};
+        control[i].source.ipi_spec_dst = source;
+        control[i].tos = (struct entry4){{CMSG_LEN(sizeof(int)), IPPROTO_IP, IP_TOS}, 0, 0};
+        control[i].ttl = (struct entry4){{CMSG_LEN(sizeof(int)), IPPROTO_IP, IP_TTL}, 64, 0};
+        control[i].segment = (struct entry4){{CMSG_LEN(sizeof(uint16_t)), IPPROTO_UDP, UDP_SEGMENT}, 0, 0};
     }
     puts("ready");
     fflush(stdout);
@@ -108,8 +121,7 @@ int main(int argc, char **argv) {
                 struct msghdr *message = &messages[count].msg_hdr;
                 pieces[count][0] = (struct iovec){packet - GUE, (size_t)lengths[i] + GUE};
                 message->msg_iovlen = 1;
-                message->msg_control = NULL;
-                message->msg_controllen = 0;
+                message->msg_controllen = CMSG_SPACE(sizeof(struct in_pktinfo));
                 count++;
                 continue;
             }
@@ -147,9 +159,8 @@ int main(int argc, char **argv) {
                 if (last || used == fit) {
                     struct msghdr *message = &messages[count].msg_hdr;
                     message->msg_iovlen = (size_t)used * 2;
-                    message->msg_control = &control[count];
                     message->msg_controllen = sizeof control[count];
-                    *(uint16_t *)CMSG_DATA(&control[count].align) = (uint16_t)segment;
+                    control[count].segment.value = segment;
                     count++;
                     used = 0;
                 }

@@ -111,6 +111,9 @@ export class Batch {
   /**
    * A train, the parts that one packet leaves in: segmentCount consecutive records of the arena, from recordAt on, one for each part, which
    * hold its headers. −1 for a packet that leaves as it is. outLength is the sum of all parts.
+   *
+   * With recordAt −1 and a segmentCount above 1 it leaves whole, as one packet behind one outer header, and the kernel is to make those
+   * segments of it (pipeline/whole-train.ts): its inner checksum, and the outer one where there is one, hold the pseudo-header's sum only.
    */
   readonly recordAt: Int32Array;
   /**

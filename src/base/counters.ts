@@ -26,6 +26,8 @@ export const FIXED_COUNTERS = [
   ['segmented_packets_total', 'Super-packets cut into segments.'],
   ['segments_sent_total', 'Segments and fragments of packets that were cut, handed to the egress driver without error.'],
   ['resegmented_packets_total', 'TCP packets cut into smaller segments because they were too big for their tunnel.'],
+  ['offloaded_packets_total', 'Super-packets handed to the kernel whole, for it to cut (egress tap-offload).'],
+  ['offloaded_segments_total', 'Segments that the kernel makes of them.'],
   [
     'too_big_answers_total',
     'Packets too big for their tunnel that were answered with ICMP, so that the sender learns the size that fits; forwarded or not.',

@@ -217,6 +217,12 @@ export const egressSchema = z.discriminatedUnion('driver', [
     .describe('UDP sockets with a small range of source ports, outside the range the kernel gives to other programs.'),
   z
     .strictObject({
+      driver: z.literal('tap-offload').describe('Name of the driver.'),
+      device: interfaceName.default('gdx0').describe('Name of the TAP device that `run` creates.'),
+    })
+    .describe('A TAP device through which the kernel itself cuts super-packets inside their tunnel. Needs Linux 6.17 or later.'),
+  z
+    .strictObject({
       driver: z.literal('pcap-file').describe('Name of the driver.'),
       path: path.describe('Capture to write; relative to the configuration file.'),
     })

@@ -3,7 +3,7 @@
  * never waited for, and the event loop is never returned to.
  *
  * The thread opens its own drivers, so that what it holds goes with it. Two things are main's and survive it: its memory (flow table,
- * counters), and with `tun` and `tap` its queue. A queue that closes loses the packets in it, makes the kernel steer flows anew, and with the
+ * counters), and with `tun` and `tap` (and the egress `tap-offload`) its queue. A queue that closes loses the packets in it, makes the kernel steer flows anew, and with the
  * last one the device and its routes vanish; so main opens the queues (descriptors are numbers of the whole process), and a
  * replacement goes on reading where its predecessor stopped.
  */
@@ -20,6 +20,7 @@ import { boottimeClock } from '../raw-socket/clock.ts';
 import { EventDescriptor } from '../raw-socket/event.ts';
 import { forward } from './forwarding-loop.ts';
 import {
+  EGRESS_GONE,
   type Failure,
   INGRESS_GONE,
   type MailToMain,
@@ -38,7 +39,7 @@ function run(start: ThreadStart): void {
   const { number, threads, services, queue } = start;
   const ingress = openIngress(start.ingress, { thread: number, threads, services, ...(queue === null ? {} : { queue }) });
   try {
-    const egress = openEgress(start.egress, start.bank);
+    const egress = openEgress(start.egress, start.bank, start.egressQueue ?? undefined);
     try {
       const mapped = createBatch(ingress);
       try {
@@ -52,6 +53,7 @@ function run(start: ThreadStart): void {
           sourcePortBase: egress.facts.sourcePortBase,
           sourcePortMask: egress.facts.sourcePortMask,
           trainsNeedChecksum: egress.facts.trainsNeedChecksum,
+          wholeTrains: egress.facts.trains === 'tunnel-gso',
           ...(start.pathMtu === null ? {} : { pathMtu: new Int32Array(start.pathMtu) }),
           ...(start.cutNotes === null ? {} : { cutNotes: new Int32Array(start.cutNotes) }),
           // A seed that nobody knows: who shares whose rate can not be chosen.
@@ -68,7 +70,10 @@ function run(start: ThreadStart): void {
             if (mail === undefined) return true;
             if (mail.kind === 'stop') return false;
             if (mail.kind === 'fault') throw new Error('a fault was asked for');
-            if (mail.kind === 'reopen') throw new CodedError(INGRESS_GONE, `the interface of ${ingress.name} was removed`);
+            if (mail.kind === 'reopen') {
+              const [code, driver] = mail.part === 'ingress' ? [INGRESS_GONE, ingress] : [EGRESS_GONE, egress];
+              throw new CodedError(code, `the interface of ${driver.name} was removed`);
+            }
             pipeline.snapshot = new Snapshot(mail.parts);
             Atomics.store(start.words, WORD_GENERATION, mail.parts.generation);
           }

@@ -24,6 +24,8 @@ export interface ThreadStart {
   readonly threads: number;
   /** The queue of the TUN or TAP device that is this thread's; main opened it and closes it. null for other drivers. */
   readonly queue: number | null;
+  /** The same of the egress `tap-offload`; null for other drivers. */
+  readonly egressQueue: number | null;
   readonly ingress: IngressConfig;
   readonly egress: EgressConfig;
   readonly services: readonly ServiceSpec[];
@@ -48,8 +50,8 @@ export interface ThreadStart {
 export type MailToThread =
   | { readonly kind: 'snapshot'; readonly parts: SnapshotParts }
   | { readonly kind: 'stop' }
-  /** The interface below the ingress is another one now: end, so that a successor opens it. */
-  | { readonly kind: 'reopen' }
+  /** The interface below the ingress or the egress is another one now: end, so that a successor opens it. */
+  | { readonly kind: 'reopen'; readonly part: 'ingress' | 'egress' }
   /** Tests only: throw inside the loop, as a program error would. */
   | { readonly kind: 'fault' };
 
@@ -65,6 +67,9 @@ export type MailToMain =
 
 /** Code of the failure that is no error of ours: somebody removed the interface. Main opens it anew when it is there. */
 export const INGRESS_GONE = 'GD_DAEMON_INGRESS_GONE';
+
+/** The same for the device of the egress. */
+export const EGRESS_GONE = 'GD_DAEMON_EGRESS_GONE';
 
 /** An error as it crosses threads. */
 export interface Failure {

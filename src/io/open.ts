@@ -14,6 +14,7 @@ import { PcapFileEgress } from './pcap-file/egress.ts';
 import { PcapFileIngress } from './pcap-file/ingress.ts';
 import { RawEgress } from './raw/egress.ts';
 import { TapIngress } from './tap/ingress.ts';
+import { TapOffloadEgress } from './tap-offload/egress.ts';
 import { TunIngress } from './tun/ingress.ts';
 import { UdpEgress } from './udp/egress.ts';
 
@@ -37,6 +38,7 @@ export type IngressSettings =
 export type EgressSettings =
   | { readonly driver: 'raw' }
   | { readonly driver: 'udp'; readonly sourcePortBase: number; readonly sourcePorts: number }
+  | { readonly driver: 'tap-offload'; readonly device: string }
   | { readonly driver: 'pcap-file'; readonly path: string }
   | { readonly driver: 'memory' };
 
@@ -89,15 +91,18 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
 }
 
 /**
- * Opens the way out for one thread, which counts what is refused in `bank`; default: for nobody. Throws CodedError: missing privilege,
- * ports taken.
+ * Opens the way out for one thread, which counts what is refused in `bank`; default: for nobody. `queue`, for `tap-offload`: one that another
+ * thread opened (`openTunQueue`, offloads `tunnel`), and closes. Throws CodedError: missing privilege, ports taken, a kernel without the
+ * feature.
  */
-export function openEgress(settings: EgressSettings, bank = createBank()): Egress {
+export function openEgress(settings: EgressSettings, bank = createBank(), queue?: number): Egress {
   switch (settings.driver) {
     case 'raw':
       return new RawEgress({ bank });
     case 'udp':
       return new UdpEgress({ sourcePortBase: settings.sourcePortBase, sourcePorts: settings.sourcePorts, bank });
+    case 'tap-offload':
+      return new TapOffloadEgress({ device: settings.device, bank, ...(queue === undefined ? {} : { queue }) });
     case 'pcap-file':
       return new PcapFileEgress(settings.path);
     case 'memory':

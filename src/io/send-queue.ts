@@ -83,16 +83,20 @@ const MOST_SEGMENTS = 64;
 
 export class SendQueue {
   readonly vector: MessageVector;
-  /** Packet (index in the batch) that each message carries, or NO_PACKET. */
+  /** Packet (index in the batch) that each message carries, or NO_PACKET; of a train that several packets share, the first. */
   readonly owner: Int32Array;
   /** Segments that each message carries; more than 1: a train, two pieces for each. */
   readonly segments: Int32Array;
   /** First piece of each train. */
   readonly firstPiece: Int32Array;
+  /** Packet that each piece of a train is of. */
+  readonly pieceOwner: Int32Array;
   /** Messages prepared since the last flush. */
   count = 0;
   /** Pieces taken since the last flush, where messages are gathered from any (`MessageVector.gather`). */
   pieces = 0;
+  /** How often it was emptied: what somebody remembers of a message holds until this changes. */
+  flushes = 0;
   /** errno of the last message that was given up; 0 when none was. */
   lastErrno = 0;
   readonly #bank: Float64Array | null;
@@ -105,6 +109,7 @@ export class SendQueue {
     this.owner = new Int32Array(options.messages);
     this.segments = new Int32Array(options.messages).fill(1);
     this.firstPiece = new Int32Array(options.messages);
+    this.pieceOwner = new Int32Array(options.messages * options.segments);
     this.#bank = options.bank ?? null;
     this.#singleControlBytes = options.singleControlBytes ?? 0;
   }
@@ -122,12 +127,13 @@ export class SendQueue {
   /**
    * Sends messages 0 to `count − 1` through `descriptor` and empties the queue. What the kernel refuses twice becomes verdict drop;
    * its reason is `reason`, or the one its errno means when `reason` is 0. What else such a packet has in the queue is then not
-   * sent, unless only room was missing: the same error would meet it.
+   * sent, unless only room was missing: the same error would meet it. Where packets share a message, all of them are dropped.
    */
   flush(descriptor: number, batch: Batch, reason: number): void {
     const count = this.count;
     this.count = 0;
     this.pieces = 0;
+    this.flushes++;
     let at = 0;
     let retried = -1;
     let waited = false;
@@ -158,11 +164,22 @@ export class SendQueue {
         at++;
         continue;
       }
-      batch.verdict[i] = VERDICT_DROP;
-      batch.reason[i] = reason === 0 ? sendReason(number) : reason;
+      const why = reason === 0 ? sendReason(number) : reason;
+      const last = this.#lastOwner(at);
+      if (this.segments[at] === 1) drop(batch, i, why);
+      else {
+        const from = this.firstPiece[at];
+        for (let piece = from; piece < from + 2 * this.segments[at]; piece += 2) drop(batch, this.pieceOwner[piece], why);
+      }
       at++;
-      if (!isPassing(number)) while (at < count && this.owner[at] === i) at++;
+      if (!isPassing(number)) while (at < count && this.owner[at] === last && this.#lastOwner(at) === last) at++;
     }
+  }
+
+  /** Packet of the last segment of message `at`. */
+  #lastOwner(at: number): number {
+    const segments = this.segments[at];
+    return segments === 1 ? this.owner[at] : this.pieceOwner[this.firstPiece[at] + 2 * segments - 2];
   }
 
   #note(number: number): void {
@@ -183,13 +200,18 @@ export class SendQueue {
     const apart = this.#apart;
     const segments = this.segments[at];
     for (let k = 0; k < segments; k++) {
-      apart.owner[k] = this.owner[at];
+      apart.owner[k] = this.pieceOwner[this.firstPiece[at] + 2 * k];
       apart.vector.borrow(k, this.vector, at, this.firstPiece[at] + 2 * k, 2, this.#singleControlBytes);
     }
     apart.count = segments;
     apart.flush(descriptor, batch, reason);
     if (apart.lastErrno !== 0) this.lastErrno = apart.lastErrno;
   }
+}
+
+function drop(batch: Batch, i: number, reason: number): void {
+  batch.verdict[i] = VERDICT_DROP;
+  batch.reason[i] = reason;
 }
 
 /** Only a full send buffer comes here, at most once per flush, so the allocation is off the packet path. */

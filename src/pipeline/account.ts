@@ -14,6 +14,8 @@ const PASSED_PACKETS = counterAt('passed_packets_total');
 const BATCHES = counterAt('batches_total');
 const SEGMENTED_PACKETS = counterAt('segmented_packets_total');
 const SEGMENTS_SENT = counterAt('segments_sent_total');
+const OFFLOADED_PACKETS = counterAt('offloaded_packets_total');
+const OFFLOADED_SEGMENTS = counterAt('offloaded_segments_total');
 
 // Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
 const FORWARD = VERDICT_FORWARD;
@@ -37,7 +39,13 @@ export function accountStage(batch: Batch, bank: Float64Array): (snapshot: Snaps
 
   function accountTrains(): void {
     for (let i = 0; i < batch.count; i++) {
-      if (recordAt[i] < 0 || verdict[i] !== FORWARD) continue;
+      if (verdict[i] !== FORWARD) continue;
+      if (recordAt[i] < 0) {
+        if (segmentCount[i] === 1) continue;
+        bank[OFFLOADED_PACKETS] += 1;
+        bank[OFFLOADED_SEGMENTS] += segmentCount[i];
+        continue;
+      }
       // A single packet that was too big is counted apart (segment-stage.ts).
       if (gsoType[i] !== 0) bank[SEGMENTED_PACKETS] += 1;
       bank[SEGMENTS_SENT] += segmentCount[i];

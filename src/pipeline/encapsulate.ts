@@ -49,6 +49,7 @@ const INNER4 = gue.PROTOCOL_IPV4;
 const INNER6 = gue.PROTOCOL_IPV6;
 const sum = checksum.sum;
 const finishUdp = checksum.finishUdp;
+const fold = checksum.fold;
 
 /** Largest value of the IPv4 total length and the UDP length fields. */
 const MAX_DATAGRAM = 65535;
@@ -64,7 +65,7 @@ export function encapsulateStage(
   trainsNeedChecksum = false,
 ): (snapshot: Snapshot) => void {
   const { verdict, reason, backend, networkAt, transportAt, networkLength, family, flowHash, sourcePort } = batch;
-  const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily, recordAt } = batch;
+  const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily, recordAt, segmentCount } = batch;
   const { view } = batch.arena;
   const { hopDone } = batch.ingress;
 
@@ -140,11 +141,16 @@ export function encapsulateStage(
       view.setInt32(transport + 4, datagram << 16);
       view.setInt32(tunnel, protocol << 16);
       if (words[record + CHECKSUM] === ALL) {
-        // Length counts twice: in the pseudo-header and in the UDP header. GUE's first word is the protocol alone, its second 0.
-        const start = words[record + DATAGRAM_SUM] + datagram + datagram + port + protocol;
-        // An IPv4 header that is right (classify or the kernel has verified it) sums to 0xffff, which is zero in this arithmetic.
-        const from = isInner4 ? transportAt[i] : inner;
-        view.setUint16(transport + 6, finishUdp(sum(view, from, (inner + innerLength - from) | 0, start)));
+        if (trains && segmentCount[i] > 1) {
+          // Leaves whole (whole-train.ts): the kernel completes it for each segment, from the pseudo-header's sum, which has no port in it.
+          view.setUint16(transport + 6, fold(words[record + DATAGRAM_SUM] + datagram - view.getUint16(transport + 2)));
+        } else {
+          // Length counts twice: in the pseudo-header and in the UDP header. GUE's first word is the protocol alone, its second 0.
+          const start = words[record + DATAGRAM_SUM] + datagram + datagram + port + protocol;
+          // An IPv4 header that is right (classify or the kernel has verified it) sums to 0xffff, which is zero in this arithmetic.
+          const from = isInner4 ? transportAt[i] : inner;
+          view.setUint16(transport + 6, finishUdp(sum(view, from, (inner + innerLength - from) | 0, start)));
+        }
       }
 
       outAt[i] = network;

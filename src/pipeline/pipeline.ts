@@ -56,6 +56,8 @@ export interface PipelineOptions {
   readonly pathMtu?: Int32Array;
   /** Where packets that were cut for their size are noted (cut-notes.ts). Absent: nowhere. */
   readonly cutNotes?: Int32Array;
+  /** The egress takes super-packets uncut (its facts: `trains` is `tunnel-gso`). Absent: it does not. */
+  readonly wholeTrains?: boolean;
   /** How often this thread may say that a packet is too big. Absent: the defaults of reply-rate.ts. */
   readonly replyRate?: ReplyRate;
   /** Identifications for what is fragmented. Absent: from 1 on. */
@@ -88,6 +90,7 @@ export class Pipeline {
   readonly #pathMtu: Int32Array | null;
   readonly #replyRate: ReplyRate;
   readonly #cutNotes: Int32Array | null;
+  readonly #wholeTrains: boolean;
   readonly #identifiers: Identifiers;
   #stages: Stages | null = null;
   readonly #classified: ClassifyTally = { completedChecksums: 0 };
@@ -106,6 +109,7 @@ export class Pipeline {
     this.#pathMtu = options.pathMtu ?? null;
     this.#replyRate = options.replyRate ?? new ReplyRate();
     this.#cutNotes = options.cutNotes ?? null;
+    this.#wholeTrains = options.wholeTrains ?? false;
     this.#identifiers = options.identifiers ?? new Identifiers();
   }
 
@@ -204,7 +208,7 @@ export class Pipeline {
       classify: classifyStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
       clamp: mssClampStage(batch, this.#pathMtu),
-      segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#identifiers, this.#cutNotes),
+      segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#identifiers, this.#cutNotes, this.#wholeTrains),
       encapsulate: encapsulateStage(batch, this.#portBase, this.#portMask, this.#trainsNeedChecksum),
       guard: guardStage(batch),
       fragmentOuter: fragmentOuterStage(batch, this.#pathMtu, this.#identifiers),

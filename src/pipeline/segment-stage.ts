@@ -37,6 +37,7 @@ import { segmentTcp, segmentUdp } from './segment.ts';
 import type { Snapshot } from './snapshot.ts';
 import { copyTooBig, LONGEST_ANSWER, toldMtu, tooBigLength } from './too-big.ts';
 import { evenSegmentSize, REFUSED_LENGTH, REFUSED_ROOM } from './train.ts';
+import { leaveWhole } from './whole-train.ts';
 
 // Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
 const FORWARD = VERDICT_FORWARD;
@@ -67,7 +68,8 @@ export interface SegmentTally {
 /**
  * The segmentation of one batch: forwards with a gso type become trains, or drops with a reason. `pathMtu`: bytes of the largest outer
  * packet for each backend id, 0 for no limit; null: no limit for any. What is larger becomes a train, a reply or a drop.
- * `notes`: where packets that were cut for their size are noted for main (cut-notes.ts); null: nowhere.
+ * `notes`: where packets that were cut for their size are noted for main (cut-notes.ts); null: nowhere. `whole`: the egress takes super-packets uncut
+ * (whole-train.ts).
  */
 export function segmentStage(
   batch: Batch,
@@ -75,6 +77,7 @@ export function segmentStage(
   rate: ReplyRate,
   identifiers: Identifiers,
   notes: Int32Array | null,
+  whole = false,
 ): (snapshot: Snapshot, now: number, tally: SegmentTally) => void {
   const { verdict, reason, backend, service, gsoType, gsoSize, virtioFlags, family, protocol } = batch;
   const { networkAt, transportAt, networkLength } = batch;
@@ -236,7 +239,7 @@ export function segmentStage(
     const headers = transport - networkAt[i] + (isTcp ? tcp.headerLength(view, transport) : udp.HEADER_LENGTH);
     const largest = isSuper ? Math.min(headers + gsoSize[i], networkLength[i]) : networkLength[i];
     if (largest <= innerMtu) {
-      if (!isSuper) return 0;
+      if (!isSuper || (whole && leaveWhole(batch, i, gsoSize[i], overhead) > 0)) return 0;
       const segments = cut(i, gsoSize[i], at, left, overhead);
       return segments < 0 ? refuse(i, segments) : segments;
     }
@@ -246,7 +249,9 @@ export function segmentStage(
     const cuts = policy !== OVERSIZE_ICMP && policy !== OVERSIZE_DROP && !fragmentsFirst;
     if (cuts && isTcp && innerMtu > headers && mayCut(view, transport)) {
       const size = evenSegmentSize(networkLength[i] - headers, innerMtu - headers);
-      const segments = cut(i, size, at, left, overhead);
+      // Whole it takes no records.
+      const isLeftWhole = whole && isSuper && leaveWhole(batch, i, size, overhead) > 0;
+      const segments = isLeftWhole ? 0 : cut(i, size, at, left, overhead);
       if (segments >= 0) {
         tally.resegmented++;
         if (notes !== null) noteCut(notes, backend[i], largest + overhead);
@@ -306,7 +311,7 @@ export function segmentStage(
       if (gsoType[i] === 0 && (pathMtu === null || networkLength[i] + MOST_OVERHEAD <= pathMtu[backend[i]])) continue;
       const segments = judge(i, words, used, now, tally);
       used += segments;
-      if (segments > 0) trains++;
+      if (segments > 0 || segmentCount[i] > 1) trains++;
     }
     batch.trains = trains;
     batch.recordsUsed = used;

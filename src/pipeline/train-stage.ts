@@ -27,6 +27,7 @@ import {
 } from './layout.ts';
 import { innerSum } from './local-checksum.ts';
 import { OUTER4, OUTER6, UDP_LENGTH } from './outer-template.ts';
+import { copyHeaders } from './segment-headers.ts';
 import type { Snapshot } from './snapshot.ts';
 import { sourcePortOf } from './source-port.ts';
 
@@ -110,9 +111,15 @@ export function trainStage(
         continue;
       }
       const port = sourcePortOf(flowHash[i], portBase, portMask);
+      const isFragment = family[i] === 4 && ipv4.isFragment(view, first + overhead);
+      let written = -1;
       for (let k = 0; k < segments; k++) {
+        const at = first + k * RECORD_STRIDE;
         const inner = pieceHeader[number + k] - overhead + pieceLength[number + k];
-        writeOuter(i, words, record, first + k * RECORD_STRIDE, inner, port);
+        // Equally long segments have one and the same outer header: their checksums, being right, say nothing about their content.
+        if (inner === written && !isFragment) copyHeaders(view, at - RECORD_STRIDE, view, at, overhead);
+        else writeOuter(i, words, record, at, inner, port);
+        written = inner;
       }
       outAt[i] = first;
       outLength[i] = total;

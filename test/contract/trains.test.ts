@@ -162,6 +162,65 @@ test('a super-packet is two messages: as few as the kernel and the device take',
   }
 });
 
+for (const outer of [4, 6] as const) {
+  test(
+    `super-packets of one flow share messages over IPv${outer}; another flow, class or size does not`,
+    needs('root', 'namespaces', 'ethtool'),
+    (t) => {
+      const lab = open(t, { outer, offloads: 'whole' });
+      const headers = outer === 4 ? 28 : 48;
+      const segmentsOf = (packets: readonly Loaded[], messages: number): number[] => {
+        lab.process(packets);
+        const wanted = lab
+          .software()
+          .flat()
+          .map((bytes) => bytes.subarray(headers));
+        lab.egress.send(lab.batch);
+        const arrived = lab.arrived(messages);
+        assert.equal(
+          Buffer.compare(Buffer.concat(arrived.map(({ bytes }) => bytes.subarray(headers))), Buffer.concat(wanted)),
+          0,
+          'the same datagrams in the same order',
+        );
+        return arrived.map(({ bytes, gsoSize }) => (gsoSize === 0 ? 1 : Math.ceil((bytes.length - headers) / gsoSize)));
+      };
+      const whole = (change = {}) => upload(4, 6, 45 * 1448, 1448, 2001, change);
+      assert.deepEqual(segmentsOf([whole(), whole(), whole(), whole()], 5), [43, 43, 43, 43, 8]);
+      const oneOver = upload(4, 6, 44 * 1448, 1448, 2001);
+      assert.deepEqual(segmentsOf([oneOver, oneOver], 3), [43, 43, 2]);
+      // A short last segment, then a train and a single packet of another length, another class: a message of its own each.
+      assert.deepEqual(segmentsOf([upload(4, 6, 3000, 1448, 2001), whole(), whole()], 4), [3, 43, 43, 4]);
+      assert.deepEqual(segmentsOf([upload(4, 6, 2800, 1400, 2001), upload(4, 6, 2896, 1448, 2001)], 2), [2, 2]);
+      const marked = upload(4, 6, 2 * 1448, 1448, 2001, { trafficClass: 3 });
+      assert.deepEqual(segmentsOf([upload(4, 6, 2 * 1448, 1448, 2001), marked, marked], 2), [2, 4]);
+      const pair = upload(4, 6, 2 * 1448, 1448, 2001);
+      assert.deepEqual(segmentsOf([pair, upload(4, 6, 1448, 1448, 2001), pair, pair], 3), [2, 1, 4]);
+      // Many short trains: 64 segments to a message.
+      assert.deepEqual(
+        segmentsOf(
+          Array.from({ length: 50 }, () => upload(4, 6, 600, 200, 2001)),
+          3,
+        ),
+        [64, 64, 22],
+      );
+    },
+  );
+}
+
+test('a refused message that packets share drops them all, and none behind it', needs('root', 'namespaces', 'ethtool'), (t) => {
+  const lab = open(t, { mtu: 1400 });
+  const big = upload(4, 6, 45 * 1448, 1448, 2001);
+  const small = upload(4, 6, 2 * 1300, 1300, 2001);
+  lab.process([big, big, big, small]);
+  const wanted = lab.software()[3];
+  lab.egress.send(lab.batch);
+  assert.deepEqual([...lab.batch.verdict.subarray(0, 4)], [0, 0, 0, 1]);
+  assert.deepEqual(
+    lab.arrived(3).map(({ bytes }) => comparable(bytes)),
+    wanted.map(comparable),
+  );
+});
+
 test(
   'parts of unequal length: a longer last one goes by itself, nothing is lost and nothing joined',
   needs('root', 'namespaces', 'ethtool'),
@@ -196,7 +255,7 @@ for (const outer of [4, 6] as const) {
     needs('root', 'namespaces', 'ethtool'),
     (t) => {
       const lab = open(t, { outer });
-      const packets = [upload(4, 6, 900, 1448, 2001), upload(4, 6, 60_000, 1448, 2001), upload(4, 6, 901, 1448, 2001)];
+      const packets = [upload(4, 6, 900, 1448, 2001), upload(4, 6, 41 * 1448, 1448, 2001), upload(4, 6, 901, 1448, 2001)];
       lab.process([packets[1]]);
       lab.egress.send(lab.batch);
       lab.arrived(lab.batch.segmentCount[0]);

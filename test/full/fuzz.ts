@@ -220,7 +220,7 @@ function throughReplay(frames: readonly Frame[], facts: IngressFacts, spec: Spec
   if (told.length !== frames.length) tally.wrong.push(`${told.length} packets told of ${frames.length}`);
   const written = { forward: recordsOf(out), reply: recordsOf(replies) };
   const next = { forward: 0, reply: 0 };
-  told.forEach(({ verdict, reason }, i) => {
+  told.forEach(({ verdict, reason, segments = 1 }, i) => {
     tally.replayed++;
     tally.count(verdict === 'drop' ? `dropped: ${reason}` : verdict);
     if (verdict === 'drop') {
@@ -241,6 +241,11 @@ function throughReplay(frames: readonly Frame[], facts: IngressFacts, spec: Spec
     const said =
       verdict === 'forward' ? decodeComplaint(record.bytes) : echoComplaint(frames[i].bytes, record.bytes, facts === ETHERNET);
     tally.complain(`packet ${i}`, frames[i], said);
+    // A frame longer than any on a wire leaves as several.
+    for (let k = 1; k < segments; k++) {
+      const more = written.forward[next.forward++];
+      tally.complain(`packet ${i}, segment ${k}`, frames[i], more === undefined ? 'not written' : decodeComplaint(more.bytes));
+    }
   });
   for (const verdict of ['forward', 'reply'] as const) {
     if (next[verdict] !== written[verdict].length)

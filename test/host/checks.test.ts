@@ -65,6 +65,31 @@ test('a host that is set up right has no findings', needs('root', 'namespaces', 
   });
 });
 
+test(
+  'tap-offload: who takes its packets, the reverse path, the firewall, its device',
+  needs('root', 'namespaces', 'tun', 'nft', 'ethtool'),
+  () => {
+    goodHost().inside(() => {
+      const offload = { egressDevice: 'gdx0', ingress: { driver: 'packet', interface: 'eth0' } } as const;
+      cures('offload-virtual-link', 'warning', /^eth0 is a veth pair/, offload);
+      for (const value of [1, 2]) {
+        setSysctl('net/ipv4/conf/all/rp_filter', value);
+        cures('offload-reverse-path', 'error', /all\.rp_filter is [12]/, offload);
+      }
+      run('nft add table inet filter');
+      run('nft add chain inet filter forward { type filter hook forward priority 0 ; policy drop ; }');
+      cures('forward-policy', 'warning', /what comes in by gdx0/, offload);
+      run('ip link add gdx0 type veth peer name gdx1');
+      const [{ id, exitCode }] = find(offload);
+      assert.deepEqual([id, exitCode], ['device-name-taken', 78]);
+      // Without IPv4 backends the filter is nobody's business.
+      run('ip link del gdx0');
+      setSysctl('net/ipv4/conf/all/rp_filter', 2);
+      assert.deepEqual(find({ ...offload, backends: [backend('fd08::11')] }), []);
+    });
+  },
+);
+
 test('forwarding, reverse path and IPv6 settings', needs('root', 'namespaces', 'tun', 'nft'), () => {
   goodHost().inside(() => {
     setSysctl('net/ipv4/ip_forward', 0);

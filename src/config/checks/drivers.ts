@@ -9,7 +9,7 @@ import type { Report } from './index.ts';
 const EPHEMERAL = { from: 32768, to: 60999 };
 
 /** Ways out that take outer packets as they are, fragments of them too. With others the kernel writes the outer header, or segments. */
-const WHOLE_PACKETS: ReadonlySet<string> = new Set(['raw', 'pcap-file', 'memory']);
+const WHOLE_PACKETS: ReadonlySet<string> = new Set(['raw', 'tap-offload', 'pcap-file', 'memory']);
 
 export function checkDrivers(draft: Draft, report: Report): void {
   const egress = draft.egress;
@@ -32,6 +32,12 @@ export function checkDrivers(draft: Draft, report: Report): void {
       const message = `fragment-outer needs "egress: { driver: raw }", which sends outer packets as they are; with ${egress.driver} choose fragment-inner`;
       report([...service.at, 'oversize'], 'GD_CONFIG_FRAGMENT_OUTER', message);
     }
+  }
+  const { ingress } = draft;
+  const own = ingress?.driver === 'tun' || ingress?.driver === 'tap' ? ingress.device : null;
+  if (egress?.driver === 'tap-offload' && egress.device === own) {
+    const message = `"${egress.device}" is the device of the ingress too; the two drivers need a device each`;
+    report(['egress', 'device'], 'GD_CONFIG_DEVICE_TWICE', message);
   }
   const listen = draft.metrics?.listen ?? null;
   const address = listen === null ? null : parseListen(listen).value;

@@ -20,6 +20,7 @@ import {
   writeControl6,
 } from './control.ts';
 import { openSockets, switchChecksum, takesTrains } from './sockets.ts';
+import { TrainTail } from './train-tail.ts';
 
 const NO_FAMILY = sendErrorAt(E.EAFNOSUPPORT);
 const SEND_FAILED = dropReason('send-failed');
@@ -72,6 +73,8 @@ export class UdpEgress implements Egress {
   readonly #bank: Float64Array;
   readonly #queue4: SendQueue;
   readonly #queue6: SendQueue;
+  readonly #tail4: TrainTail;
+  readonly #tail6: TrainTail;
   /** Segments of one message: 1 on a kernel without UDP_SEGMENT. */
   readonly #mostSegments: number;
   #open = true;
@@ -93,6 +96,8 @@ export class UdpEgress implements Egress {
     this.#bank = options.bank ?? createBank();
     this.#queue4 = createQueue(AF_INET, this.#bank);
     this.#queue6 = createQueue(AF_INET6, this.#bank);
+    this.#tail4 = new TrainTail(this.#queue4, MOST_SEGMENTS, MOST_BYTES4);
+    this.#tail6 = new TrainTail(this.#queue6, MOST_SEGMENTS, MOST_BYTES6);
     this.#descriptors = openSockets(this.#base, this.#ports);
     const trains = takesTrains(this.#descriptors[0]);
     this.#mostSegments = trains ? MOST_SEGMENTS : 1;
@@ -152,11 +157,20 @@ export class UdpEgress implements Egress {
     const bytes = six ? MOST_BYTES6 : MOST_BYTES4;
     const count = batch.segmentCount[i];
     const skip = batch.tunnelAt[i] - batch.outAt[i];
-    for (let k = 0; k < count; ) {
-      const segments = most === 1 ? 1 : equalSegments(batch, i, k, skip, most, bytes);
+    if (most === 1 || batch.recordAt[i] < 0) {
+      for (let k = 0; k < count; k++) {
+        if (!queue.takes(2)) queue.flush(descriptor, batch, 0);
+        fill(queue, batch, i, k, 1, skip, six);
+      }
+      return;
+    }
+    const tail = six ? this.#tail6 : this.#tail4;
+    for (let k = tail.join(batch, i, skip, six); k < count; ) {
+      const segments = equalSegments(batch, i, k, skip, most, bytes);
       if (!queue.takes(2 * segments)) queue.flush(descriptor, batch, 0);
       fill(queue, batch, i, k, segments, skip, six);
       k += segments;
+      if (k === count) tail.leave(batch, i, skip);
     }
   }
 
@@ -215,6 +229,7 @@ function fill(queue: SendQueue, batch: Batch, i: number, k: number, segments: nu
   queue.owner[message] = i;
   queue.segments[message] = segments;
   queue.firstPiece[message] = first;
+  queue.pieceOwner.fill(i, first, first + pieces);
   queue.pieces = first + pieces;
   const record = segments === 1 ? 0 : batch.recordOf(i, k);
   const size = segments === 1 ? 0 : batch.pieceHeader[record] - skip + batch.pieceLength[record];
