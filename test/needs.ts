@@ -90,7 +90,11 @@ const descriptions: Record<Part, Description> = {
   iperf3: command('iperf3', 'iperf3'),
   haproxy: command('haproxy', 'haproxy'),
   cc: command('cc', 'gcc', 'libc6-dev'),
-  strace: command('strace', 'strace'),
+  strace: {
+    packages: ['strace'],
+    otherwise: 'allow this process to trace its children (a container: --cap-add SYS_PTRACE)',
+    present: () => findCommand('strace') !== null && traces(),
+  },
   uml: {
     packages: ['user-mode-linux', 'kmod'],
     present: () => findCommand('linux.uml') !== null && umlModules() !== null && findCommand('modprobe') !== null,
@@ -107,6 +111,11 @@ function tunOpens(): boolean {
   } catch {
     return false;
   }
+}
+
+/** Installed is not enough: a container may forbid it. */
+function traces(): boolean {
+  return spawnSync('strace', ['-qq', '-o', '/dev/null', 'true']).status === 0;
 }
 
 function kernelIsAtLeast(major: number, minor: number): boolean {
@@ -157,8 +166,9 @@ export function packagesFor(part: Part): readonly string[] {
 /** What to do to get `part`, as something to type where possible. */
 export function remedy(part: Part): string {
   const { packages, otherwise } = descriptions[part];
-  // With `ip` installed and still no namespaces, it is the rights that are missing.
-  const installed = part === 'namespaces' && findCommand('ip') !== null;
+  // With the program installed and still not the part, it is the rights that are missing.
+  const program = part === 'namespaces' ? 'ip' : part === 'strace' ? 'strace' : null;
+  const installed = program !== null && findCommand(program) !== null;
   return packages.length > 0 && !installed ? `apt-get install ${packages.join(' ')}` : (otherwise as string);
 }
 

@@ -208,7 +208,6 @@ export function fragmentOffsetsOf(batch: Batch): OffsetsAgree {
       const length = isOuter4 ? view.getUint16(at + 2) : view.getUint16(at + 4) + HEADER6;
       if (header < network || header > RECORD_STRIDE || pieceAt[first + k] !== from) return false;
       if (length !== header + bytes || offset !== carried || view.getUint8(at) >> 4 !== outerFamily[i]) return false;
-      if (more && ((length - network) & 7) !== 0) return false;
       carried = more ? carried + length - network : 0;
       from += bytes;
     }

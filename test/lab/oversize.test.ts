@@ -137,19 +137,25 @@ function sizes(): number[] {
   return [...found].filter((size) => size >= 0 && size <= 65_507);
 }
 
-for (const [oversize, tunnel4] of [
-  ['segment', 4],
-  ['fragment-inner', 6],
-  ['fragment-outer', 4],
-  ['fragment-outer', 6],
+for (const [oversize, tunnel4, egress, checksum] of [
+  ['segment', 4, 'raw', 'full'],
+  ['fragment-inner', 6, 'udp', 'auto'],
+  ['fragment-outer', 4, 'raw', 'full'],
+  ['fragment-outer', 6, 'raw', 'auto'],
 ] as const) {
   test(
-    `${oversize} over IPv${tunnel4}: UDP datagrams that may be fragmented arrive whole, of every size up to 65,507`,
+    `${oversize} over IPv${tunnel4}, ${egress} out: UDP datagrams that may be fragmented arrive whole, of every size up to 65,507`,
     parts,
     async (t) => {
       const stage = await open(
         t,
-        { oversize, tunnel4, ingress: tunnel4 === 4 ? '{ driver: tun, device: gd0 }' : '{ driver: packet, interface: eth0 }' },
+        {
+          oversize,
+          tunnel4,
+          checksum,
+          egress: `{ driver: ${egress} }`,
+          ingress: tunnel4 === 4 ? '{ driver: tun, device: gd0 }' : '{ driver: packet, interface: eth0 }',
+        },
         { workersRouted: true, clientMtu: 65_535, insideMtu: 65_535 },
       );
       const { lab } = stage;

@@ -311,6 +311,22 @@ test('without room for records a packet is dropped, and the next batch is as if 
   }
 });
 
+test('nothing of a batch is left in the next one; fragments have no one size', () => {
+  const rig = new Rig(specOf({ oversize: 'fragment-outer', protocol: 17 }), TUN, { records: 100, capacity: 2, pathMtu: 1500 });
+  rig.run([udp4(2000), udp4(2000)]);
+  assert.equal(rig.batch.outerFragmented, 2);
+  rig.run([udp4(100), udp4(2000)]);
+  assert.deepEqual([...rig.batch.recordAt.subarray(0, 2)], [-1, rig.batch.arena.recordsAt]);
+  assert.deepEqual([rig.batch.trains, rig.batch.outerFragmented, rig.batch.recordsUsed], [1, 1, 2]);
+  assert.equal(counted(rig, 'fragmented_outer_packets_total'), 3);
+  for (const oversize of ['fragment-inner', 'fragment-outer'] as const) {
+    const { bytes, virtio } = merged({ ...randomShape(new Random(1), 4, 17), payload: 6000, segmentSize: 2000, df: false });
+    const train = rigOf({ pathMtu: 1500, oversize });
+    train.one(bytes, { virtio });
+    assert.deepEqual([train.batch.segmentCount[0], train.batch.segmentSize[0]], [6, 0]);
+  }
+});
+
 test('the guard holds fragments of tunnel packets against each other: one that is not where its offset says, and nothing leaves', () => {
   for (const outer of [4, 6] as const) {
     const wrongs: ((rig: Rig) => void)[] = [
