@@ -11,6 +11,7 @@ export interface Bench {
 }
 
 const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
+  bulk: () => import('./bulk.ts'),
   pipeline: () => import('./pipeline.ts'),
   segment: () => import('./segment.ts'),
   table: () => import('./table.ts'),

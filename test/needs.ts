@@ -7,16 +7,21 @@
 
 import { spawnSync } from 'node:child_process';
 import { accessSync, appendFileSync, closeSync, constants, existsSync, openSync, readdirSync } from 'node:fs';
+import { release } from 'node:os';
 
 export const PARTS = [
   'root',
   'namespaces',
   'tun',
+  'tunnel-gso',
   'tshark',
   'tcpdump',
   'ethtool',
   'nft',
   'python3',
+  'iperf3',
+  'haproxy',
+  'cc',
   'strace',
   'uml',
   'debootstrap',
@@ -76,12 +81,20 @@ const descriptions: Record<Part, Description> = {
   root: { packages: [], otherwise: 'run as root', present: () => process.geteuid?.() === 0 },
   namespaces: { packages: ['iproute2'], otherwise: 'run as root, with CAP_SYS_ADMIN', present: canMakeNamespaces },
   tun: { packages: [], otherwise: 'make /dev/net/tun available', present: tunOpens },
+  'tunnel-gso': { packages: [], otherwise: 'boot Linux 6.17 or later', present: () => kernelIsAtLeast(6, 17) },
   tshark: command('tshark', 'tshark'),
   tcpdump: command('tcpdump', 'tcpdump'),
   ethtool: command('ethtool', 'ethtool'),
   nft: command('nft', 'nftables'),
   python3: command('python3', 'python3'),
-  strace: command('strace', 'strace'),
+  iperf3: command('iperf3', 'iperf3'),
+  haproxy: command('haproxy', 'haproxy'),
+  cc: command('cc', 'gcc', 'libc6-dev'),
+  strace: {
+    packages: ['strace'],
+    otherwise: 'allow this process to trace its children (a container: --cap-add SYS_PTRACE)',
+    present: () => findCommand('strace') !== null && traces(),
+  },
   uml: {
     packages: ['user-mode-linux', 'kmod'],
     present: () => findCommand('linux.uml') !== null && umlModules() !== null && findCommand('modprobe') !== null,
@@ -98,6 +111,16 @@ function tunOpens(): boolean {
   } catch {
     return false;
   }
+}
+
+/** Installed is not enough: a container may forbid it. */
+function traces(): boolean {
+  return spawnSync('strace', ['-qq', '-o', '/dev/null', 'true']).status === 0;
+}
+
+function kernelIsAtLeast(major: number, minor: number): boolean {
+  const [here, after] = release().split('.').map(Number);
+  return here > major || (here === major && after >= minor);
 }
 
 /** Makes a namespace with a veth pair and removes both: rights, `ip` and the kernel's support in one try. */
@@ -143,8 +166,9 @@ export function packagesFor(part: Part): readonly string[] {
 /** What to do to get `part`, as something to type where possible. */
 export function remedy(part: Part): string {
   const { packages, otherwise } = descriptions[part];
-  // With `ip` installed and still no namespaces, it is the rights that are missing.
-  const installed = part === 'namespaces' && findCommand('ip') !== null;
+  // With the program installed and still not the part, it is the rights that are missing.
+  const program = part === 'namespaces' ? 'ip' : part === 'strace' ? 'strace' : null;
+  const installed = program !== null && findCommand(program) !== null;
   return packages.length > 0 && !installed ? `apt-get install ${packages.join(' ')}` : (otherwise as string);
 }
 

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
-import { request as httpRequest } from 'node:http';
-import { connect } from 'node:net';
+import { createServer, request as httpRequest } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
 import { after, before, test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
+import { askStatus } from './client.ts';
 import { type AdminServer, type Condition, openAdminServer } from './server.ts';
+import type { Status } from './status.ts';
 
 /** Milliseconds; the real 5 s would make a slow test. */
 const PATIENCE = 600;
@@ -11,6 +13,21 @@ const PATIENCE = 600;
 let condition: Condition = { ok: true, reasons: [] };
 let metrics: () => Promise<string> = async () => 'x 1\n';
 const failures: string[] = [];
+const status: Status = {
+  version: '1.2.3',
+  pid: 7,
+  config: 'director.yaml',
+  uptime: 61,
+  generation: 2,
+  healthy: { ok: true, reasons: [] },
+  ready: { ok: true, reasons: [] },
+  packets: { received: 5, forwarded: 4, replied: 0, passed: 0, dropped: 1, lost: 0 },
+  drops: { 'no-backend': 1 },
+  services: [],
+  pools: [],
+  backends: [],
+  threads: [],
+};
 let server: AdminServer;
 
 before(async () => {
@@ -20,6 +37,7 @@ before(async () => {
       version: '1.2.3',
       healthy: () => condition,
       ready: () => condition,
+      status: () => status,
       metrics: { contentType: 'text/plain; version=0.0.4', render: () => metrics() },
       failed: (error, path) => failures.push(`${path} ${(error as Error).message}`),
     },
@@ -48,6 +66,46 @@ test('/metrics has the renderer’s text and content type', async () => {
   assert.equal(answer.status, 200);
   assert.equal(answer.body, 'x 1\n');
   assert.equal(answer.headers['content-type'], 'text/plain; version=0.0.4');
+});
+
+test('/-/status is JSON, and the client reads it', async () => {
+  const answer = await get('/-/status');
+  assert.equal(answer.headers['content-type'], 'application/json');
+  assert.deepEqual(JSON.parse(answer.body), status);
+  assert.deepEqual(await askStatus(server), status);
+});
+
+test('the client: nobody there, no director, an older one: each is exit code 69 with its next step', async () => {
+  const other = createServer((request, response) => {
+    response.writeHead(request.headers.host === `127.0.0.1:${port}` ? answering.code : 500);
+    response.end(answering.body);
+  });
+  await new Promise<void>((done) => other.listen(0, '127.0.0.1', done));
+  const { port } = other.address() as AddressInfo;
+  const answering = { code: 200, body: '' };
+  try {
+    for (const [code, body, message] of [
+      [200, 'hello', /not as a gue-director/],
+      [200, '{"version":1}', /not as a gue-director/],
+      [200, 'null', /not as a gue-director/],
+      [404, 'nothing here', /knows no \/-\/status/],
+      [500, '', /HTTP 500/],
+    ] as const) {
+      Object.assign(answering, { code, body });
+      await assert.rejects(askStatus({ host: '127.0.0.1', port }), (error: CodedError) => {
+        assert.match(error.message, message);
+        assert.deepEqual([error.code, error.exitCode], ['GD_ADMIN_UNREACHABLE', 69]);
+        return error.hint !== '';
+      });
+    }
+  } finally {
+    await new Promise((done) => other.close(done));
+  }
+  await assert.rejects(askStatus({ host: '127.0.0.1', port }), {
+    code: 'GD_ADMIN_UNREACHABLE',
+    exitCode: 69,
+    message: /ECONNREFUSED/,
+  });
 });
 
 test('/-/healthy and /-/ready: 200, or 503 with every reason', async () => {

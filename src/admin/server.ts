@@ -1,7 +1,8 @@
-/** HTTP for machines and people: metrics, liveness, readiness. Read only; listens where the configuration says, by default on loopback. */
+/** HTTP for machines and people: metrics, liveness, readiness, status. Read only; listens where the configuration says, by default on loopback. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { CodedError } from '../base/errors.ts';
+import { STATUS_PATH, type Status } from './status.ts';
 
 /** An answer to "are you well?": one reason per line when not. */
 export interface Condition {
@@ -15,6 +16,7 @@ export interface AdminSource {
   healthy(): Condition;
   /** Ready for traffic: routers may send packets here. */
   ready(): Condition;
+  status(): Status;
   readonly metrics: { readonly contentType: string; render(): Promise<string> };
   /** Told about an answer that could not be made. */
   failed(error: unknown, path: string): void;
@@ -36,6 +38,7 @@ interface Answer {
 }
 
 const TEXT = 'text/plain; charset=utf-8';
+const JSON_TYPE = 'application/json';
 
 /** Connections at a time: one more, and the oldest is ended. Refusing the newest would let anybody who holds them all silence us. */
 const MOST_CONNECTIONS = 64;
@@ -120,6 +123,8 @@ async function answer(request: IncomingMessage, source: AdminSource): Promise<An
       return condition(source.healthy(), 'healthy');
     case '/-/ready':
       return condition(source.ready(), 'ready');
+    case STATUS_PATH:
+      return { status: 200, type: JSON_TYPE, body: `${JSON.stringify(source.status())}\n` };
     case '/':
       return { status: 200, type: TEXT, body: index(source.version) };
     default:
@@ -139,6 +144,7 @@ function index(version: string): string {
     '/metrics     counters and gauges in the Prometheus text format',
     '/-/healthy   200 while every forwarding thread is alive',
     '/-/ready     200 while this director may be sent traffic',
+    '/-/status    its state, as JSON (gue-director status)',
     '',
   ].join('\n');
 }

@@ -104,12 +104,16 @@ export class Batch {
   /** 4 or 6. */
   readonly outerFamily: Uint8Array;
   readonly sourcePort: Uint16Array;
-  /** Bytes of payload per segment (but perhaps the last) and number of parts; 0 and 1 for a packet that leaves as it is. */
+  /** Bytes of payload per segment, but perhaps the last; 0 for fragments, which have no one size, and for a packet that leaves as it is. */
   readonly segmentSize: Uint16Array;
+  /** Number of segments or fragments; 1 for a packet that leaves as it is. */
   readonly segmentCount: Uint16Array;
   /**
    * A train, the parts that one packet leaves in: segmentCount consecutive records of the arena, from recordAt on, one for each part, which
    * hold its headers. −1 for a packet that leaves as it is. outLength is the sum of all parts.
+   *
+   * With recordAt −1 and a segmentCount above 1 it leaves whole, as one packet behind one outer header, and the kernel is to make those
+   * segments of it (pipeline/whole-train.ts): its inner checksum, and the outer one where there is one, hold the pseudo-header's sum only.
    */
   readonly recordAt: Int32Array;
   /**
@@ -121,6 +125,21 @@ export class Batch {
   readonly pieceLength: Uint16Array;
   /** Trains in this batch. */
   trains = 0;
+  /** Records of the arena that hold something of this batch, from the first one on. */
+  recordsUsed = 0;
+  /** 1 where the tunnel packet is too long for its path and leaves in fragments of its own, and how many these are. */
+  readonly fragmentsOuter: Uint8Array;
+  outerFragmented = 0;
+  /**
+   * Answers beside verdicts: what the sender of a packet is told that is forwarded nonetheless. The reply path sends answer a, at
+   * answerAt, answerLength bytes (as a packet with verdict reply: IP packet, or Ethernet frame), after the replies. answerTo is the packet.
+   */
+  readonly answerAt: Int32Array;
+  readonly answerLength: Int32Array;
+  readonly answerTo: Int32Array;
+  answers = 0;
+  /** Of these, what the reply path could not send. */
+  answersLost = 0;
 
   readonly verdict: Uint8Array;
   readonly reason: Uint8Array;
@@ -165,6 +184,10 @@ export class Batch {
     this.segmentSize = uint16();
     this.segmentCount = uint16();
     this.recordAt = int32();
+    this.fragmentsOuter = uint8();
+    this.answerAt = int32();
+    this.answerLength = int32();
+    this.answerTo = int32();
     this.pieceHeader = new Uint16Array(new ArrayBuffer(arena.records * 2));
     this.pieceAt = new Int32Array(new ArrayBuffer(arena.records * 4));
     this.pieceLength = new Uint16Array(new ArrayBuffer(arena.records * 2));

@@ -2,9 +2,10 @@
  * Counters are memory: one bank per forwarding thread, written by that thread alone, summed by whoever reads. Float64, because
  * it counts exactly to 2^53 and costs as little as an int32 increment (a metrics library costs 40 times as much).
  *
- *     bank: | fixed counters | drops by reason | service: packets, bytes | backend: packets, bytes |
+ *     bank: | fixed counters | drops by reason | send errors by errno | service: packets, bytes | backend: packets, bytes |
  */
 import { DROP_REASON_COUNT } from './drop-reason.ts';
+import { SEND_ERRORS } from './send-error.ts';
 
 /** Fixed counters: [metric name without the `gue_director_` prefix, help]. The index is the counter's place in the bank. */
 export const FIXED_COUNTERS = [
@@ -23,12 +24,19 @@ export const FIXED_COUNTERS = [
   ['flow_table_evictions_total', 'Live flow entries replaced by a newer flow.'],
   ['completed_checksums_total', 'Packets whose partial transport checksum (virtio-net NEEDS_CSUM) was completed.'],
   ['segmented_packets_total', 'Super-packets cut into segments.'],
-  ['segments_sent_total', 'Segments of packets that were cut, handed to the egress driver without error.'],
+  ['segments_sent_total', 'Segments and fragments of packets that were cut, handed to the egress driver without error.'],
   ['resegmented_packets_total', 'TCP packets cut into smaller segments because they were too big for their tunnel.'],
+  ['offloaded_packets_total', 'Super-packets handed to the kernel whole, for it to cut (egress tap-offload).'],
+  ['offloaded_segments_total', 'Segments that the kernel makes of them.'],
   [
     'too_big_answers_total',
-    'Packets too big for their tunnel that were answered with ICMP, so that the sender learns the size that fits.',
+    'Packets too big for their tunnel that were answered with ICMP, so that the sender learns the size that fits; forwarded or not.',
   ],
+  ['refused_trains_total', 'Trains that the kernel refused to take in one message; they were sent segment by segment.'],
+  ['too_big_answers_lost_total', 'Such answers to packets that were forwarded nonetheless, which the reply path could not send.'],
+  ['fragmented_inner_packets_total', 'IPv4 packets too big for their tunnel that were fragmented before they were encapsulated.'],
+  ['fragmented_outer_packets_total', 'Packets too big for their tunnel whose tunnel packets were fragmented.'],
+  ['mss_clamped_packets_total', 'SYNs whose maximum segment size was lowered.'],
   ['batches_total', 'Batches processed: received packets divided by this is the mean batch size.'],
   ['wakeups_total', 'Times a forwarding thread woke from poll.'],
 ] as const satisfies readonly (readonly [string, string])[];
@@ -40,7 +48,9 @@ export const MAX_SERVICES = 8192;
 export const MAX_BACKENDS = 65536;
 
 export const DROPS_AT = FIXED_COUNTERS.length;
-export const SERVICES_AT = DROPS_AT + DROP_REASON_COUNT;
+/** In the order of SEND_ERRORS; written by the egress drivers. */
+export const SEND_ERRORS_AT = DROPS_AT + DROP_REASON_COUNT;
+export const SERVICES_AT = SEND_ERRORS_AT + SEND_ERRORS.length;
 export const BACKENDS_AT = SERVICES_AT + 2 * MAX_SERVICES;
 export const BANK_LENGTH = BACKENDS_AT + 2 * MAX_BACKENDS;
 

@@ -34,6 +34,10 @@ const TABLE = [
   ['send-unreachable', 'the kernel has no route or no neighbour for the backend (ENETUNREACH, EHOSTUNREACH)'],
   ['send-refused', 'a firewall rule or a missing privilege refused the send (EPERM, EACCES)'],
   ['send-no-buffer', 'the send queue was full and stayed full (EAGAIN, ENOBUFS)'],
+  [
+    'offload-refused',
+    'the kernel refused to cut an encapsulated super-packet: its offsets or lengths contradict each other (EINVAL)',
+  ],
   ['send-failed', 'the send failed for another reason; the log names the errno'],
   ['reply-failed', 'an answer of ours (ARP, neighbour advertisement, ICMP) could not be sent'],
 ] as const satisfies readonly (readonly [string, string])[];

@@ -12,6 +12,7 @@ import { register as demo } from './commands/demo.ts';
 import { register as replay } from './commands/replay.ts';
 import { register as run } from './commands/run.ts';
 import { register as schema } from './commands/schema.ts';
+import { register as status } from './commands/status.ts';
 import { register as table } from './commands/table.ts';
 import { register as worker } from './commands/worker.ts';
 import { printError } from './render/error.ts';
@@ -19,6 +20,7 @@ import { printError } from './render/error.ts';
 /** In the order of `--help`. */
 const COMMANDS: readonly ((program: Command) => void)[] = [
   run,
+  status,
   check,
   table,
   replay,
@@ -34,6 +36,7 @@ Examples:
   gue-director check director.yaml                 is this file right? errors with line and column
   gue-director table --config director.yaml        who gets which share of the flows
   gue-director run --config director.yaml          direct traffic (root, or CAP_NET_ADMIN and CAP_NET_RAW)
+  gue-director status                              what does the running director say?
 
 Exit codes: 0 ok, 1 failed, 2 wrong usage, 69 daemon unreachable, 77 missing privilege, 78 wrong configuration.
 Each command has its own help: gue-director check --help`;

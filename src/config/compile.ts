@@ -49,6 +49,7 @@ export function compileService(service: ServiceSection): ServiceSpec[] {
         portTo: to,
         affinity: service.affinity,
         oversize: service.oversize,
+        mssClamp: service['mss-clamp'],
         pool: service.pool,
       });
     }

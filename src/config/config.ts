@@ -38,6 +38,11 @@ export type EgressConfig =
       /** A power of two. */
       readonly sourcePorts: number;
     }
+  | {
+      readonly driver: 'tap-offload';
+      /** Interface name, 1–15 characters. */
+      readonly device: string;
+    }
   | { readonly driver: 'pcap-file'; readonly path: string }
   | { readonly driver: 'memory' };
 

@@ -44,6 +44,7 @@ export interface Draft {
   readonly poolsKnown: boolean;
   /** Null: wrong; the schema has said so. */
   readonly tunnel: ConfigSection['tunnel'] | null;
+  readonly ingress: ConfigSection['ingress'] | null;
   readonly egress: ConfigSection['egress'] | null;
   readonly metrics: ConfigSection['metrics'] | null;
 }
@@ -59,6 +60,7 @@ export function draftOf(section: ConfigSection): Draft {
     }),
     poolsKnown: true,
     tunnel: section.tunnel,
+    ingress: section.ingress,
     egress: section.egress,
     metrics: section.metrics,
   };
@@ -72,7 +74,7 @@ export function salvage(data: unknown): Draft {
     const parsed = serviceSchema.safeParse(raw);
     return parsed.success ? [{ at: ['services', i], value: parsed.data }] : [];
   });
-  const section = <K extends 'tunnel' | 'egress' | 'metrics'>(key: K): ConfigSection[K] | null => {
+  const section = <K extends 'tunnel' | 'ingress' | 'egress' | 'metrics'>(key: K): ConfigSection[K] | null => {
     const parsed = sectionSchemas[key].safeParse(root[key]);
     return parsed.success ? (parsed.data as ConfigSection[K]) : null;
   };
@@ -82,6 +84,7 @@ export function salvage(data: unknown): Draft {
     pools: Object.entries(mapOf(root.pools)).map(([name, raw]) => salvagePool(name, raw)),
     poolsKnown: isMap(root.pools) && Object.keys(root.pools).every((name) => poolName.safeParse(name).success),
     tunnel: section('tunnel'),
+    ingress: section('ingress'),
     egress: section('egress'),
     metrics: section('metrics'),
   };

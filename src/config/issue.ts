@@ -76,6 +76,8 @@ function unionProblems(issue: z.core.$ZodIssueInvalidUnion, path: Path, value: u
 function expectedTypes(errors: readonly Issue[]): string[] {
   return errors.flatMap((error) => {
     if (error.code === 'invalid_type') return [error.expected];
+    // A choice of words beside a number: the words themselves are what may stand there.
+    if (error.code === 'invalid_value') return error.values.map(String);
     if (error.code === 'invalid_union') return error.errors.flatMap(expectedTypes);
     return [];
   });

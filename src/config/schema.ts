@@ -42,6 +42,10 @@ const interfaceName = z.string().superRefine((text, context) => {
   context.addIssue({ code: 'custom', message, params: { code: 'GD_CONFIG_INTERFACE' } });
 });
 
+/** The least is TCP_MIN_MSS of Linux (include/net/tcp.h), the most what an IPv4 packet can hold. */
+const MSS = { least: 88, most: 65495 };
+const mssClamp = z.union([z.enum(['off', 'auto']), z.int().min(MSS.least).max(MSS.most)]).default('off');
+
 export const serviceSchema = z.strictObject({
   name: name.describe('Name of the service, unique: metric label, log field. Letters, digits, ".", "_" and "-".'),
   address: z
@@ -58,11 +62,14 @@ export const serviceSchema = z.strictObject({
       'Which packets stay together on one backend: those of a connection; of a client, service address and protocol; of a client.',
     ),
   oversize: z
-    .enum(['segment', 'icmp', 'drop'])
+    .enum(['segment', 'segment-and-tell', 'icmp', 'fragment-inner', 'fragment-outer', 'drop'])
     .default('segment')
     .describe(
-      'A packet too big for its tunnel: segment cuts TCP where that is safe and answers the rest; icmp answers all; drop says nothing.',
+      'What becomes of a packet too big for its tunnel: cut or fragmented and nothing said, cut and told, told, fragmented inside or outside, lost.',
     ),
+  'mss-clamp': mssClamp.describe(
+    'The largest MSS that a SYN may announce to the worker: off, bytes, or auto for what fits the tunnel whole. Only TCP.',
+  ),
   pool: name.describe('Name of the pool that serves it.'),
 });
 
@@ -76,7 +83,9 @@ const tunnelKeys = {
   port: portNumber.describe('UDP destination port of the tunnel: where the backends listen.'),
   checksum: z
     .enum(['auto', 'none', 'full'])
-    .describe('Outer UDP checksum: auto is none over IPv4 and full over IPv6; full always fills it; none never does.'),
+    .describe(
+      'Outer UDP checksum: auto is full over IPv6; over IPv4 it is none, but full for trains sent by egress udp; full always fills it; none never does.',
+    ),
 };
 
 const sourceDescription = 'Outer source addresses; one for each address family that a backend uses.';
@@ -208,6 +217,12 @@ export const egressSchema = z.discriminatedUnion('driver', [
     .describe('UDP sockets with a small range of source ports, outside the range the kernel gives to other programs.'),
   z
     .strictObject({
+      driver: z.literal('tap-offload').describe('Name of the driver.'),
+      device: interfaceName.default('gdx0').describe('Name of the TAP device that `run` creates.'),
+    })
+    .describe('A TAP device through which the kernel itself cuts super-packets inside their tunnel. Needs Linux 6.17 or later.'),
+  z
+    .strictObject({
       driver: z.literal('pcap-file').describe('Name of the driver.'),
       path: path.describe('Capture to write; relative to the configuration file.'),
     })
@@ -238,7 +253,7 @@ export const sectionSchemas = {
     .strictObject({
       listen: listen
         .default('127.0.0.1:6079')
-        .describe('Address and port of the HTTP server for /metrics, /-/healthy and /-/ready; null or off for none.'),
+        .describe('Address and port of the HTTP server for /metrics, /-/healthy, /-/ready and /-/status; null or off for none.'),
     })
     .prefault({})
     .describe('What is shown to Prometheus.'),

@@ -6,6 +6,7 @@
  *     unready → threads (drivers) → routes, lock → HTTP
  */
 import { type AdminServer, type Condition, openAdminServer } from '../admin/server.ts';
+import type { Status } from '../admin/status.ts';
 import type { CodedError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { Publisher } from '../control/publisher.ts';
@@ -14,12 +15,15 @@ import { resolveTunnelSource } from '../host/routes.ts';
 import type { EventJournal } from '../observe/events.ts';
 import type { Log } from '../observe/log.ts';
 import { createMetrics } from '../observe/metrics.ts';
-import { SnapshotBuilder } from '../pipeline/snapshot.ts';
+import { SnapshotBuilder, type SnapshotNames } from '../pipeline/snapshot.ts';
 import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
+import { CutWatch } from './cut-watch.ts';
 import { DropWatch } from './drop-summary.ts';
 import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
 import { HostKeeper } from './host-keeper.ts';
+import { WINDOW_SECONDS } from './link-advice.ts';
 import { PathKeeper } from './path-keeper.ts';
+import { statusOf } from './status.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
 import { packageVersion } from './version.ts';
 import { wantedOf } from './wanted.ts';
@@ -27,6 +31,7 @@ import { wantedOf } from './wanted.ts';
 const HOUSEKEEPING_MS = 1000;
 const DROP_SUMMARY_MS = 10_000;
 const PATH_MTU_MS = 200;
+const NO_NAMES: SnapshotNames = { services: [], pools: [], backends: [] };
 
 export interface DirectorOptions {
   readonly config: Config;
@@ -41,6 +46,7 @@ export class Director {
   readonly #clock: BoottimeClock = boottimeClock();
   readonly #host: HostKeeper;
   readonly #paths: PathKeeper;
+  readonly #cuts: CutWatch;
   readonly #drops = new DropWatch();
   readonly #publisher: Publisher;
   #config: Config;
@@ -61,6 +67,12 @@ export class Director {
       routesChanged: () => this.#paths.routesChanged(),
     });
     this.#paths = new PathKeeper({ egress: options.config.egress, journal: options.journal, clock: this.#clock });
+    this.#cuts = new CutWatch({
+      journal: options.journal,
+      clock: this.#clock,
+      paths: () => this.#paths.entries(),
+      banks: () => this.#threads?.banks ?? [],
+    });
     this.#publisher = new Publisher({ builder: new SnapshotBuilder(), now: () => this.#clock.seconds() });
   }
 
@@ -94,6 +106,7 @@ export class Director {
       egress: config.egress,
       flowEntries: config.flows.entries,
       pathMtu: this.#paths.memory,
+      cutNotes: this.#cuts.memory,
       publisher: this.#publisher,
       clock: this.#clock,
       journal,
@@ -108,6 +121,7 @@ export class Director {
     this.#timers = [
       setInterval(() => this.#host.tend(), HOUSEKEEPING_MS),
       setInterval(() => this.#paths.tend(), PATH_MTU_MS),
+      setInterval(() => this.#cuts.look(), WINDOW_SECONDS * 1000),
       setInterval(() => this.#summariseDrops(), DROP_SUMMARY_MS),
     ];
     this.#phase = 'running';
@@ -188,19 +202,45 @@ export class Director {
       version,
       flowTableEntries: threads.flowEntries,
       banks: () => threads.banks,
-      names: () => this.#publisher.current?.names ?? { services: [], pools: [], backends: [] },
+      names: () => this.#publisher.current?.names ?? NO_NAMES,
       generation: () => this.#publisher.current?.generation ?? 0,
       reload: () => this.#reload,
       kernelDrops: () => threads.kernelDrops(),
-      pathMtus: () => this.#paths.report(),
+      pathMtus: () =>
+        (this.#paths.entries() ?? []).map(({ id, pool, name, mtu }) => ({
+          pool,
+          backend: name,
+          mtu,
+          wanted: this.#cuts.wanted(id),
+        })),
       threads: () => threads.report(),
     });
     return openAdminServer(listen, {
       version,
       healthy: () => this.healthy(),
       ready: () => this.ready(),
+      status: () => this.#status(threads),
       metrics,
       failed: (error, path) => log.error({ event: 'http-failed', err: error, path }, 'an HTTP answer could not be made'),
+    });
+  }
+
+  #status(threads: ForwardingThreads): Status {
+    const { current } = this.#publisher;
+    return statusOf({
+      version: packageVersion(),
+      config: this.#config.file,
+      generation: current?.generation ?? 0,
+      healthy: this.healthy(),
+      ready: this.ready(),
+      names: current?.names ?? NO_NAMES,
+      banks: threads.banks,
+      kernelDrops: threads.kernelDrops(),
+      threads: threads.report(),
+      absent: threads.absent(),
+      paths: this.#paths.entries(),
+      now: this.#clock.seconds(),
+      wanted: (id) => this.#cuts.wanted(id),
     });
   }
 

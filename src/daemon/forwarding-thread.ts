@@ -3,7 +3,7 @@
  * never waited for, and the event loop is never returned to.
  *
  * The thread opens its own drivers, so that what it holds goes with it. Two things are main's and survive it: its memory (flow table,
- * counters), and with `tun` and `tap` its queue. A queue that closes loses the packets in it, makes the kernel steer flows anew, and with the
+ * counters), and with `tun` and `tap` (and the egress `tap-offload`) its queue. A queue that closes loses the packets in it, makes the kernel steer flows anew, and with the
  * last one the device and its routes vanish; so main opens the queues (descriptors are numbers of the whole process), and a
  * replacement goes on reading where its predecessor stopped.
  */
@@ -12,6 +12,7 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import { CodedError, EXIT } from '../base/errors.ts';
 import { createBatch, openEgress, openIngress } from '../io/open.ts';
 import { FlowTable } from '../pipeline/flow-table.ts';
+import { Identifiers } from '../pipeline/identifiers.ts';
 import { Pipeline } from '../pipeline/pipeline.ts';
 import { ReplyRate } from '../pipeline/reply-rate.ts';
 import { Snapshot } from '../pipeline/snapshot.ts';
@@ -19,6 +20,7 @@ import { boottimeClock } from '../raw-socket/clock.ts';
 import { EventDescriptor } from '../raw-socket/event.ts';
 import { forward } from './forwarding-loop.ts';
 import {
+  EGRESS_GONE,
   type Failure,
   INGRESS_GONE,
   type MailToMain,
@@ -27,6 +29,7 @@ import {
   WORD_GENERATION,
 } from './thread-protocol.ts';
 import { ThreadWait } from './thread-wait.ts';
+import { WayOut } from './way-out.ts';
 
 function tell(message: MailToMain): void {
   parentPort?.postMessage(message);
@@ -36,7 +39,7 @@ function run(start: ThreadStart): void {
   const { number, threads, services, queue } = start;
   const ingress = openIngress(start.ingress, { thread: number, threads, services, ...(queue === null ? {} : { queue }) });
   try {
-    const egress = openEgress(start.egress);
+    const egress = openEgress(start.egress, start.bank, start.egressQueue ?? undefined);
     try {
       const mapped = createBatch(ingress);
       try {
@@ -49,10 +52,15 @@ function run(start: ThreadStart): void {
           bank: start.bank,
           sourcePortBase: egress.facts.sourcePortBase,
           sourcePortMask: egress.facts.sourcePortMask,
+          trainsNeedChecksum: egress.facts.trainsNeedChecksum,
+          wholeTrains: egress.facts.trains === 'tunnel-gso',
           ...(start.pathMtu === null ? {} : { pathMtu: new Int32Array(start.pathMtu) }),
+          ...(start.cutNotes === null ? {} : { cutNotes: new Int32Array(start.cutNotes) }),
           // A seed that nobody knows: who shares whose rate can not be chosen.
           replyRate: new ReplyRate({ seed: randomInt(0x7fffffff) }),
+          identifiers: new Identifiers({ seed: randomInt(0x7fffffff), thread: number, threads }),
         });
+        const wayOut = start.pathMtu === null ? null : new WayOut(new Int32Array(start.pathMtu));
         const waiting = new ThreadWait(ingress, EventDescriptor.over(start.wake));
 
         /** Everything main has posted; false when it is time to stop. */
@@ -62,7 +70,10 @@ function run(start: ThreadStart): void {
             if (mail === undefined) return true;
             if (mail.kind === 'stop') return false;
             if (mail.kind === 'fault') throw new Error('a fault was asked for');
-            if (mail.kind === 'reopen') throw new CodedError(INGRESS_GONE, `the interface of ${ingress.name} was removed`);
+            if (mail.kind === 'reopen') {
+              const [code, driver] = mail.part === 'ingress' ? [INGRESS_GONE, ingress] : [EGRESS_GONE, egress];
+              throw new CodedError(code, `the interface of ${driver.name} was removed`);
+            }
             pipeline.snapshot = new Snapshot(mail.parts);
             Atomics.store(start.words, WORD_GENERATION, mail.parts.generation);
           }
@@ -80,6 +91,7 @@ function run(start: ThreadStart): void {
           readMail,
           exhausted: () => tell({ kind: 'exhausted' }),
           refused: (driver, errno) => tell({ kind: 'refused', driver, errno }),
+          ...(wayOut === null ? {} : { isNarrower: (batch, i, now) => wayOut.isNarrower(batch, i, now) }),
           words: start.words,
           bank: start.bank,
           kernelDrops: start.kernelDrops,

@@ -4,7 +4,7 @@
  * A thread that fails is logged with its stack, counted and replaced. More than three failures within a minute are no accident:
  * then, and when a thread dies without a word, the director gives up, and the service manager starts a fresh process.
  *
- * An interface that somebody removes is no failure. A TUN or TAP device is made anew at once. The interface of a packet ingress is
+ * An interface that somebody removes is no failure. A TUN or TAP device, also that of the egress, is made anew at once. The interface of a packet ingress is
  * somebody else's: its threads end, their seats stay empty until it is there again.
  */
 import { randomFillSync } from 'node:crypto';
@@ -19,7 +19,7 @@ import { closeDescriptor } from '../raw-socket/file.ts';
 import { errnoName } from '../raw-socket/library.ts';
 import { adviseHugePages } from '../raw-socket/memory.ts';
 import { openTunQueue } from '../raw-socket/tun.ts';
-import { INGRESS_GONE } from './thread-protocol.ts';
+import { EGRESS_GONE, INGRESS_GONE } from './thread-protocol.ts';
 import { Seat, type SeatStart, type ThreadEnd } from './thread-seat.ts';
 
 const MOST_FAILURES = 3;
@@ -37,6 +37,8 @@ export interface ForwardingThreadsOptions {
   readonly flowEntries: number;
   /** Path MTU by backend id (path-keeper.ts); absent or null: no limit. */
   readonly pathMtu?: SharedArrayBuffer | null;
+  /** Where packets that were cut for their size are noted (cut-watch.ts); absent: nowhere. */
+  readonly cutNotes?: SharedArrayBuffer;
   readonly publisher: Publisher;
   readonly clock: Clock;
   readonly journal: EventJournal;
@@ -53,7 +55,7 @@ export class ForwardingThreads {
   /** Entries all flow tables can hold. */
   readonly flowEntries: number;
   readonly #options: ForwardingThreadsOptions;
-  readonly #common: Omit<SeatStart, 'services' | 'snapshot' | 'queue'>;
+  readonly #common: Omit<SeatStart, 'services' | 'snapshot' | 'queue' | 'egressQueue'>;
   /** Seconds of recent failures, oldest first. */
   #failures: number[] = [];
   #phase: 'starting' | 'running' | 'stopping' = 'starting';
@@ -66,6 +68,8 @@ export class ForwardingThreads {
   readonly #parked = new Set<Seat>();
   /** Queues of the TUN or TAP device, by seat. */
   readonly #queues = new Map<Seat, number>();
+  /** Queues of the egress's TAP device, by seat, and the index that the device had. */
+  readonly #egressQueues = new Map<Seat, { readonly queue: number; readonly interfaceIndex: number }>();
 
   constructor(options: ForwardingThreadsOptions) {
     this.#options = options;
@@ -76,7 +80,16 @@ export class ForwardingThreads {
     this.flowEntries = tables.reduce((sum, table) => sum + table.capacity, 0);
     for (const table of tables) adviseHugePages(table.words);
     const flowMemory = tables.map((table) => table.words.buffer as SharedArrayBuffer);
-    this.#common = { threads, ingress, egress, flowEntries: entries, flowKey, flowMemory, pathMtu: options.pathMtu ?? null };
+    this.#common = {
+      threads,
+      ingress,
+      egress,
+      flowEntries: entries,
+      flowKey,
+      flowMemory,
+      pathMtu: options.pathMtu ?? null,
+      cutNotes: options.cutNotes ?? null,
+    };
     const events = {
       forwarding: (seat: Seat, drivers: { ingress: string; egress: string }) => this.#onForwarding(seat, drivers),
       exhausted: (seat: Seat) => {
@@ -106,7 +119,10 @@ export class ForwardingThreads {
     });
     try {
       // All queues before the first thread: a queue more makes the kernel steer anew.
-      for (const seat of this.seats) this.#openQueue(seat);
+      for (const seat of this.seats) {
+        this.#openQueue(seat);
+        this.#openEgressQueue(seat);
+      }
       for (const seat of this.seats) {
         this.#options.publisher.subscribe(seat);
         this.#seat(seat);
@@ -135,6 +151,7 @@ export class ForwardingThreads {
     for (const seat of this.seats) {
       this.#options.publisher.unsubscribe(seat);
       this.#closeQueue(seat);
+      this.#closeEgressQueue(seat);
       seat.close();
     }
   }
@@ -155,12 +172,22 @@ export class ForwardingThreads {
     return this.seats.filter((seat) => !this.#forwarding.has(seat)).map((seat) => seat.number);
   }
 
-  /** Interfaces came or went: threads of a packet ingress whose interface is another one now end, and open the new one when it is there. */
+  /**
+   * Interfaces came or went: threads of a packet ingress whose interface is another one now end, and open the new one when it is there.
+   * Those whose egress device is gone end too, and make it anew.
+   */
   linksChanged(): void {
-    const { ingress, interfaceIndex } = this.#options;
-    if (this.#phase !== 'running' || ingress.driver !== 'packet') return;
+    const { ingress, egress, interfaceIndex } = this.#options;
+    if (this.#phase !== 'running') return;
+    if (egress.driver === 'tap-offload') {
+      const index = interfaceIndex(egress.device);
+      for (const seat of this.#forwarding) {
+        if (this.#egressQueues.get(seat)?.interfaceIndex !== index) seat.post({ kind: 'reopen', part: 'egress' });
+      }
+    }
+    if (ingress.driver !== 'packet') return;
     const index = interfaceIndex(ingress.interface);
-    for (const seat of this.#forwarding) if (seat.interfaceIndex !== index) seat.post({ kind: 'reopen' });
+    for (const seat of this.#forwarding) if (seat.interfaceIndex !== index) seat.post({ kind: 'reopen', part: 'ingress' });
     this.#unpark();
   }
 
@@ -197,12 +224,13 @@ export class ForwardingThreads {
     }
   }
 
-  report(): { number: number; failures: number; heartbeatAge: number }[] {
+  report(): { number: number; failures: number; heartbeatAge: number; ingress: string }[] {
     const now = this.#options.clock.seconds();
     return this.seats.map((seat) => ({
       number: seat.number,
       failures: seat.failures,
       heartbeatAge: Math.max(0, now - seat.heartbeat),
+      ingress: seat.ingress,
     }));
   }
 
@@ -227,11 +255,33 @@ export class ForwardingThreads {
     if (queue !== undefined) closeDescriptor(queue);
   }
 
+  #openEgressQueue(seat: Seat): number | null {
+    const { egress, interfaceIndex } = this.#options;
+    if (egress.driver !== 'tap-offload') return null;
+    const known = this.#egressQueues.get(seat);
+    if (known !== undefined) return known.queue;
+    const queue = openTunQueue(egress.device, { kind: 'tap', offloads: 'tunnel' });
+    this.#egressQueues.set(seat, { queue, interfaceIndex: interfaceIndex(egress.device) });
+    return queue;
+  }
+
+  #closeEgressQueue(seat: Seat): void {
+    const known = this.#egressQueues.get(seat);
+    this.#egressQueues.delete(seat);
+    if (known !== undefined) closeDescriptor(known.queue);
+  }
+
   #seat(seat: Seat): void {
     const { current: snapshot, spec } = this.#options.publisher;
     if (snapshot === null || spec === null) throw new RangeError('nothing was published before the threads were started');
     seat.start(
-      { ...this.#common, services: spec.services, snapshot, queue: this.#openQueue(seat) },
+      {
+        ...this.#common,
+        services: spec.services,
+        snapshot,
+        queue: this.#openQueue(seat),
+        egressQueue: this.#openEgressQueue(seat),
+      },
       this.#options.clock.seconds(),
     );
   }
@@ -292,6 +342,9 @@ export class ForwardingThreads {
       gaveUp(
         new CodedError('GD_DAEMON_THREADS_FAIL', `${this.#failures.length} forwarding threads failed within ${FAILURE_WINDOW} s`),
       );
+    } else if (code === EGRESS_GONE) {
+      this.#closeEgressQueue(seat);
+      this.#replace(seat);
     } else if (gone && this.#options.ingress.driver === 'packet') {
       this.#park(seat);
     } else {
@@ -304,6 +357,8 @@ export class ForwardingThreads {
   /** True when a thread ended because somebody removed its interface, also one that it was about to open. */
   #interfaceGone(code: string): boolean {
     const { ingress, interfaceIndex } = this.#options;
-    return code === INGRESS_GONE || (ingress.driver === 'packet' && interfaceIndex(ingress.interface) === 0);
+    return (
+      code === INGRESS_GONE || code === EGRESS_GONE || (ingress.driver === 'packet' && interfaceIndex(ingress.interface) === 0)
+    );
   }
 }

@@ -5,7 +5,7 @@
 import { formatAddress } from '../base/address.ts';
 import { CodedError } from '../base/errors.ts';
 import type { EgressConfig } from '../config/config.ts';
-import type { PathMtuChange } from '../host/path-mtu.ts';
+import type { PathMtuChange, PathMtuEntry } from '../host/path-mtu.ts';
 import { type PathMtuTunnel, PathMtuWatch } from '../host/path-mtu-watch.ts';
 import { sourcePortsOf } from '../io/source-ports.ts';
 import type { EventJournal } from '../observe/events.ts';
@@ -67,10 +67,9 @@ export class PathKeeper {
     this.#watch?.routesChanged();
   }
 
-  /** Every backend whose path MTU is known. */
-  report(): { pool: string; backend: string; mtu: number }[] {
-    const entries = this.#watch?.report() ?? [];
-    return entries.filter(({ mtu }) => mtu > 0).map(({ pool, name, mtu }) => ({ pool, backend: name, mtu }));
+  /** Every backend with what is known of its path; null where packets go to no network. */
+  entries(): PathMtuEntry[] | null {
+    return this.#watch?.report() ?? null;
   }
 
   close(): void {

@@ -24,6 +24,8 @@ export interface ThreadStart {
   readonly threads: number;
   /** The queue of the TUN or TAP device that is this thread's; main opened it and closes it. null for other drivers. */
   readonly queue: number | null;
+  /** The same of the egress `tap-offload`; null for other drivers. */
+  readonly egressQueue: number | null;
   readonly ingress: IngressConfig;
   readonly egress: EgressConfig;
   readonly services: readonly ServiceSpec[];
@@ -34,6 +36,8 @@ export interface ThreadStart {
   readonly flowMemory: readonly SharedArrayBuffer[];
   /** Bytes of the largest outer packet for each backend id, 0 while unknown; main writes it. null: packets go to no network. */
   readonly pathMtu: SharedArrayBuffer | null;
+  /** Where packets that were cut for their size are noted (pipeline/cut-notes.ts); null: nowhere. */
+  readonly cutNotes: SharedArrayBuffer | null;
   readonly bank: Float64Array;
   readonly words: Int32Array;
   /** Packets the kernel lost; one cell, carried over a restart of the thread. */
@@ -46,8 +50,8 @@ export interface ThreadStart {
 export type MailToThread =
   | { readonly kind: 'snapshot'; readonly parts: SnapshotParts }
   | { readonly kind: 'stop' }
-  /** The interface below the ingress is another one now: end, so that a successor opens it. */
-  | { readonly kind: 'reopen' }
+  /** The interface below the ingress or the egress is another one now: end, so that a successor opens it. */
+  | { readonly kind: 'reopen'; readonly part: 'ingress' | 'egress' }
   /** Tests only: throw inside the loop, as a program error would. */
   | { readonly kind: 'fault' };
 
@@ -63,6 +67,9 @@ export type MailToMain =
 
 /** Code of the failure that is no error of ours: somebody removed the interface. Main opens it anew when it is there. */
 export const INGRESS_GONE = 'GD_DAEMON_INGRESS_GONE';
+
+/** The same for the device of the egress. */
+export const EGRESS_GONE = 'GD_DAEMON_EGRESS_GONE';
 
 /** An error as it crosses threads. */
 export interface Failure {

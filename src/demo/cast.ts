@@ -58,7 +58,12 @@ export class Actor {
   /** Starts a program of this package (`relative` to src/demo, without extension) in a namespace. */
   static start(name: string, namespace: Namespace, relative: string, ...args: string[]): Actor {
     const [command, all] = nodeCommand(relative, ...args);
-    return new Actor(name, namespace.spawn(command, all, { stdio: ['pipe', 'pipe', 'pipe'] }));
+    return Actor.command(name, namespace, command, ...all);
+  }
+
+  /** Starts any command in a namespace. */
+  static command(name: string, namespace: Namespace, command: string, ...args: string[]): Actor {
+    return new Actor(name, namespace.spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] }));
   }
 
   /** What it wrote lately, both streams in the order of arrival. */

@@ -16,7 +16,7 @@ export interface DirectorChoices {
   /** `tunnel.checksum`. Default: auto. */
   readonly checksum?: 'auto' | 'none' | 'full';
   /** Of both services. Default: segment. */
-  readonly oversize?: 'segment' | 'icmp' | 'drop';
+  readonly oversize?: 'segment' | 'segment-and-tell' | 'icmp' | 'fragment-inner' | 'fragment-outer' | 'drop';
 }
 
 /** YAML text for the director of a lab: both virtual IPs, TCP port WEB_PORT, all workers. */

@@ -67,8 +67,8 @@ export function checkIpv6(wanted: Wanted): Finding[] {
   }
   // A new device, ours among them, takes its setting from `default`.
   const scope = disabled === '1' ? 'all' : 'default';
-  if (disabled !== '1' && !(routedDevice(ingress) !== null && readSysctl('net/ipv6/conf/default/disable_ipv6') === '1'))
-    return [];
+  const makesDevice = routedDevice(ingress) !== null || wanted.egressDevice !== null;
+  if (disabled !== '1' && !(makesDevice && readSysctl('net/ipv6/conf/default/disable_ipv6') === '1')) return [];
   return [
     {
       id: 'ipv6-disabled',

@@ -38,26 +38,28 @@ export function checkCapabilities(wanted: Wanted, status: string = readFileSync(
 export function checkDevices(wanted: Wanted, links: readonly Link[]): Finding[] {
   const { ingress } = wanted;
   const findings: Finding[] = [];
-  if (ingress.driver === 'tun' || ingress.driver === 'tap') {
-    const kind = ingress.driver.toUpperCase();
-    if (!existsSync('/dev/net/tun')) {
-      findings.push({
-        id: 'tun-missing',
-        level: 'error',
-        text: `/dev/net/tun is not here, so no ${kind} device can be made`,
-        fix: 'modprobe tun; mkdir -p /dev/net; test -e /dev/net/tun || mknod /dev/net/tun c 10 200',
-      });
-    }
-    const taken = links.find((link) => link.name === ingress.device);
-    if (taken !== undefined && taken.kind !== 'tun') {
-      findings.push({
-        id: 'device-name-taken',
-        level: 'error',
-        text: `the name of the ${kind} device, "${ingress.device}", belongs to another interface${taken.kind === '' ? '' : ` (${taken.kind})`}`,
-        fix: '',
-        exitCode: EXIT.CONFIG,
-      });
-    }
+  const made: { kind: string; device: string }[] = [];
+  if (ingress.driver === 'tun' || ingress.driver === 'tap')
+    made.push({ kind: ingress.driver.toUpperCase(), device: ingress.device });
+  if (wanted.egressDevice !== null) made.push({ kind: 'TAP', device: wanted.egressDevice });
+  if (made.length > 0 && !existsSync('/dev/net/tun')) {
+    findings.push({
+      id: 'tun-missing',
+      level: 'error',
+      text: `/dev/net/tun is not here, so no ${made[0].kind} device can be made`,
+      fix: 'modprobe tun; mkdir -p /dev/net; test -e /dev/net/tun || mknod /dev/net/tun c 10 200',
+    });
+  }
+  for (const { kind, device } of made) {
+    const taken = links.find((link) => link.name === device);
+    if (taken === undefined || taken.kind === 'tun') continue;
+    findings.push({
+      id: 'device-name-taken',
+      level: 'error',
+      text: `the name of the ${kind} device, "${device}", belongs to another interface${taken.kind === '' ? '' : ` (${taken.kind})`}`,
+      fix: '',
+      exitCode: EXIT.CONFIG,
+    });
   }
   if (ingress.driver === 'tap' && ingress.bridge !== null) {
     const { bridge } = ingress;

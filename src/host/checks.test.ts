@@ -27,6 +27,7 @@ const wanted: Wanted = {
   backends: [],
   tunnelSources: [],
   tunnelPorts: [6081, 6080, 6081],
+  egressDevice: null,
   udpSourcePorts: null,
 };
 
@@ -55,6 +56,8 @@ test('iptables-save: a DROP policy matters until a rule accepts our device', () 
   assert.equal(judgeIptables(saved, 'gd0', 'iptables')[0].fix, 'iptables -I FORWARD -o gd0 -j ACCEPT');
   assert.deepEqual(judgeIptables(saved.replace('-A', '-A FORWARD -o gd0 -j ACCEPT\n-A'), 'gd0', 'iptables'), []);
   assert.equal(judgeIptables(saved.replace('-A', '-A FORWARD -o gd01 -j ACCEPT\n-A'), 'gd0', 'iptables').length, 1);
+  assert.equal(judgeIptables(saved, 'gdx0', 'iptables', 'in')[0].fix, 'iptables -I FORWARD -i gdx0 -j ACCEPT');
+  assert.deepEqual(judgeIptables(saved.replace('-A', '-A FORWARD -i gdx0 -j ACCEPT\n-A'), 'gdx0', 'iptables', 'in'), []);
   assert.deepEqual(judgeIptables(saved.replace('FORWARD DROP', 'FORWARD ACCEPT'), 'gd0', 'iptables'), []);
 });
 

@@ -2,6 +2,7 @@
 import { CodedError, EXIT } from '../base/errors.ts';
 import { checkFirewall } from './check-firewall.ts';
 import { checkForwarding, checkIpv6 } from './check-forwarding.ts';
+import { checkOffload } from './check-offload.ts';
 import { checkMtu, checkReachability, checkTunnelSources, findPaths } from './check-paths.ts';
 import { checkPrefixes } from './check-prefixes.ts';
 import { checkCapabilities, checkDevices, checkSourcePorts } from './check-process.ts';
@@ -28,6 +29,7 @@ export function checkHost(wanted: Wanted): Finding[] {
     ...checkTunnelSources(wanted, paths),
     ...checkReachability(paths),
     ...checkMtu(paths, links),
+    ...checkOffload(wanted, links, paths),
     ...checkSourcePorts(wanted),
   ];
 }

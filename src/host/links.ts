@@ -3,6 +3,7 @@ import { CodedError } from '../base/errors.ts';
 import { withNetlink } from '../raw-socket/netlink.ts';
 import { attribute, decodeAttributes, type Message, nested, readI32, readText, readU32 } from '../raw-socket/netlink-message.ts';
 import {
+  AF_INET,
   AF_INET6,
   IFF_LOOPBACK,
   IFF_RUNNING,
@@ -10,6 +11,7 @@ import {
   IFINFOMSG_LENGTH,
   IFLA_AF_SPEC,
   IFLA_IFNAME,
+  IFLA_INET_CONF,
   IFLA_INET6_ADDR_GEN_MODE,
   IFLA_INFO_KIND,
   IFLA_LINKINFO,
@@ -85,6 +87,8 @@ export interface LinkSettings {
   readonly master?: number;
   /** False: the kernel gives the device no IPv6 link-local address, and sends no router solicitations into it. */
   readonly ipv6LinkLocal?: false;
+  /** The device's own IPv4 settings by their number (IPV4_DEVCONF_*), as the files of net/ipv4/conf/NAME: here no /proc/sys need be writable. */
+  readonly ipv4?: ReadonlyMap<number, number>;
 }
 
 /** Changes an interface's properties. Throws NetlinkError naming the interface and the setting. */
@@ -99,6 +103,10 @@ export function setLink(link: { index: number; name: string }, settings: LinkSet
     if (settings.ipv6LinkLocal === false) {
       const mode = attribute(IFLA_INET6_ADDR_GEN_MODE, Uint8Array.of(IN6_ADDR_GEN_MODE_NONE));
       set('addrgenmode none', ifinfomsg(link.index), [nested(IFLA_AF_SPEC, nested(AF_INET6, mode))]);
+    }
+    if (settings.ipv4 !== undefined) {
+      const values = [...settings.ipv4].map(([number, value]) => attribute(number, value));
+      set('its IPv4 settings', ifinfomsg(link.index), [nested(IFLA_AF_SPEC, nested(AF_INET, nested(IFLA_INET_CONF, ...values)))]);
     }
     if (up !== undefined) set(up ? 'up' : 'down', ifinfomsg(link.index, up ? IFF_UP : 0, IFF_UP), []);
   });

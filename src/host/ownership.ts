@@ -18,10 +18,11 @@ import { addAddress, listAddresses } from './addresses.ts';
 import type { Finding } from './finding.ts';
 import { type Link, listLinks, requireLink, setLink } from './links.ts';
 import { installNotrack, notrackFindings, notrackInstalled, notrackRules, removeNotrack } from './notrack.ts';
+import { prepareOffloadDevice } from './offload-device.ts';
 import { asReleaseError, removeAllOwned } from './owned.ts';
 import { addOwnRoute, deleteOwnRoute, listOwnRoutes, type OwnRoute, type TableRoute } from './routes.ts';
 import { readSysctl } from './sysctl.ts';
-import { isLive, routedDevice, servicePrefixes, type Wanted, type WantedIngress } from './wanted.ts';
+import { hasBackends, isLive, routedDevice, servicePrefixes, type Wanted, type WantedIngress } from './wanted.ts';
 
 /** Abstract unix socket of the network namespace: `@gue-director` in `ss -xl`. */
 export const LOCK_NAME = 'gue-director';
@@ -191,6 +192,7 @@ export class Ownership {
   apply(wanted: Wanted): Finding[] {
     const { ingress } = wanted;
     if (ingress.driver === 'tun' || ingress.driver === 'tap') prepareDevice(ingress);
+    if (wanted.egressDevice !== null) prepareOffloadDevice(wanted.egressDevice, hasBackends(wanted, 16));
     const names = new Map(listLinks().map((link) => [link.index, link.name]));
     const present = new Map(listOwnRoutes().map((route) => [keyOf(route), route]));
     const routes = wantedRoutes(wanted);

@@ -162,7 +162,9 @@ export class PathMtuWatch {
       this.#urgent.delete(destination);
       const route = routeTo(destination.address, this.#links);
       const way = route === null ? '' : `${route.interfaceIndex} ${route.gateway === null ? '' : formatAddress(route.gateway)}`;
-      for (const id of destination.ids) this.#table.fromRoute(id, route?.mtu ?? 0, now, way);
+      const found = this.#links.find(({ index }) => index === route?.interfaceIndex);
+      const link = found === undefined ? null : { name: found.name, mtu: found.mtu };
+      for (const id of destination.ids) this.#table.fromRoute(id, route?.mtu ?? 0, now, way, link);
     }
   }
 }

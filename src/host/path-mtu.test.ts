@@ -27,14 +27,24 @@ test('unknown is 0, a route is taken as it is, ICMP lowers one backend, and the 
   made.setBackends([backend(0), backend(1, 6)], 5);
   assert.deepEqual([...cells], [0, 0, 0, 0, 0, 0, 0, 0]);
   assert.equal(made.report()[0].source, 'unknown');
+  const link = { name: 'eth0', mtu: 9216 };
   made.fromRoute(0, 1500, 6);
-  made.fromRoute(1, 9000, 6);
+  made.fromRoute(1, 9000, 6, '', link);
   assert.equal(made.fromIcmp(0, 1400, 7), 'lowered');
   assert.equal(made.fromIcmp(2, 1400, 7), 'unknown-backend');
   assert.deepEqual([...cells.subarray(0, 3)], [1400, 9000, 0]);
   assert.deepEqual(made.report(), [
-    { ...backend(0), mtu: 1400, innerMtu: 1368, source: 'icmp', routeMtu: 1500, since: 7, expires: 7 + EXPIRES_AFTER },
-    { ...backend(1, 6), mtu: 9000, innerMtu: 8948, source: 'route', routeMtu: 9000, since: 6, expires: null },
+    {
+      ...backend(0),
+      mtu: 1400,
+      innerMtu: 1368,
+      source: 'icmp',
+      routeMtu: 1500,
+      link: null,
+      since: 7,
+      expires: 7 + EXPIRES_AFTER,
+    },
+    { ...backend(1, 6), mtu: 9000, innerMtu: 8948, source: 'route', routeMtu: 9000, link, since: 6, expires: null },
   ]);
   assert.deepEqual(
     made.takeChanges().map(({ backend: { name }, from, to, cause }) => [name, from, to, cause]),

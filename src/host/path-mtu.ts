@@ -40,6 +40,12 @@ export interface PathMtuBackend {
   readonly overhead: number;
 }
 
+/** The interface that a route leaves by. */
+export interface PathLink {
+  readonly name: string;
+  readonly mtu: number;
+}
+
 export interface PathMtuEntry extends PathMtuBackend {
   /** Bytes of the largest outer IP packet; 0 when neither a route nor ICMP has said anything. */
   readonly mtu: number;
@@ -48,6 +54,8 @@ export interface PathMtuEntry extends PathMtuBackend {
   readonly source: 'route' | 'icmp' | 'unknown';
   /** What the route alone allows; 0 without a route. */
   readonly routeMtu: number;
+  /** null without a route. */
+  readonly link: PathLink | null;
   /** Seconds of the caller's clock at which `mtu` took this value. */
   readonly since: number;
   /** Seconds of the caller's clock at which what ICMP said is forgotten; null when nothing it said is remembered. */
@@ -74,6 +82,7 @@ interface Path {
   routeMtu: number;
   /** Names the way (interface and next hop): another one is another path. */
   way: string;
+  link: PathLink | null;
   /** 0 when ICMP has said nothing that still counts. */
   icmpMtu: number;
   expires: number;
@@ -125,11 +134,12 @@ export class PathMtuTable {
    * What the route allows, in bytes of outer IP packet; 0 when there is no route. `way` names interface and next hop: when it
    * changes, what ICMP said was about another path and is forgotten (Linux keeps it per next hop, too).
    */
-  fromRoute(id: number, mtu: number, now: number, way = ''): void {
+  fromRoute(id: number, mtu: number, now: number, way = '', link: PathLink | null = null): void {
     const path = this.#paths.get(id);
     if (path === undefined) return;
     if (path.way !== way) this.#forget(path);
     path.way = way;
+    path.link = link;
     path.routeMtu = Math.min(mtu, LARGEST);
     this.#settle(path, now, 'route');
   }
@@ -184,12 +194,13 @@ export class PathMtuTable {
 
   /** Every backend, in the order in which they were set. */
   report(): PathMtuEntry[] {
-    return [...this.#paths.values()].map(({ backend, mtu, since, routeMtu, icmpMtu, expires }) => ({
+    return [...this.#paths.values()].map(({ backend, mtu, since, routeMtu, link, icmpMtu, expires }) => ({
       ...backend,
       mtu,
       innerMtu: Math.max(0, mtu - backend.overhead),
       source: mtu === 0 ? 'unknown' : mtu === icmpMtu ? 'icmp' : 'route',
       routeMtu,
+      link,
       since,
       expires: icmpMtu === 0 ? null : expires,
     }));
@@ -222,7 +233,11 @@ export class PathMtuTable {
   #settle(path: Path, now: number, cause: PathMtuChange['cause']): void {
     const { routeMtu, icmpMtu, backend } = path;
     const to = routeMtu === 0 || icmpMtu === 0 ? routeMtu || icmpMtu : Math.min(routeMtu, icmpMtu);
-    if (to === path.mtu) return;
+    if (to === path.mtu) {
+      // A forwarding thread may have found the route smaller before us, and by now it is as it was.
+      Atomics.store(this.#cells, backend.id, to);
+      return;
+    }
     const from = this.#changes.get(backend.id)?.from ?? path.mtu;
     if (from === to) this.#changes.delete(backend.id);
     else this.#changes.set(backend.id, { backend, from, to, cause });
@@ -234,7 +249,7 @@ export class PathMtuTable {
 
 function newPath(backend: PathMtuBackend, now: number): Path {
   const floor = backend.address.length === 4 ? FLOOR4 : FLOOR6;
-  return { backend, floor, mtu: 0, since: now, routeMtu: 0, way: '', icmpMtu: 0, expires: 0, steps: 0 };
+  return { backend, floor, mtu: 0, since: now, routeMtu: 0, way: '', link: null, icmpMtu: 0, expires: 0, steps: 0 };
 }
 
 /** The largest plateau of at most `mtu`, 0 below all of them. */

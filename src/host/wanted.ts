@@ -53,6 +53,8 @@ export interface Wanted {
   readonly tunnelSources: readonly Uint8Array[];
   /** UDP destination ports of the tunnels. */
   readonly tunnelPorts: readonly number[];
+  /** TAP device of the `tap-offload` egress, which the driver creates; null for other drivers. */
+  readonly egressDevice: string | null;
   /** Source ports of the `udp` egress: `base` to `base + count − 1`; null for other drivers. */
   readonly udpSourcePorts: { readonly base: number; readonly count: number } | null;
 }
@@ -66,6 +68,11 @@ export function isLive({ driver }: WantedIngress): boolean {
 export function routedDevice(ingress: WantedIngress): string | null {
   if (ingress.driver === 'tun') return ingress.device;
   return ingress.driver === 'tap' && ingress.bridge === null ? ingress.device : null;
+}
+
+/** True when there are backends whose address has `length` bytes, 4 or 16. */
+export function hasBackends(wanted: Wanted, length: 4 | 16): boolean {
+  return wanted.backends.some(({ address }) => address.length === length);
 }
 
 /** The distinct service prefixes, in order of first mention (many services share one address). */

@@ -24,7 +24,8 @@ export interface Ingress {
   receive(batch: Batch): number;
   /**
    * The reply path: sends every packet of the batch whose verdict is reply (outAt, outLength: IP packet, or Ethernet frame when
-   * `facts.link` is Ethernet). One that can not be sent becomes drop with reason `reply-failed`.
+   * `facts.link` is Ethernet). One that can not be sent becomes drop with reason `reply-failed`. Then the batch's answers (answerAt, answerLength;
+   * the same kind of bytes): one that can not be sent is counted in `answersLost`, for its packet is on its way.
    */
   reply(batch: Batch): void;
   /** True when a finite source has delivered everything (files, memory). */

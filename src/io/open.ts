@@ -1,18 +1,20 @@
 /** Opens drivers by their configuration, and the memory that a forwarding thread's batches live in. */
 import { Arena, BATCH_RECORDS, LARGE_STRIDE } from '../base/arena.ts';
 import { Batch } from '../base/batch.ts';
+import { createBank } from '../base/counters.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
-import { mapMemory } from '../raw-socket/memory.ts';
 import type { Egress, Ingress } from './driver.ts';
 import { MemoryEgress } from './memory/egress.ts';
 import { MemoryIngress } from './memory/ingress.ts';
 import { fanoutGroup } from './packet/fanout.ts';
 import type { ServiceMatch } from './packet/filter.ts';
 import { PacketIngress } from './packet/ingress.ts';
+import { mapPacketMemory } from './packet-memory.ts';
 import { PcapFileEgress } from './pcap-file/egress.ts';
 import { PcapFileIngress } from './pcap-file/ingress.ts';
 import { RawEgress } from './raw/egress.ts';
 import { TapIngress } from './tap/ingress.ts';
+import { TapOffloadEgress } from './tap-offload/egress.ts';
 import { TunIngress } from './tun/ingress.ts';
 import { UdpEgress } from './udp/egress.ts';
 
@@ -36,6 +38,7 @@ export type IngressSettings =
 export type EgressSettings =
   | { readonly driver: 'raw' }
   | { readonly driver: 'udp'; readonly sourcePortBase: number; readonly sourcePorts: number }
+  | { readonly driver: 'tap-offload'; readonly device: string }
   | { readonly driver: 'pcap-file'; readonly path: string }
   | { readonly driver: 'memory' };
 
@@ -87,13 +90,19 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
   }
 }
 
-/** Opens the way out for one thread. Throws CodedError: missing privilege, ports taken. */
-export function openEgress(settings: EgressSettings): Egress {
+/**
+ * Opens the way out for one thread, which counts what is refused in `bank`; default: for nobody. `queue`, for `tap-offload`: one that another
+ * thread opened (`openTunQueue`, offloads `tunnel`), and closes. Throws CodedError: missing privilege, ports taken, a kernel without the
+ * feature.
+ */
+export function openEgress(settings: EgressSettings, bank = createBank(), queue?: number): Egress {
   switch (settings.driver) {
     case 'raw':
-      return new RawEgress();
+      return new RawEgress({ bank });
     case 'udp':
-      return new UdpEgress({ sourcePortBase: settings.sourcePortBase, sourcePorts: settings.sourcePorts });
+      return new UdpEgress({ sourcePortBase: settings.sourcePortBase, sourcePorts: settings.sourcePorts, bank });
+    case 'tap-offload':
+      return new TapOffloadEgress({ device: settings.device, bank, ...(queue === undefined ? {} : { queue }) });
     case 'pcap-file':
       return new PcapFileEgress(settings.path);
     case 'memory':
@@ -109,7 +118,8 @@ export interface MappedBatch {
 
 /** A batch of `capacity` packets over memory mapped by, and for, the calling thread. Slots take super-packets unless told otherwise. */
 export function createBatch(ingress: Ingress, capacity = 64, stride: number = LARGE_STRIDE): MappedBatch {
-  const memory = mapMemory(Arena.bytesFor(capacity, stride, BATCH_RECORDS));
+  const memory = mapPacketMemory(Arena.bytesFor(capacity, stride, BATCH_RECORDS));
   const arena = new Arena(memory.buffer, capacity, stride, memory.address, BATCH_RECORDS);
+  memory.summedThrough(arena.view);
   return { batch: new Batch(arena, ingress.facts, capacity), release: memory.release };
 }

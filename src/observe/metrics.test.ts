@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { BACKENDS_AT, counterAt, createBank, DROPS_AT, MAX_BACKENDS, SERVICES_AT } from '../base/counters.ts';
+import { BACKENDS_AT, counterAt, createBank, DROPS_AT, MAX_BACKENDS, SEND_ERRORS_AT, SERVICES_AT } from '../base/counters.ts';
 import { DROP_REASONS, dropReason } from '../base/drop-reason.ts';
+import { SEND_ERRORS } from '../base/send-error.ts';
 import { createMetrics, type MetricSource } from './metrics.ts';
 
 function source(banks: readonly Float64Array[], change: Partial<MetricSource> = {}): MetricSource {
@@ -21,7 +22,10 @@ function source(banks: readonly Float64Array[], change: Partial<MetricSource> = 
     generation: () => 9,
     reload: () => ({ successful: true, succeededAt: 1700000000 }),
     kernelDrops: () => [{ driver: 'tun:gd0', packets: 4 }],
-    pathMtus: () => [{ pool: 'web', backend: 'w1', mtu: 1500 }],
+    pathMtus: () => [
+      { pool: 'web', backend: 'w1', mtu: 1500, wanted: 1532 },
+      { pool: 'web', backend: 'w2', mtu: 0, wanted: 0 },
+    ],
     threads: () => [{ number: 0, failures: 2, heartbeatAge: 1 }],
     ...change,
   };
@@ -38,6 +42,7 @@ test('banks of all threads are summed under their names', async () => {
   banks[0][counterAt('received_packets_total')] = 5;
   banks[1][counterAt('received_packets_total')] = 7;
   banks[1][DROPS_AT + dropReason('no-backend')] = 3;
+  banks[1][SEND_ERRORS_AT + SEND_ERRORS.indexOf('ENOBUFS')] = 6;
   banks[0][SERVICES_AT + 6] = 11;
   banks[0][SERVICES_AT + 7] = 1100;
   banks[0][BACKENDS_AT + 14] = 4;
@@ -47,6 +52,8 @@ test('banks of all threads are summed under their names', async () => {
   const expected: Record<string, number> = {
     gue_director_received_packets_total: 12,
     'gue_director_dropped_packets_total{reason="no-backend"}': 3,
+    'gue_director_send_errors_total{errno="ENOBUFS"}': 6,
+    'gue_director_send_errors_total{errno="other"}': 0,
     'gue_director_service_packets_total{service="web"}': 11,
     'gue_director_service_bytes_total{service="web"}': 1100,
     'gue_director_backend_packets_total{pool="front",backend="w1"}': 4,

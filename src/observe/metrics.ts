@@ -10,10 +10,12 @@ import {
   FIXED_COUNTERS,
   MAX_BACKENDS,
   MAX_SERVICES,
+  SEND_ERRORS_AT,
   SERVICES_AT,
   sumOf,
 } from '../base/counters.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';
+import { SEND_ERRORS } from '../base/send-error.ts';
 
 /** What people call the numbers in the counter banks (the shape of a snapshot's names). */
 export interface MetricNames {
@@ -37,8 +39,8 @@ export interface MetricSource {
   generation(): number;
   reload(): { readonly successful: boolean /** Unix seconds, 0 for never. */; readonly succeededAt: number };
   kernelDrops(): readonly { readonly driver: string; readonly packets: number }[];
-  /** Bytes of the largest outer packet, of every backend for which it is known. */
-  pathMtus(): readonly { readonly pool: string; readonly backend: string; readonly mtu: number }[];
+  /** Bytes of the largest outer packet, 0 while not known, and of the largest one that was cut lately, 0 for none. */
+  pathMtus(): readonly { readonly pool: string; readonly backend: string; readonly mtu: number; readonly wanted: number }[];
   threads(): readonly { readonly number: number; readonly failures: number /** Seconds. */; readonly heartbeatAge: number }[];
 }
 
@@ -110,6 +112,18 @@ function packets(family: Family, source: MetricSource): void {
   });
   family(
     'counter',
+    'send_errors_total',
+    'Messages (packets, or segments of trains) that the kernel refused and that were given up, by its error; every error is always present.',
+    ['errno'],
+    (put) => {
+      const banks = source.banks();
+      SEND_ERRORS.forEach((errno, n) => {
+        put({ errno }, sumOf(banks, SEND_ERRORS_AT + n));
+      });
+    },
+  );
+  family(
+    'counter',
     'kernel_dropped_packets_total',
     'Packets the kernel lost before the director could read them.',
     ['driver'],
@@ -155,7 +169,16 @@ function servicesAndBackends(family: Family, source: MetricSource): void {
     'Largest packet, outer headers included, that gets to the backend; missing while it is not known.',
     ['pool', 'backend'],
     (put) => {
-      for (const { pool, backend, mtu } of source.pathMtus()) put({ pool, backend }, mtu);
+      for (const { pool, backend, mtu } of source.pathMtus()) if (mtu > 0) put({ pool, backend }, mtu);
+    },
+  );
+  family(
+    'gauge',
+    'wanted_link_mtu_bytes',
+    'Largest packet, outer headers included, that was cut for the backend in the last minute; missing while none was.',
+    ['pool', 'backend'],
+    (put) => {
+      for (const { pool, backend, wanted } of source.pathMtus()) if (wanted > 0) put({ pool, backend }, wanted);
     },
   );
   family(

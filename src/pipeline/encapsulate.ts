@@ -14,7 +14,16 @@ import * as checksum from '../wire/checksum.ts';
 import * as gue from '../wire/gue.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
-import { B_CHECKSUM, B_DATAGRAM_SUM, B_FAMILY, B_HEADER_SUM, B_TEMPLATE, BACKEND_WORDS, H_BACKENDS } from './layout.ts';
+import {
+  B_CHECKSUM,
+  B_DATAGRAM_SUM,
+  B_FAMILY,
+  B_HEADER_SUM,
+  B_TEMPLATE,
+  BACKEND_WORDS,
+  CHECKSUM_ALL,
+  H_BACKENDS,
+} from './layout.ts';
 import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from './outer-template.ts';
 import type { Snapshot } from './snapshot.ts';
 import { sourcePortOf } from './source-port.ts';
@@ -27,6 +36,7 @@ const FORWARD = VERDICT_FORWARD;
 const DROP = VERDICT_DROP;
 const FAMILY = B_FAMILY;
 const CHECKSUM = B_CHECKSUM;
+const ALL = CHECKSUM_ALL;
 const HEADER_SUM = B_HEADER_SUM;
 const DATAGRAM_SUM = B_DATAGRAM_SUM;
 const TEMPLATE = B_TEMPLATE;
@@ -39,21 +49,27 @@ const INNER4 = gue.PROTOCOL_IPV4;
 const INNER6 = gue.PROTOCOL_IPV6;
 const sum = checksum.sum;
 const finishUdp = checksum.finishUdp;
+const fold = checksum.fold;
 
 /** Largest value of the IPv4 total length and the UDP length fields. */
 const MAX_DATAGRAM = 65535;
 
 /**
  * The encapsulation of one batch: packets with verdict forward and a backend; one that no datagram can carry becomes drop with
- * `too-big`. Outer source ports are `portBase` + (hash & `portMask`).
+ * `too-big`. Outer source ports are `portBase` + (hash & `portMask`). `trainsNeedChecksum`: see io/driver.ts.
  */
-export function encapsulateStage(batch: Batch, portBase: number, portMask: number): (snapshot: Snapshot) => void {
+export function encapsulateStage(
+  batch: Batch,
+  portBase: number,
+  portMask: number,
+  trainsNeedChecksum = false,
+): (snapshot: Snapshot) => void {
   const { verdict, reason, backend, networkAt, transportAt, networkLength, family, flowHash, sourcePort } = batch;
-  const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily, recordAt } = batch;
+  const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily, recordAt, segmentCount } = batch;
   const { view } = batch.arena;
   const { hopDone } = batch.ingress;
 
-  const encapsulateTrains = trainStage(batch, portBase, portMask);
+  const encapsulateTrains = trainStage(batch, portBase, portMask, trainsNeedChecksum);
 
   return function encapsulate(snapshot: Snapshot): void {
     const trains = batch.trains > 0;
@@ -124,12 +140,17 @@ export function encapsulateStage(batch: Batch, portBase: number, portMask: numbe
       view.setInt32(transport, ports | ((port << 8) & 0xff00) | (port >> 8), true);
       view.setInt32(transport + 4, datagram << 16);
       view.setInt32(tunnel, protocol << 16);
-      if (words[record + CHECKSUM] !== 0) {
-        // Length counts twice: in the pseudo-header and in the UDP header. GUE's first word is the protocol alone, its second 0.
-        const start = words[record + DATAGRAM_SUM] + datagram + datagram + port + protocol;
-        // An IPv4 header that is right (classify or the kernel has verified it) sums to 0xffff, which is zero in this arithmetic.
-        const from = isInner4 ? transportAt[i] : inner;
-        view.setUint16(transport + 6, finishUdp(sum(view, from, (inner + innerLength - from) | 0, start)));
+      if (words[record + CHECKSUM] === ALL) {
+        if (trains && segmentCount[i] > 1) {
+          // Leaves whole (whole-train.ts): the kernel completes it for each segment, from the pseudo-header's sum, which has no port in it.
+          view.setUint16(transport + 6, fold(words[record + DATAGRAM_SUM] + datagram - view.getUint16(transport + 2)));
+        } else {
+          // Length counts twice: in the pseudo-header and in the UDP header. GUE's first word is the protocol alone, its second 0.
+          const start = words[record + DATAGRAM_SUM] + datagram + datagram + port + protocol;
+          // An IPv4 header that is right (classify or the kernel has verified it) sums to 0xffff, which is zero in this arithmetic.
+          const from = isInner4 ? transportAt[i] : inner;
+          view.setUint16(transport + 6, finishUdp(sum(view, from, (inner + innerLength - from) | 0, start)));
+        }
       }
 
       outAt[i] = network;

@@ -90,10 +90,25 @@ export function fragment4(
   outerLength: number,
 ): number {
   if (networkAt < 0 || end > view.byteLength || end - networkAt < ipv4.HEADER_LENGTH) return REFUSED_LENGTH;
+  const length = end - networkAt;
+  if (ipv4.totalLength(view, networkAt) !== length || ipv4.headerLength(view, networkAt) > length) return REFUSED_LENGTH;
+  return fragmentHeaders4(view, networkAt, innerMtu, identifier, area, headersAt, stride, outerLength);
+}
+
+/** The same for a packet of which only the IPv4 header lies at `networkAt`, its payload perhaps elsewhere: nothing but the header is read. */
+export function fragmentHeaders4(
+  view: DataView,
+  networkAt: number,
+  innerMtu: number,
+  identifier: number,
+  area: DataView,
+  headersAt: number,
+  stride: number,
+  outerLength: number,
+): number {
   const header = ipv4.headerLength(view, networkAt);
   const total = ipv4.totalLength(view, networkAt);
-  if (ipv4.version(view, networkAt) !== 4 || header < ipv4.HEADER_LENGTH) return REFUSED_LENGTH;
-  if (total !== end - networkAt || total < header) return REFUSED_LENGTH;
+  if (ipv4.version(view, networkAt) !== 4 || header < ipv4.HEADER_LENGTH || total < header) return REFUSED_LENGTH;
   const field = ipv4.fragment(view, networkAt);
   const offset = field & ipv4.FRAGMENT_OFFSET;
   // A fragment that reaches over the largest datagram; its parts' offsets would run into the flags.

@@ -33,6 +33,8 @@ export const H_BACKEND_LIMIT = 18;
 /** Tunnel ends of ours, for the loop guard: place and number. */
 export const H_TUNNELS = 19;
 export const H_TUNNEL_COUNT = 20;
+/** Services that lower the MSS of SYNs. */
+export const H_MSS_CLAMPS = 21;
 export const HEADER_WORDS = 32;
 
 /**
@@ -60,7 +62,9 @@ export const S_AFFINITY = 1;
 export const S_ID = 2;
 /** What becomes of packets too big for their tunnel. */
 export const S_OVERSIZE = 3;
-export const SERVICE_WORDS = 4;
+/** Largest MSS that a SYN may announce: 0 for any, MSS_CLAMP_AUTO for what fits the tunnel. */
+export const S_MSS_CLAMP = 4;
+export const SERVICE_WORDS = 8;
 
 export const AFFINITY_TUPLE = 0;
 export const AFFINITY_ADDRESSES = 1;
@@ -69,6 +73,11 @@ export const AFFINITY_SOURCE = 2;
 export const OVERSIZE_SEGMENT = 0;
 export const OVERSIZE_ICMP = 1;
 export const OVERSIZE_DROP = 2;
+export const OVERSIZE_SEGMENT_AND_TELL = 3;
+export const OVERSIZE_FRAGMENT_INNER = 4;
+export const OVERSIZE_FRAGMENT_OUTER = 5;
+
+export const MSS_CLAMP_AUTO = -1;
 
 // Pool record.
 export const P_SIZE = 0;
@@ -101,7 +110,7 @@ export const B_STATE = 1;
 export const B_FAMILY = 2;
 /** Bytes in front of the inner packet. */
 export const B_OVERHEAD = 3;
-/** 1 when the outer UDP checksum is filled. */
+/** Which packets get a filled outer UDP checksum: one of the CHECKSUM_ numbers. */
 export const B_CHECKSUM = 4;
 /** Unfolded sum of the template's IPv4 header (total length 0, checksum 0). */
 export const B_HEADER_SUM = 5;
@@ -111,6 +120,11 @@ export const B_DATAGRAM_SUM = 6;
 export const B_SINCE = 7;
 export const B_TEMPLATE = 16;
 export const BACKEND_WORDS = 32;
+
+export const CHECKSUM_NONE = 0;
+export const CHECKSUM_ALL = 1;
+/** Trains, where the way out can not cut them without (`trainsNeedChecksum` of io/driver.ts). */
+export const CHECKSUM_TRAINS = 2;
 
 export const STATE_ABSENT = 0;
 export const STATE_SERVING = 1;

@@ -9,6 +9,8 @@ import type { Batch } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
 import * as gue from '../wire/gue.ts';
+import * as ipv6 from '../wire/ipv6.ts';
+import { FRAGMENT_HEADER } from './fragment6.ts';
 import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from './outer-template.ts';
 
 const TUNNEL_LENGTH = dropReason('tunnel-length');
@@ -25,6 +27,7 @@ const INNER4 = gue.PROTOCOL_IPV4;
 const INNER6 = gue.PROTOCOL_IPV6;
 const gueLength = gue.headerLength;
 const gueProtocol = gue.protocol;
+const FRAGMENT = ipv6.NEXT_FRAGMENT;
 const SIGN = 0x80000000 | 0;
 
 /**
@@ -77,6 +80,16 @@ function bytesWrong(
   );
 }
 
+/**
+ * 0 when the inner transport header is where the inner IP header says that it may be: behind exactly its own length (IPv4); behind the fixed
+ * header and whole words (IPv6; which extension headers these are, classify has read, and an authentication header counts in words of 4
+ * bytes). An egress that lets the kernel finish the checksum tells it this place. `distance`: from the inner network header, bytes.
+ */
+function transportWrong(view: DataView, innerNetworkAt: number, family: number, distance: number): number {
+  if (family === 4) return (view.getUint8(innerNetworkAt) ^ (0x40 | (distance >> 2))) | (distance & 3);
+  return ((distance - HEADER6) & SIGN) | (distance & 3);
+}
+
 /** True when the five offsets and the lengths of packet `i` describe one well-formed encapsulated packet inside its slot. */
 export type OffsetsAgree = (i: number) => boolean;
 
@@ -106,7 +119,12 @@ export function offsetsOf(batch: Batch): OffsetsAgree {
       (innerNetwork + networkLength[i]) | 0,
     );
     // Offsets that lie outside the packet are not followed to its bytes.
-    return wrong === 0 && bytesWrong(view, outerNetwork, outer, tunnel, innerNetwork, family[i]) === 0;
+    return (
+      wrong === 0 &&
+      (bytesWrong(view, outerNetwork, outer, tunnel, innerNetwork, family[i]) |
+        transportWrong(view, innerNetwork, family[i], transportAt[i] - innerNetwork)) ===
+        0
+    );
   };
 }
 
@@ -129,6 +147,7 @@ export function trainOffsetsOf(batch: Batch): OffsetsAgree {
     const first = batch.recordOf(i, 0);
     let from = networkAt[i] + pieceHeader[first] - overhead;
     if (transportAt[i] <= networkAt[i] || from < transportAt[i] || from > end) return false;
+    if (transportWrong(view, networkAt[i], family[i], transportAt[i] - networkAt[i]) !== 0) return false;
     for (let k = 0; k < segmentCount[i]; k++) {
       const at = recordAt[i] + k * RECORD_STRIDE;
       const inner = at + overhead;
@@ -148,7 +167,71 @@ export function trainOffsetsOf(batch: Batch): OffsetsAgree {
   };
 }
 
-/** The guard of one batch: turns every forward whose offsets contradict each other into a drop. The last stage before the egress. */
+/**
+ * True when the records of packet `i`, a train of tunnel packets of which some are fragments, describe whole tunnel packets: every length is that
+ * of its headers and payload, each fragment begins where the one before it ended, the last one says so; and the payloads lie one behind the other up to the
+ * end of the packet. What is in the tunnel was looked at before it was cut (`offsetsOf`, `trainOffsetsOf`).
+ */
+export function fragmentOffsetsOf(batch: Batch): OffsetsAgree {
+  const { view, recordsAt, records } = batch.arena;
+  const { recordAt, segmentCount, pieceHeader, pieceAt, pieceLength } = batch;
+  const { networkAt, transportAt, networkLength, outerTransportAt, outerFamily } = batch;
+
+  return function fragmentOffsetsAgree(i: number): boolean {
+    const isOuter4 = outerFamily[i] === 4;
+    const last = recordAt[i] + segmentCount[i] * RECORD_STRIDE;
+    if (recordAt[i] < recordsAt || last > recordsAt + records * RECORD_STRIDE) return false;
+    const first = batch.recordOf(i, 0);
+    let from = pieceAt[first];
+    // A single packet's payload begins behind its outer header, where it was encapsulated; that of segments behind the inner ones.
+    const udp = outerTransportAt[i];
+    if (udp < recordsAt ? from !== udp : from <= transportAt[i]) return false;
+    // Bytes of the tunnel packet that earlier fragments have carried.
+    let carried = 0;
+    for (let k = 0; k < segmentCount[i]; k++) {
+      const at = recordAt[i] + k * RECORD_STRIDE;
+      const header = pieceHeader[first + k];
+      const bytes = pieceLength[first + k];
+      let network = isOuter4 ? HEADER4 : HEADER6;
+      let offset = 0;
+      let more = false;
+      if (isOuter4) {
+        const field = view.getUint16(at + 6);
+        offset = (field & 0x1fff) << 3;
+        more = (field & 0x2000) !== 0;
+      } else if (view.getUint8(at + 6) === FRAGMENT) {
+        const field = view.getUint16(at + HEADER6 + 2);
+        offset = field & 0xfff8;
+        more = (field & 1) !== 0;
+        network += FRAGMENT_HEADER;
+      }
+      const length = isOuter4 ? view.getUint16(at + 2) : view.getUint16(at + 4) + HEADER6;
+      if (header < network || header > RECORD_STRIDE || pieceAt[first + k] !== from) return false;
+      if (length !== header + bytes || offset !== carried || view.getUint8(at) >> 4 !== outerFamily[i]) return false;
+      carried = more ? carried + length - network : 0;
+      from += bytes;
+    }
+    return carried === 0 && from === networkAt[i] + networkLength[i];
+  };
+}
+
+/** The guard of what `fragmentOuterStage` made: the last stage before the egress, in batches that have some. */
+export function guardFragmentsStage(batch: Batch): () => void {
+  const { verdict, reason, fragmentsOuter, recordAt } = batch;
+  const fragmentOffsetsAgree = fragmentOffsetsOf(batch);
+
+  return function guardFragments(): void {
+    const count = batch.count;
+    for (let i = 0; i < count; i++) {
+      if (verdict[i] !== FORWARD || fragmentsOuter[i] === 0 || recordAt[i] < 0 || fragmentOffsetsAgree(i)) continue;
+      verdict[i] = DROP;
+      reason[i] = TUNNEL_LENGTH;
+    }
+  };
+}
+
+/** The guard of one batch: turns every forward whose offsets contradict each other into a drop. The last stage before the egress,
+ * but for batches in which tunnel packets are fragmented. */
 export function guardStage(batch: Batch): () => void {
   const { verdict, reason, recordAt } = batch;
   const offsetsAgree = offsetsOf(batch);

@@ -26,7 +26,10 @@ const PROTOCOL_UDP = 17;
 export interface OuterTemplate {
   readonly family: 4 | 6;
   readonly overhead: number;
+  /** The outer UDP checksum is filled. */
   readonly checksum: boolean;
+  /** It is filled in trains, where the way out can not cut them without. */
+  readonly trainChecksum: boolean;
   /** TEMPLATE_BYTES bytes, the rest zero. */
   readonly bytes: Uint8Array;
   /** Sum of the IPv4 header's 16-bit words with total length, checksum and traffic class 0; 0 for IPv6. */
@@ -66,7 +69,9 @@ export function outerTemplate(tunnel: TunnelSpec, source: Uint8Array, destinatio
   return {
     family,
     overhead: network + UDP_LENGTH + GUE_LENGTH,
+    // Over IPv6 a receiver drops what has none (RFC 8200 §8.1), unless told otherwise.
     checksum: tunnel.checksum === 'full' || (tunnel.checksum === 'auto' && family === 6),
+    trainChecksum: tunnel.checksum !== 'none',
     bytes,
     headerSum: family === 4 ? sum16(bytes, 0, OUTER4) : 0,
     datagramSum: addresses + PROTOCOL_UDP + tunnel.port,

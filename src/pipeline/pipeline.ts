@@ -1,5 +1,5 @@
 /**
- * The fixed sequence of stages: classify → steer → segment → encapsulate → guard. Run to completion over one batch; no dispatch per packet,
+ * The fixed sequence of stages: classify → steer → clamp → segment → encapsulate → guard. Run to completion over one batch; no dispatch per packet,
  * no allocation, no exception.
  *
  * Stages are closures made for one batch and one shard. A forwarding thread makes them once, and V8 compiles the code of a closure
@@ -8,11 +8,18 @@
  */
 import type { Batch } from '../base/batch.ts';
 import { counterAt } from '../base/counters.ts';
+import { dropReason } from '../base/drop-reason.ts';
+import { VERDICT_APART, VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import * as ipv6 from '../wire/ipv6.ts';
 import { accountStage } from './account.ts';
 import { type ClassifyTally, classifyStage } from './classify.ts';
 import { encapsulateStage } from './encapsulate.ts';
 import type { FlowTable } from './flow-table.ts';
-import { guardStage } from './offsets.ts';
+import { type FragmentTally, fragmentOuterStage } from './fragment-outer.ts';
+import { Identifiers } from './identifiers.ts';
+import { type ClampTally, mssClampStage } from './mss-clamp.ts';
+import { guardFragmentsStage, guardStage } from './offsets.ts';
 import { ReplyRate } from './reply-rate.ts';
 import { type SegmentTally, segmentStage } from './segment-stage.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -24,7 +31,13 @@ const INSERTS = counterAt('flow_table_inserts_total');
 const EVICTIONS = counterAt('flow_table_evictions_total');
 const COMPLETED_CHECKSUMS = counterAt('completed_checksums_total');
 const RESEGMENTED = counterAt('resegmented_packets_total');
+const CLAMPED = counterAt('mss_clamped_packets_total');
 const ANSWERED = counterAt('too_big_answers_total');
+const ANSWERS_LOST = counterAt('too_big_answers_lost_total');
+const FRAGMENTED_INNER = counterAt('fragmented_inner_packets_total');
+const FRAGMENTED_OUTER = counterAt('fragmented_outer_packets_total');
+
+const SEND_TOO_BIG = dropReason('send-too-big');
 
 export interface PipelineOptions {
   readonly snapshot: Snapshot;
@@ -37,10 +50,18 @@ export interface PipelineOptions {
   /** Outer UDP source ports are base + (hash & mask): the egress driver's facts. */
   readonly sourcePortBase: number;
   readonly sourcePortMask: number;
+  /** The egress driver's too; absent: false. */
+  readonly trainsNeedChecksum?: boolean;
   /** Bytes of the largest outer packet for each backend id, 0 for no limit. Absent: no limit for any. Others may write it at any time. */
   readonly pathMtu?: Int32Array;
+  /** Where packets that were cut for their size are noted (cut-notes.ts). Absent: nowhere. */
+  readonly cutNotes?: Int32Array;
+  /** The egress takes super-packets uncut (its facts: `trains` is `tunnel-gso`). Absent: it does not. */
+  readonly wholeTrains?: boolean;
   /** How often this thread may say that a packet is too big. Absent: the defaults of reply-rate.ts. */
   readonly replyRate?: ReplyRate;
+  /** Identifications for what is fragmented. Absent: from 1 on. */
+  readonly identifiers?: Identifiers;
 }
 
 /** The stages, bound to a batch. */
@@ -48,9 +69,12 @@ interface Stages {
   readonly batch: Batch;
   readonly classify: ReturnType<typeof classifyStage>;
   readonly steer: ReturnType<typeof steerStage>;
+  readonly clamp: ReturnType<typeof mssClampStage>;
   readonly segment: ReturnType<typeof segmentStage>;
   readonly encapsulate: ReturnType<typeof encapsulateStage>;
   readonly guard: ReturnType<typeof guardStage>;
+  readonly fragmentOuter: ReturnType<typeof fragmentOuterStage>;
+  readonly guardFragments: ReturnType<typeof guardFragmentsStage>;
   readonly account: ReturnType<typeof accountStage>;
 }
 
@@ -62,12 +86,17 @@ export class Pipeline {
   readonly #bank: Float64Array;
   readonly #portBase: number;
   readonly #portMask: number;
+  readonly #trainsNeedChecksum: boolean;
   readonly #pathMtu: Int32Array | null;
   readonly #replyRate: ReplyRate;
+  readonly #cutNotes: Int32Array | null;
+  readonly #wholeTrains: boolean;
+  readonly #identifiers: Identifiers;
   #stages: Stages | null = null;
   readonly #classified: ClassifyTally = { completedChecksums: 0 };
   readonly #steered: SteerTally = { hits: 0, misses: 0, inserts: 0, touched: 0 };
-  readonly #segmented: SegmentTally = { resegmented: 0, answered: 0 };
+  readonly #clamped: ClampTally = { clamped: 0 };
+  readonly #segmented: SegmentTally & FragmentTally = { resegmented: 0, answered: 0, fragmentedInner: 0, fragmentedOuter: 0 };
 
   constructor(options: PipelineOptions) {
     this.snapshot = options.snapshot;
@@ -76,8 +105,12 @@ export class Pipeline {
     this.#bank = options.bank;
     this.#portBase = options.sourcePortBase;
     this.#portMask = options.sourcePortMask;
+    this.#trainsNeedChecksum = options.trainsNeedChecksum ?? false;
     this.#pathMtu = options.pathMtu ?? null;
     this.#replyRate = options.replyRate ?? new ReplyRate();
+    this.#cutNotes = options.cutNotes ?? null;
+    this.#wholeTrains = options.wholeTrains ?? false;
+    this.#identifiers = options.identifiers ?? new Identifiers();
   }
 
   /** Gives every packet of the batch its verdict; those with verdict forward are complete packets at outAt. `now`: seconds. */
@@ -86,9 +119,56 @@ export class Pipeline {
     const stages = this.#stagesOf(batch);
     stages.classify(snapshot, this.#classified);
     stages.steer(snapshot, now, this.#steered);
+    stages.clamp(snapshot, this.#clamped);
+    this.#finish(batch, now);
+  }
+
+  /** From the size of a packet on. */
+  #finish(batch: Batch, now: number): void {
+    const snapshot = this.snapshot;
+    const stages = this.#stagesOf(batch);
     stages.segment(snapshot, now, this.#segmented);
     stages.encapsulate(snapshot);
     stages.guard();
+    if (batch.outerFragmented > 0) {
+      stages.fragmentOuter(this.#segmented);
+      stages.guardFragments();
+    }
+  }
+
+  /**
+   * Takes packets out of the batch that the egress dropped as too big and that `isNarrower` says will be cut now. Returns how many: then,
+   * after `account`, `again` is their turn.
+   */
+  setApart(batch: Batch, now: number, isNarrower: (batch: Batch, i: number, now: number) => boolean): number {
+    const { verdict, reason, fragmentsOuter } = batch;
+    let apart = 0;
+    for (let i = 0; i < batch.count; i++) {
+      if (verdict[i] !== VERDICT_DROP || reason[i] !== SEND_TOO_BIG || fragmentsOuter[i] !== 0) continue;
+      if (!isNarrower(batch, i, now)) continue;
+      verdict[i] = VERDICT_APART;
+      apart++;
+    }
+    return apart;
+  }
+
+  /** The packets that were set apart go through segmentation once more; the others, which have left and are counted, are set apart now. */
+  again(batch: Batch, now: number): void {
+    const { verdict, reason, recordAt, networkAt, family } = batch;
+    const { view } = batch.arena;
+    for (let i = 0; i < batch.count; i++) {
+      if (verdict[i] !== VERDICT_APART) {
+        verdict[i] = VERDICT_APART;
+        continue;
+      }
+      verdict[i] = VERDICT_FORWARD;
+      reason[i] = 0;
+      // A train's packet has its own headers as they came; of a single one encapsulation has taken the hop.
+      if (batch.ingress.hopDone || recordAt[i] >= 0) continue;
+      if (family[i] === 4) ipv4.incrementTtl(view, networkAt[i]);
+      else ipv6.incrementHopLimit(view, networkAt[i]);
+    }
+    this.#finish(batch, now);
   }
 
   /** Counts the batch, after the egress and the reply path have sent it. */
@@ -101,15 +181,22 @@ export class Pipeline {
     bank[INSERTS] += steered.inserts;
     bank[EVICTIONS] += this.#flows.evictions;
     bank[COMPLETED_CHECKSUMS] += this.#classified.completedChecksums;
+    bank[CLAMPED] += this.#clamped.clamped;
     bank[RESEGMENTED] += this.#segmented.resegmented;
     bank[ANSWERED] += this.#segmented.answered;
+    bank[ANSWERS_LOST] += batch.answersLost;
+    bank[FRAGMENTED_INNER] += this.#segmented.fragmentedInner;
+    bank[FRAGMENTED_OUTER] += this.#segmented.fragmentedOuter;
     steered.hits = 0;
     steered.misses = 0;
     steered.inserts = 0;
     this.#flows.evictions = 0;
     this.#classified.completedChecksums = 0;
+    this.#clamped.clamped = 0;
     this.#segmented.resegmented = 0;
     this.#segmented.answered = 0;
+    this.#segmented.fragmentedInner = 0;
+    this.#segmented.fragmentedOuter = 0;
   }
 
   /** The stages of `batch`: made when it is first seen, kept while no other batch comes. */
@@ -120,9 +207,12 @@ export class Pipeline {
       batch,
       classify: classifyStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
-      segment: segmentStage(batch, this.#pathMtu, this.#replyRate),
-      encapsulate: encapsulateStage(batch, this.#portBase, this.#portMask),
+      clamp: mssClampStage(batch, this.#pathMtu),
+      segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#identifiers, this.#cutNotes, this.#wholeTrains),
+      encapsulate: encapsulateStage(batch, this.#portBase, this.#portMask, this.#trainsNeedChecksum),
       guard: guardStage(batch),
+      fragmentOuter: fragmentOuterStage(batch, this.#pathMtu, this.#identifiers),
+      guardFragments: guardFragmentsStage(batch),
       account: accountStage(batch, this.#bank),
     };
     this.#stages = made;

@@ -212,6 +212,12 @@ test('what can not be segmented is refused, and why', () => {
     refused({ finished: true }, (bytes) => bytes.fill(bytes[500] ^ 1, 500, 501)),
     train.REFUSED_CHECKSUM,
   );
+  // In a packet that fits one segment as well: the outer checksum of a train takes the inner one's word.
+  assert.equal(refused({ payload: 700, finished: true }, nothing), 1);
+  assert.equal(
+    refused({ payload: 700, finished: true }, (bytes) => bytes.fill(bytes[500] ^ 1, 500, 501)),
+    train.REFUSED_CHECKSUM,
+  );
   assert.equal(refused({ protocol: 17, finished: true }, nothing), train.REFUSED_CHECKSUM);
   assert.equal(refused({ payload: 1440, tcpOptions: new Uint8Array(12) }, nothing), train.REFUSED_SHORT);
   assert.equal(refused({ payload: 1436, tcpOptions: new Uint8Array(12) }, nothing), 1);

@@ -54,7 +54,10 @@ const REFUSED_SHORT = train.REFUSED_SHORT;
 
 export { RECORD_STRIDE as HEADER_STRIDE } from '../base/arena.ts';
 
-/** One segment, the packet itself: its headers are copied, and a partial checksum is completed. Returns 1. */
+/**
+ * One segment, the packet itself: its headers are copied, and a partial checksum is completed. Returns 1, or REFUSED_CHECKSUM for a finished
+ * one that is wrong: the outer checksum of a train takes the inner one's word (local-checksum.ts).
+ */
 function copyWhole(
   view: DataView,
   networkAt: number,
@@ -66,11 +69,12 @@ function copyWhole(
   recordAt: number,
   headerLength: number,
 ): number {
+  const length = end - transportAt;
+  const pseudo = pseudoSum(view, networkAt, protocol, ipv4.version(view, networkAt) === 4);
+  if (!partial && !checksum.verifies(checksum.sum(view, transportAt, length, pseudo + length))) return REFUSED_CHECKSUM;
   copyHeaders(view, networkAt, area, recordAt, headerLength);
   if (!partial) return 1;
   const field = protocol === TCP ? TCP_CHECKSUM_AT : UDP_CHECKSUM_AT;
-  const length = end - transportAt;
-  const pseudo = pseudoSum(view, networkAt, protocol, ipv4.version(view, networkAt) === 4);
   const start = pseudo + length + without(view.getUint16(transportAt + field));
   // The kernel completes a single packet's checksum as UDP's, whatever it is (skb_checksum_help: CSUM_MANGLED_0).
   const value = checksum.finishUdp(checksum.sum(view, transportAt, length, start));

@@ -8,10 +8,17 @@ import * as L from './layout.ts';
 import { outerTemplate, TEMPLATE_BYTES } from './outer-template.ts';
 import { addressWords, buildIndex, type IndexParts } from './service-index.ts';
 import type { SnapshotNames, SnapshotParts } from './snapshot.ts';
-import type { BackendSpec, PoolSpec, ServiceSpec, Spec } from './spec.ts';
+import type { BackendSpec, MssClamp, PoolSpec, ServiceSpec, Spec } from './spec.ts';
 
 const AFFINITY = { '5-tuple': L.AFFINITY_TUPLE, '3-tuple': L.AFFINITY_ADDRESSES, 'source-address': L.AFFINITY_SOURCE } as const;
-const OVERSIZE = { segment: L.OVERSIZE_SEGMENT, icmp: L.OVERSIZE_ICMP, drop: L.OVERSIZE_DROP } as const;
+const OVERSIZE = {
+  segment: L.OVERSIZE_SEGMENT,
+  'segment-and-tell': L.OVERSIZE_SEGMENT_AND_TELL,
+  icmp: L.OVERSIZE_ICMP,
+  'fragment-inner': L.OVERSIZE_FRAGMENT_INNER,
+  'fragment-outer': L.OVERSIZE_FRAGMENT_OUTER,
+  drop: L.OVERSIZE_DROP,
+} as const;
 const STATE = { active: L.STATE_SERVING, draining: L.STATE_DRAINING, down: L.STATE_DOWN } as const;
 
 /**
@@ -216,6 +223,8 @@ export class SnapshotBuilder {
       words[at + L.S_AFFINITY] = AFFINITY[spec.affinity];
       words[at + L.S_ID] = id;
       words[at + L.S_OVERSIZE] = OVERSIZE[spec.oversize ?? 'segment'];
+      words[at + L.S_MSS_CLAMP] = mssClampWord(spec.mssClamp ?? 'off');
+      if (words[at + L.S_MSS_CLAMP] !== 0) words[L.H_MSS_CLAMPS]++;
     });
 
     let memberAt = membersAt;
@@ -263,7 +272,11 @@ export class SnapshotBuilder {
       words[at + L.B_STATE] = STATE[spec.state];
       words[at + L.B_FAMILY] = template.family;
       words[at + L.B_OVERHEAD] = template.overhead;
-      words[at + L.B_CHECKSUM] = template.checksum ? 1 : 0;
+      words[at + L.B_CHECKSUM] = template.checksum
+        ? L.CHECKSUM_ALL
+        : template.trainChecksum
+          ? L.CHECKSUM_TRAINS
+          : L.CHECKSUM_NONE;
       words[at + L.B_HEADER_SUM] = template.headerSum;
       words[at + L.B_DATAGRAM_SUM] = template.datagramSum;
       words[at + L.B_SINCE] = since;
@@ -297,6 +310,11 @@ export class SnapshotBuilder {
       })),
     };
   }
+}
+
+function mssClampWord(clamp: MssClamp): number {
+  if (clamp === 'off') return 0;
+  return clamp === 'auto' ? L.MSS_CLAMP_AUTO : clamp;
 }
 
 /** Every tunnel source of ours with the port it sends to, each once, as words of the layout. */

@@ -2,12 +2,15 @@
 import type { Prefix } from '../base/address.ts';
 
 export type BackendState = 'active' | 'draining' | 'down';
-/** `auto`: none for IPv4, full for IPv6 (design.md §4, egress contract). */
+/** `auto`: over IPv6 full; over IPv4 none, but for trains whose way out needs it. */
 export type ChecksumMode = 'auto' | 'none' | 'full';
 /** Which packets the table treats as one: the whole 5-tuple, source + destination address + protocol, or the source address. */
 export type Affinity = '5-tuple' | '3-tuple' | 'source-address';
-/** A packet too big for its tunnel: cut where that is safe and answered elsewhere, always answered, or dropped. */
-export type Oversize = 'segment' | 'icmp' | 'drop';
+/** What becomes of a packet too big for its tunnel (docs/oversize.md). */
+export type Oversize = 'segment' | 'segment-and-tell' | 'icmp' | 'fragment-inner' | 'fragment-outer' | 'drop';
+
+/** Largest MSS that a SYN may announce, in bytes 1–65535; `auto`: what fits the tunnel of the chosen backend. */
+export type MssClamp = 'off' | 'auto' | number;
 
 export interface TunnelSpec {
   /** GUE variant 0. */
@@ -50,6 +53,8 @@ export interface ServiceSpec {
   readonly affinity: Affinity;
   /** Absent: segment. */
   readonly oversize?: Oversize;
+  /** Absent: off. */
+  readonly mssClamp?: MssClamp;
   /** Name of a pool. */
   readonly pool: string;
 }

@@ -21,22 +21,44 @@ import {
   B_OVERHEAD,
   B_TEMPLATE,
   BACKEND_WORDS,
+  CHECKSUM_NONE,
+  CHECKSUM_TRAINS,
   H_BACKENDS,
 } from './layout.ts';
 import { innerSum } from './local-checksum.ts';
 import { OUTER4, OUTER6, UDP_LENGTH } from './outer-template.ts';
+import { copyHeaders } from './segment-headers.ts';
 import type { Snapshot } from './snapshot.ts';
 import { sourcePortOf } from './source-port.ts';
 
 const TOO_BIG = dropReason('too-big');
 const MAX_DATAGRAM = 65535;
 
-/** The encapsulation of a batch's trains. The outer checksum comes from headers alone: a segment's own checksum is right (local-checksum.ts). */
-export function trainStage(batch: Batch, portBase: number, portMask: number): (snapshot: Snapshot) => void {
+/**
+ * The encapsulation of a batch's trains. A segment's outer checksum comes from headers alone, because its own checksum is right
+ * (local-checksum.ts); a fragment's from its bytes. `trainsNeedChecksum`: backends with checksum `auto` get it over IPv4 too.
+ */
+export function trainStage(
+  batch: Batch,
+  portBase: number,
+  portMask: number,
+  trainsNeedChecksum = false,
+): (snapshot: Snapshot) => void {
   const { verdict, reason, backend, networkAt, transportAt, family, protocol, flowHash, sourcePort } = batch;
   const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily } = batch;
-  const { recordAt, segmentCount, pieceHeader, pieceLength } = batch;
-  const { view } = batch.arena;
+  const { recordAt, segmentCount, pieceHeader, pieceAt, pieceLength } = batch;
+  const { view, recordsAt } = batch.arena;
+
+  /** Partial of the inner packet at `inner`, in the record at `at`. */
+  function sumOf(i: number, at: number, inner: number, innerLength: number): number {
+    if (family[i] !== 4 || !ipv4.isFragment(view, inner))
+      return innerSum(view, inner, inner + transportAt[i] - networkAt[i], innerLength, protocol[i]);
+    // Its transport checksum, if it has one at all, is that of the whole datagram: these bytes are to be summed. A right IPv4 header is zero.
+    const number = ((at - recordsAt) / RECORD_STRIDE) | 0;
+    const header = ipv4.headerLength(view, inner);
+    const start = checksum.sum(view, inner + header, at + pieceHeader[number] - inner - header, 0);
+    return checksum.sum(view, pieceAt[number], pieceLength[number], start);
+  }
 
   function writeOuter(i: number, words: Int32Array, record: number, at: number, innerLength: number, port: number): void {
     const isOuter4 = words[record + B_FAMILY] === 4;
@@ -59,10 +81,10 @@ export function trainStage(batch: Batch, portBase: number, portMask: number): (s
     udp.setSourcePort(view, transport, port);
     udp.setLength(view, transport, datagram);
     gue.write(view, tunnel, carried);
-    if (words[record + B_CHECKSUM] === 0) return;
+    const wanted = words[record + B_CHECKSUM];
+    if (wanted === CHECKSUM_NONE || (wanted === CHECKSUM_TRAINS && !trainsNeedChecksum)) return;
     const fixed = words[record + B_DATAGRAM_SUM] + datagram + datagram + port + carried;
-    const whole = innerSum(view, inner, inner + transportAt[i] - networkAt[i], innerLength, protocol[i]);
-    udp.setChecksum(view, transport, checksum.finishUdp(fixed + whole));
+    udp.setChecksum(view, transport, checksum.finishUdp(fixed + sumOf(i, at, inner, innerLength)));
   }
 
   return function encapsulateTrains(snapshot: Snapshot): void {
@@ -89,9 +111,15 @@ export function trainStage(batch: Batch, portBase: number, portMask: number): (s
         continue;
       }
       const port = sourcePortOf(flowHash[i], portBase, portMask);
+      const isFragment = family[i] === 4 && ipv4.isFragment(view, first + overhead);
+      let written = -1;
       for (let k = 0; k < segments; k++) {
+        const at = first + k * RECORD_STRIDE;
         const inner = pieceHeader[number + k] - overhead + pieceLength[number + k];
-        writeOuter(i, words, record, first + k * RECORD_STRIDE, inner, port);
+        // Equally long segments have one and the same outer header: their checksums, being right, say nothing about their content.
+        if (inner === written && !isFragment) copyHeaders(view, at - RECORD_STRIDE, view, at, overhead);
+        else writeOuter(i, words, record, at, inner, port);
+        written = inner;
       }
       outAt[i] = first;
       outLength[i] = total;

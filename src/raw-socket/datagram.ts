@@ -7,10 +7,12 @@ import type { MessageVector } from './message.ts';
 import {
   AF_INET,
   AF_INET6,
+  getStructOption,
   IPPROTO_IPV6,
   IPPROTO_UDP,
   openSocket,
   SOCK_DGRAM,
+  SOL_SOCKET,
   setOption,
   setReceiveBuffer,
   switchOption,
@@ -27,6 +29,10 @@ const UDP_GRO = 104;
 export const TRAIN_CONTROL = 24;
 /** What the kernel writes of it: CMSG_LEN of an int. */
 const TRAIN_CONTROL_WRITTEN = 20;
+
+const SO_MEMINFO = 55;
+/** SK_MEMINFO_VARS of linux/sock_diag.h: u32 each; SK_MEMINFO_DROPS is the last. */
+const MEMINFO_BYTES = 36;
 
 /**
  * A non-blocking UDP socket bound to `address` (4 or 16 bytes; all zero: every address of that family) and `port`. An IPv6 socket takes
@@ -79,6 +85,16 @@ export function openDatagramSocket(address: Uint8Array, port: number, receiveBuf
  */
 export function receiveTrains(descriptor: number): boolean {
   return switchOption(descriptor, IPPROTO_UDP, UDP_GRO, 1);
+}
+
+/**
+ * Messages that the kernel threw away since the socket was opened, because nobody had taken what came before them (the receive buffer was
+ * full) or because their checksum was wrong. A train counts as one.
+ */
+export function receiveDrops(descriptor: number): number {
+  const info = pin(MEMINFO_BYTES + 4);
+  getStructOption(descriptor, SOL_SOCKET, SO_MEMINFO, info.address, MEMINFO_BYTES, 'SO_MEMINFO');
+  return info.int32[8] >>> 0;
 }
 
 /**

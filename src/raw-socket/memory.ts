@@ -75,6 +75,11 @@ export function adviseHugePages(array: ArrayBufferView): boolean {
   return to > from && madvise(from, to - from, MADV_HUGEPAGE) === 0;
 }
 
+/** Gives the pages behind `array`, whose memory begins and ends with a page, back to the kernel; it reads zeros from then on. */
+export function giveBackPages(array: Uint8Array): void {
+  must(madvise(addressOf(array), array.length, MADV_DONTNEED), 'madvise(MADV_DONTNEED)');
+}
+
 /** Plain memory for structures that the kernel reads or writes: keep the object referenced for as long as the kernel has `address`. */
 export interface Pinned {
   readonly int32: Int32Array;

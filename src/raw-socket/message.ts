@@ -4,6 +4,8 @@
  *
  *     block:  | mmsghdr × messages | iovec × messages × segments | name × messages | control × messages |
  *
+ * Message i's pieces are iovecs i × segments and following, or, where one message needs many and another few, any that `gather` says.
+ *
  *     struct mmsghdr, 64 bytes (LP64):            struct iovec, 16 bytes:
  *      0 name*    8 namelen  (12 pad)              0 base*
  *     16 iov*    24 iovlen                         8 length
@@ -35,7 +37,7 @@ export const MAX_MESSAGES = 1024;
 export interface MessageShape {
   /** At most MAX_MESSAGES. */
   readonly messages: number;
-  /** Pieces of memory that one message is gathered from or scattered to. */
+  /** Pieces of memory that one message is gathered from or scattered to; with `gather`, how many there are for each on average. */
   readonly segments: number;
   /** Bytes of socket address per message, a multiple of 8; 0 for none. */
   readonly nameBytes: number;
@@ -117,11 +119,39 @@ export class MessageVector {
   }
 
   setSegment(i: number, segment: number, address: number, bytes: number): void {
-    const at = (this.#iovecAt + (i * this.segments + segment) * IOVEC) >> 2;
+    this.setPiece(i * this.segments + segment, address, bytes);
+  }
+
+  /** Piece `piece` of all messages' pieces. */
+  setPiece(piece: number, address: number, bytes: number): void {
+    const at = (this.#iovecAt + piece * IOVEC) >> 2;
     const words = this.#memory.int32;
     words[at] = address;
     words[at + 1] = address / 4294967296;
     words[at + 2] = bytes;
+  }
+
+  /** Message `i` is gathered from pieces `first` to `first + count − 1`, whoever's they were. */
+  gather(i: number, first: number, count: number): void {
+    const at = i * 16;
+    storeAddress(this.#memory.int32, at + 4, this.#memory.address + this.#iovecAt + first * IOVEC);
+    this.#memory.int32[at + 6] = count;
+  }
+
+  /**
+   * Message `i` becomes part of message `j` of another vector: the same name, the first `controlBytes` of its control data, and of its
+   * pieces `count` from `first` on. Nothing is copied; the other vector must stay as it is until this one has been sent.
+   */
+  borrow(i: number, other: MessageVector, j: number, first: number, count: number, controlBytes: number): void {
+    const words = this.#memory.int32;
+    const at = i * 16;
+    const base = other.#memory.address;
+    storeAddress(words, at, base + other.nameAt(j));
+    words[at + 2] = other.#memory.int32[j * 16 + 2];
+    storeAddress(words, at + 4, base + other.#iovecAt + first * IOVEC);
+    words[at + 6] = count;
+    if (controlBytes > 0) storeAddress(words, at + 8, base + other.controlAt(j));
+    words[at + 10] = controlBytes;
   }
 
   /** msg_flags after receiving. */

@@ -36,6 +36,11 @@ export const IFLA_TXQLEN = 13;
 export const IFLA_LINKINFO = 18;
 export const IFLA_AF_SPEC = 26;
 export const IFLA_INFO_KIND = 1;
+export const IFLA_INET_CONF = 1;
+/** Numbers of a device's IPv4 settings (linux/ip.h). */
+export const IPV4_DEVCONF_FORWARDING = 1;
+export const IPV4_DEVCONF_RP_FILTER = 8;
+export const IPV4_DEVCONF_ACCEPT_LOCAL = 23;
 export const IFLA_INET6_ADDR_GEN_MODE = 8;
 export const IN6_ADDR_GEN_MODE_NONE = 1;
 

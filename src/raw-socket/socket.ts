@@ -47,6 +47,8 @@ export const IPV6_TCLASS = 67;
 /** DF set, the path MTU ignored: a packet is as big as we made it or is refused (both families use 3). */
 export const PMTUDISC_PROBE = 3;
 export const UDP_NO_CHECK6_TX = 101;
+/** Option: bytes of each datagram that a longer message is cut into, 0 for none; control data: the same for one message, as u16. */
+export const UDP_SEGMENT = 103;
 
 /** A non-blocking socket, not inherited by children. `label` names it in the error. */
 export function openSocket(family: number, type: number, protocol: number, label: string): number {

@@ -3,11 +3,12 @@
  *
  *     struct ifreq, 40 bytes:  | char name[16] | union: short flags / int value / … [24] |
  */
+import { release } from 'node:os';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { closeDescriptor, O_NONBLOCK, O_RDWR, openDescriptor } from './file.ts';
 import { E, errno, errnoName, libc, must } from './library.ts';
 import type { Pinned } from './memory.ts';
-import { pin, retain } from './memory.ts';
+import { pin, retain, storeAddress } from './memory.ts';
 import { AF_INET, openSocket, SOCK_DGRAM } from './socket.ts';
 
 const ioctl = libc<(fd: number, request: number, at: number) => number>('int ioctl(int fd, unsigned long request, uintptr_t at)');
@@ -22,24 +23,33 @@ const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
 /**
  * What the kernel may leave to us (TUN_F_ bits of linux/if_tun.h): 0x01 partial checksums (NEEDS_CSUM), 0x02 and 0x04 TCP super-packets
- * over IPv4 and IPv6, 0x08 those with ECN, 0x20 and 0x40 UDP super-packets (Linux ≥ 6.2, both or none). What is not set, the kernel
- * does before we read. It refuses a word with a bit that it does not know, so each list goes from most to least.
+ * over IPv4 and IPv6, 0x08 those with ECN, 0x20 and 0x40 UDP super-packets (Linux ≥ 6.2, both or none), 0x80 and 0x100 super-packets
+ * inside a UDP tunnel, without and with an outer checksum (Linux ≥ 6.17). What is not set, the kernel does before we read, and does not
+ * take from us. It refuses a word with a bit that it does not know, so each list goes from most to least.
  */
-const OFFLOAD_WORDS = { checksum: [0x01], segmentation: [0x6f, 0x0f] } as const;
+const OFFLOAD_WORDS = { checksum: [0x01], segmentation: [0x6f, 0x0f], tunnel: [0x1ef] } as const;
 
 const SIOCGIFFLAGS = 0x8913;
 const SIOCSIFFLAGS = 0x8914;
 const SIOCGIFMTU = 0x8921;
 const SIOCSIFMTU = 0x8922;
 const SIOCGIFINDEX = 0x8933;
+const SIOCGIFHWADDR = 0x8927;
 const SIOCSIFTXQLEN = 0x8943;
+const SIOCETHTOOL = 0x8946;
+/** linux/ethtool.h */
+const ETHTOOL_GTXCSUM = 0x16;
 const IFF_UP = 0x1;
 
 /** `tun` carries IP packets, `tap` Ethernet frames. */
 export type QueueKind = 'tun' | 'tap';
 
-/** `checksum`: the kernel segments before us, nothing larger than the MTU arrives. `segmentation`: super-packets arrive whole. */
-export type QueueOffloads = 'checksum' | 'segmentation';
+/**
+ * `checksum`: the kernel segments before us, nothing larger than the MTU arrives. `segmentation`: super-packets arrive whole. `tunnel`: they
+ * may be inside a UDP tunnel, and the virtio-net header has 24 bytes (TUNNEL_VNET_HEADER); TAP only, since the kernel checks a tunnel's
+ * offsets as if an Ethernet header were there.
+ */
+export type QueueOffloads = 'checksum' | 'segmentation' | 'tunnel';
 
 export interface QueueOptions {
   readonly kind?: QueueKind;
@@ -49,6 +59,8 @@ export interface QueueOptions {
 
 /** Bytes of the virtio-net header in front of each packet read from or written to a queue (with num_buffers). */
 export const VNET_HEADER = 12;
+/** The same with the offsets of a UDP tunnel (offloads `tunnel`). */
+export const TUNNEL_VNET_HEADER = 24;
 
 function request(device: string): Pinned {
   const name = Buffer.from(device);
@@ -64,8 +76,8 @@ function request(device: string): Pinned {
 
 /**
  * Opens one queue of TUN or TAP device `device`, which comes to be with its first queue and vanishes with its last. Non-blocking;
- * packets or frames behind a 12-byte virtio-net header. Throws CodedError: no /dev/net/tun, no privilege, the name belongs to another
- * kind of device, or to one made without multi-queue.
+ * packets or frames behind a virtio-net header of 12 bytes (24 with `tunnel`). Throws CodedError: no /dev/net/tun, no privilege, the name
+ * belongs to another kind of device, or to one made without multi-queue; GD_RAW_SOCKET_TUNNEL_OFFLOAD when this kernel knows no `tunnel`.
  */
 export function openTunQueue(device: string, options: QueueOptions = {}): number {
   const { kind = 'tun', offloads = 'checksum' } = options;
@@ -90,7 +102,7 @@ export function openTunQueue(device: string, options: QueueOptions = {}): number
       });
     }
     const size = pin(8);
-    size.int32[0] = VNET_HEADER;
+    size.int32[0] = offloads === 'tunnel' ? TUNNEL_VNET_HEADER : VNET_HEADER;
     const sized = ioctl(descriptor, TUNSETVNETHDRSZ, size.address);
     retain(size);
     must(sized, 'ioctl TUNSETVNETHDRSZ');
@@ -106,7 +118,15 @@ export function openTunQueue(device: string, options: QueueOptions = {}): number
 function setOffloads(descriptor: number, offloads: QueueOffloads): void {
   const words = OFFLOAD_WORDS[offloads];
   const accepted = words.some((word) => ioctl(descriptor, TUNSETOFFLOAD, word) === 0);
-  if (!accepted) must(-1, `ioctl TUNSETOFFLOAD (${offloads})`);
+  if (accepted) return;
+  if (offloads === 'tunnel' && errno() === E.EINVAL) {
+    throw new CodedError(
+      'GD_RAW_SOCKET_TUNNEL_OFFLOAD',
+      `this kernel (Linux ${release()}) takes no encapsulated super-packets from a TAP device: that needs Linux 6.17 or later`,
+      { hint: 'set "egress: { driver: udp }" in the configuration: it works on every kernel' },
+    );
+  }
+  must(-1, `ioctl TUNSETOFFLOAD (${offloads})`);
 }
 
 function deviceCall(device: string, call: number, name: string, fill?: (memory: Pinned) => void): Pinned {
@@ -126,6 +146,12 @@ export function interfaceIndex(device: string): number {
   return deviceCall(device, SIOCGIFINDEX, 'index').int32[4];
 }
 
+/** The MAC address of a TAP device, 6 bytes. Throws CodedError when there is no such device. */
+export function getLinkAddress(device: string): Uint8Array {
+  // struct sockaddr: the hardware's type in two bytes, then the address.
+  return deviceCall(device, SIOCGIFHWADDR, 'link address').bytes.slice(18, 24);
+}
+
 export function getMtu(device: string): number {
   return deviceCall(device, SIOCGIFMTU, 'MTU').int32[4];
 }
@@ -134,6 +160,16 @@ export function setMtu(device: string, bytes: number): void {
   deviceCall(device, SIOCSIFMTU, 'MTU', (memory) => {
     memory.int32[4] = bytes;
   });
+}
+
+/** True when packets leave the device with checksums still to be completed, by itself or by whom it hands them to (`ethtool -k`: tx-checksumming). */
+export function leavesChecksums(device: string): boolean {
+  // struct ethtool_value: command, then its answer.
+  const value = pin(8);
+  value.int32[0] = ETHTOOL_GTXCSUM;
+  deviceCall(device, SIOCETHTOOL, 'offloads', (memory) => storeAddress(memory.int32, 4, value.address));
+  retain(value);
+  return value.int32[1] !== 0;
 }
 
 /** Packets that the kernel queues towards us before it drops (txqueuelen). */

@@ -3,7 +3,7 @@
  * only the drivers are files.
  */
 
-import { Arena, LARGE_STRIDE } from '../base/arena.ts';
+import { Arena, BATCH_RECORDS, LARGE_STRIDE } from '../base/arena.ts';
 import { Batch } from '../base/batch.ts';
 import { createBank } from '../base/counters.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';
@@ -12,8 +12,10 @@ import { VERDICT_DROP, VERDICT_FORWARD, VERDICTS } from '../base/verdict.ts';
 import type { Config } from '../config/config.ts';
 import type { Egress, Ingress } from '../io/driver.ts';
 import { FlowTable } from '../pipeline/flow-table.ts';
+import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from '../pipeline/outer-template.ts';
 import { Pipeline } from '../pipeline/pipeline.ts';
-import { Snapshot, SnapshotBuilder } from '../pipeline/snapshot.ts';
+import { Snapshot, SnapshotBuilder, type SnapshotNames } from '../pipeline/snapshot.ts';
+import type { Spec } from '../pipeline/spec.ts';
 import { readTuple, type Tuple, tupleText } from './tuple.ts';
 
 /** What happened to one packet of the capture; its addresses, protocol and ports (Tuple) as far as it has them. */
@@ -33,6 +35,8 @@ export interface ReplayedPacket extends Tuple {
   /** Of the outer UDP header. */
   readonly sourcePort?: number;
   readonly encapsulatedLength?: number;
+  /** Packets that it leaves as; only when more than one. */
+  readonly segments?: number;
 }
 
 export interface ReplaySummary {
@@ -44,7 +48,8 @@ export interface ReplaySummary {
   readonly backends: Record<string, number>;
 }
 
-const CAPACITY = 64;
+/** Fewer than a thread's, so that the records suffice for as many merged frames of 64 KiB on the smallest path. */
+const CAPACITY = 32;
 /** Nothing secret is needed offline, and the same capture must give the same answers every time. */
 const REPLAY_KEY = Int32Array.of(0x72657061, 0x6c61796b);
 
@@ -60,6 +65,8 @@ export interface ReplayOptions {
   readonly config: Config;
   readonly ingress: Ingress & Failing;
   readonly egress: Egress & Failing;
+  /** Bytes of the largest outer packet on the way to every backend. Absent: any size. */
+  readonly pathMtu?: number;
   /** Called once per packet, in order. */
   readonly onPacket?: (packet: ReplayedPacket) => void;
 }
@@ -78,8 +85,10 @@ export function replay(options: ReplayOptions): ReplaySummary {
     bank: createBank(),
     sourcePortBase: egress.facts.sourcePortBase,
     sourcePortMask: egress.facts.sourcePortMask,
+    ...(options.pathMtu === undefined ? {} : { pathMtu: pathMtuOf(parts.names, options.pathMtu) }),
+    trainsNeedChecksum: egress.facts.trainsNeedChecksum,
   });
-  const batch = new Batch(Arena.inProcess(CAPACITY, LARGE_STRIDE), ingress.facts);
+  const batch = new Batch(Arena.inProcess(CAPACITY, LARGE_STRIDE, BATCH_RECORDS), ingress.facts);
   const backends = new Map(parts.names.backends.map((backend) => [backend.id, backend]));
   const verdicts: Record<string, number> = Object.fromEntries(VERDICTS.map((word) => [word, 0]));
   const reasons: Record<string, number> = {};
@@ -127,6 +136,7 @@ export function replay(options: ReplayOptions): ReplaySummary {
         told.address = backend.address;
         told.sourcePort = batch.sourcePort[i];
         told.encapsulatedLength = batch.outLength[i];
+        if (batch.segmentCount[i] > 1) told.segments = batch.segmentCount[i];
         perBackend[`${backend.pool}/${backend.name}`]++;
       }
       onPacket?.(told);
@@ -137,6 +147,17 @@ export function replay(options: ReplayOptions): ReplaySummary {
   return { packets, verdicts, reasons, backends: perBackend };
 }
 
+/** The memory in which a daemon has each backend's path MTU: the same for all. */
+function pathMtuOf(names: SnapshotNames, bytes: number): Int32Array {
+  return new Int32Array(Math.max(0, ...names.backends.map(({ id }) => id)) + 1).fill(bytes);
+}
+
+/** Bytes of the largest inner packet that every tunnel of `spec` can carry whole when the way to each backend carries `pathMtu`. */
+export function innerMtuOf(spec: Spec, pathMtu: number): number {
+  const over6 = spec.pools.some(({ backends }) => backends.some(({ address }) => address.length === 16));
+  return pathMtu - (over6 ? OUTER6 : OUTER4) - UDP_LENGTH - GUE_LENGTH;
+}
+
 /** One line of text for a packet: `17  forward  web → workers/w1 (10.0.0.1)  60 → 92 bytes, source port 51234  tcp … → …`. */
 export function replayedText(packet: ReplayedPacket): string {
   const head = `${String(packet.packet).padStart(6)}  ${packet.verdict.padEnd(7)}`;
@@ -145,5 +166,6 @@ export function replayedText(packet: ReplayedPacket): string {
   if (packet.reason !== undefined) return `${head}  ${packet.reason}  (${packet.length} bytes)${tail}`;
   if (packet.backend === undefined) return `${head}  (${packet.length} bytes)${tail}`;
   const route = `${packet.service} → ${packet.pool}/${packet.backend} (${packet.address})`;
-  return `${head}  ${route}  ${packet.length} → ${packet.encapsulatedLength} bytes, source port ${packet.sourcePort}${tail}`;
+  const parts = packet.segments === undefined ? '' : ` in ${packet.segments} packets`;
+  return `${head}  ${route}  ${packet.length} → ${packet.encapsulatedLength} bytes${parts}, source port ${packet.sourcePort}${tail}`;
 }

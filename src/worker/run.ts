@@ -6,7 +6,7 @@ import { formatAddress } from '../base/address.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { parseAnyAddress } from '../config/address.ts';
 import { isLocalAddress } from '../host/routes.ts';
-import { openDatagramSocket, receiveTrains } from '../raw-socket/datagram.ts';
+import { openDatagramSocket, receiveDrops, receiveTrains } from '../raw-socket/datagram.ts';
 import { closeDescriptor } from '../raw-socket/file.ts';
 import { PollSet } from '../raw-socket/poll.ts';
 import { openTunQueue } from '../raw-socket/tun.ts';
@@ -62,7 +62,10 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     requireFreeName(options.device);
     const sockets = (listen.length > 0 ? listen : [new Uint8Array(4), new Uint8Array(16)]).map((address) => {
       const socket = openDatagramSocket(address, options.port, RECEIVE_BUFFER);
-      undo.push(() => closeDescriptor(socket));
+      undo.push(() => {
+        tally.lost += receiveDrops(socket);
+        closeDescriptor(socket);
+      });
       // An old kernel that can not hands over one datagram at a time, which are then merged all the same.
       if (options.gro) receiveTrains(socket);
       return socket;

@@ -11,6 +11,8 @@ export class Tally {
   merged = 0;
   /** The TUN device refused the packet (it is down, or the kernel found the packet impossible). */
   deviceRefused = 0;
+  /** Messages that the kernel dropped at our sockets: it was sent more than was read. */
+  lost = 0;
   /** Failed receive calls; an ICMP error about an answer may leave one on the socket. */
   receiveErrors = 0;
   #lastError = 0;
@@ -30,6 +32,7 @@ export class Tally {
     const injected = `injected ${this.injected} packets (${this.injectedBytes} bytes)${merged}`;
     const errors =
       this.receiveErrors === 0 ? '' : `; ${this.receiveErrors} receive errors, the last ${errnoName(this.#lastError)}`;
-    return `received ${this.received} datagrams, ${injected}${refused}${errors}`;
+    const lost = this.lost === 0 ? '' : `; lost before they were received: ${this.lost}`;
+    return `received ${this.received} datagrams, ${injected}${refused}${lost}${errors}`;
   }
 }

@@ -6,7 +6,7 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from '
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { findCommand } from '../needs.ts';
+import { findCommand, needs } from '../needs.ts';
 
 const root = new URL('../../', import.meta.url).pathname;
 const main = join(root, 'src/cli/main.ts');
@@ -127,13 +127,10 @@ test('check touches neither the network nor the FFI library', () => {
 });
 
 // tsx itself talks to its parent through a Unix socket.
-test('nor does the kernel see it ask for a socket', {
-  skip: findCommand('strace') === null ? 'no strace: the test before says it too' : false,
-}, (t) => {
+test('nor does the kernel see it ask for a socket', needs('strace'), () => {
   const log = join(folder, 'strace');
   const args = ['-f', '-qq', '-e', 'trace=socket,connect,bind,listen,sendto,sendmsg', '-o', log];
   const result = start(findCommand('strace')!, [...args, process.execPath, '--import', 'tsx', main, 'check', example]);
-  if (/ptrace/.test(result.err)) return t.skip('strace may not trace here');
   assert.equal(result.code, 0, result.err);
   const calls = readFileSync(log, 'utf8')
     .split('\n')

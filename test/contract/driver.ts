@@ -136,6 +136,45 @@ export function ingressContract(name: string, driver: IngressCase): void {
     mapped.release();
   });
 
+  test(`${name}: answers beside verdicts reach the client after the replies; what can not be sent is counted`, options, (t) => {
+    const harness = driver.open(t, [udpPacket(100, 1)]);
+    const { ingress } = harness;
+    const mapped = createBatch(ingress, 2);
+    const { batch } = mapped;
+    // Replies and answers fill the batch: a driver has room for both.
+    const frames = [1, 2, 3, 4].map((n) => harness.replyFrame(Buffer.alloc(n * 10, n)));
+    const place = (frame: Uint8Array, at: number) => batch.arena.bytes.set(frame, at);
+    batch.count = 2;
+    for (const i of [0, 1]) {
+      batch.outAt[i] = batch.slotAt[i] + HEADROOM;
+      batch.outLength[i] = frames[i].length;
+      place(frames[i], batch.outAt[i]);
+      batch.verdict[i] = VERDICT_REPLY;
+      batch.reason[i] = 0;
+    }
+    const answers = [frames[2], frames[3]];
+    if (harness.impossibleReply !== null) answers[0] = harness.impossibleReply;
+    answers.forEach((frame, a) => {
+      // An impossible one may be longer than records are: the slots' ends take it.
+      batch.answerAt[a] = frame.length > 1536 ? 0 : batch.arena.recordsAt + a * 1536;
+      batch.answerLength[a] = frame.length;
+      batch.answerTo[a] = a;
+      if (batch.answerAt[a] > 0) place(frame, batch.answerAt[a]);
+    });
+    batch.answers = 2;
+    batch.answersLost = 0;
+    ingress.reply(batch);
+    const lost = harness.impossibleReply === null ? 0 : 1;
+    assert.equal(batch.answersLost, lost);
+    assert.deepEqual(
+      harness.replies().map((payload) => payload.length),
+      lost === 0 ? [10, 20, 30, 40] : [10, 20, 40],
+    );
+    assert.deepEqual([...batch.verdict.subarray(0, 2)], [VERDICT_REPLY, VERDICT_REPLY]);
+    harness.close();
+    mapped.release();
+  });
+
   test(`${name}: close gives every descriptor back, twice does no harm`, options, (t) => {
     driver.open(t, [udpPacket(100, 1)]).close();
     const before = descriptors();

@@ -25,13 +25,14 @@ const CASES = [
   { ingress: '{ driver: tun, device: gd0 }', egress: '{ driver: udp }', threads: 2 },
   { ingress: '{ driver: tap, mac: "02:00:5e:10:00:01" }', egress: '{ driver: raw }', threads: 1 },
   { ingress: '{ driver: tap }', egress: '{ driver: udp }', threads: 2 },
+  { ingress: '{ driver: tun, device: gd0 }', egress: '{ driver: tap-offload }', threads: 2 },
 ];
 
 for (const [index, options] of CASES.entries()) {
   const name = `ingress ${options.ingress}, egress ${options.egress}, threads ${options.threads}`;
   test(
     `${name}: every packet arrives once, a fault is recovered from, nothing stays`,
-    needs('namespaces', 'tun', 'tcpdump', 'ethtool'),
+    needs('namespaces', 'tun', 'tcpdump', 'ethtool', ...(options.egress.includes('offload') ? ['tunnel-gso' as const] : [])),
     async (t) => {
       const lab = buildLab(t, 1, { offloads: 'none' });
       const director = await RunningDirector.start(t, lab, configuration(lab, options));

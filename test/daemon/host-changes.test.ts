@@ -65,6 +65,43 @@ for (const ingress of ['{ driver: tun, device: gd0 }', '{ driver: tap, device: g
 }
 
 test(
+  'tap-offload: its device is made anew when somebody removes it, and its settings are put right',
+  needs('namespaces', 'tun', 'tunnel-gso', 'ethtool'),
+  async (t) => {
+    const lab = buildLab(t, 1, { offloads: 'none' });
+    const egress = '{ driver: tap-offload, device: gdx0 }';
+    const director = await RunningDirector.start(t, lab, configuration(lab, { egress, threads: 2 }));
+    const traffic = async (total: number, what: string) => {
+      sendDatagrams(lab, lab.vip4, 53, 10, 1);
+      sendDatagrams(lab, lab.vip6, 53, 10, 1);
+      await eventually(() => director.metric('forwarded_packets_total') === total, what);
+    };
+    await traffic(20, 'traffic before');
+    for (let round = 1; round <= 2; round++) {
+      lab.director.ip('link del gdx0');
+      await director.event('thread-restarted', 2 * round);
+      await eventually(() => director.get('/-/ready').status === 200, 'ready again', 8000);
+      await traffic(20 + 20 * round, 'traffic afterwards');
+    }
+    // Forwarded by the director means taken by the kernel: these must also have left.
+    const forwarded = () => Number(/IpForwDatagrams\s+(\d+)/.exec(lab.director.run('nstat', ['-asz', 'IpForwDatagrams']))?.[1]);
+    const before = forwarded();
+    await traffic(80, 'and again');
+    // Into gd0 and out of gdx0: the IPv6 service has IPv4 tunnels, the IPv4 service IPv6 ones.
+    assert.equal(forwarded() - before, 20);
+    assert.equal(director.metric('thread_failures_total{thread="0"}'), 0);
+    assert.equal(director.metric('dropped_packets_total{reason="send-failed"}'), 0);
+    director.actor.child.kill('SIGKILL');
+    await director.actor.ended;
+    assert.deepEqual(
+      lab.leftovers().filter((fact) => /gdx0/.test(fact)),
+      [],
+      'after kill -9 the device is gone',
+    );
+  },
+);
+
+test(
   'an address that must not be there makes the director not ready, with the reason, until it is gone',
   needs('namespaces', 'tun'),
   async (t) => {

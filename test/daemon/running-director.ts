@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { Actor } from '../../src/demo/cast.ts';
-import { Lab } from '../../src/demo/lab/topology.ts';
+import { Lab, type LabOptions } from '../../src/demo/lab/topology.ts';
 
 export const METRICS_PORT = 6079;
 export const TUNNEL_PORT = 6080;
 
 /** `offloads: 'none'`: captures hold complete checksums, as a wire would (a veth leaves them to nobody). */
-export function buildLab(t: TestContext, workers: number, options: { offloads?: 'all' | 'checksum' | 'none' } = {}): Lab {
+export function buildLab(t: TestContext, workers: number, options: Omit<LabOptions, 'workers'> = {}): Lab {
   const lab = Lab.create({ workers, ...options });
   t.after(() => lab.close());
   return lab;

@@ -14,11 +14,11 @@ import { PcapFileEgress } from '../../src/io/pcap-file/egress.ts';
 import { PcapFileIngress } from '../../src/io/pcap-file/ingress.ts';
 import type { Spec } from '../../src/pipeline/spec.ts';
 import { type ReplayedPacket, replay } from '../../src/replay/replay.ts';
-import { naiveChecksum } from '../reference/checksum.ts';
 import { decodeTunnel } from '../reference/tunnel.ts';
 import { echoRequest } from '../uml/echo-packet.ts';
 import { echoComplaint } from './echo.ts';
 import type { Line, Outcome, Scale } from './line.ts';
+import { damage, repairHeader } from './mutation.ts';
 import { clientPacket } from './packets.ts';
 import { ETHERNET, openPath, type Path, pathSpec, RAW_IP, TUN } from './path.ts';
 import { Random } from './random.ts';
@@ -57,29 +57,10 @@ function mutate(random: Random, original: Uint8Array): Uint8Array {
   let bytes = original.slice();
   for (let left = random.below(5); left > 0; left--) {
     const at = random.chance(4) ? random.below(bytes.length) : random.below(Math.min(bytes.length, 64));
-    switch (random.below(7)) {
-      case 0:
-        bytes[at] ^= 1 << random.below(8);
-        break;
-      case 1:
-        bytes[at] = random.pick([0, 1, 0x7f, 0x80, 0xff]);
-        break;
-      case 2:
-        random.fill(bytes.subarray(at, at + random.below(8)));
-        break;
-      case 3:
-        bytes = bytes.subarray(0, at).slice();
-        break;
-      case 4:
-        bytes = Uint8Array.from([...bytes, ...random.fill(new Uint8Array(random.below(80)))]);
-        break;
-      case 5:
-        bytes.copyWithin(at, random.below(bytes.length));
-        break;
-      default:
-        // Lengths and next-header fields are where parsers break.
-        if (bytes.length > 9) bytes[random.pick([0, 2, 3, 4, 5, 6, 9])] = random.below(256);
-    }
+    const kind = random.below(7);
+    if (kind === 0) bytes = bytes.subarray(0, at).slice();
+    else if (kind === 1) bytes = Uint8Array.from([...bytes, ...random.fill(new Uint8Array(random.below(80)))]);
+    else damage(random, bytes, at);
     if (bytes.length === 0) break;
   }
   return bytes;
@@ -99,15 +80,6 @@ function rare(random: Random): Uint8Array {
   bytes[6] = random.pick([0, 43, 44, 50, 51, 58, 59, 60, 135, 139, 140]);
   bytes[40] = random.pick([0, 6, 17, 43, 44, 51, 58, 60]);
   return bytes;
-}
-
-/** The kernel routes only IPv4 packets whose header checksum is right: on TUN a wrong one is no possible input. */
-function repairHeader(packet: Uint8Array): void {
-  const header = packet.length === 0 ? 0 : (packet[0] & 15) * 4;
-  if (packet[0] >> 4 !== 4 || header < 20 || header > packet.length) return;
-  packet.fill(0, 10, 12);
-  const checksum = naiveChecksum(packet, 0, header);
-  packet.set([checksum >> 8, checksum & 255], 10);
 }
 
 function frame(random: Random, facts: IngressFacts): Frame {
@@ -130,6 +102,7 @@ function frame(random: Random, facts: IngressFacts): Frame {
     start = made.transportAt;
   }
   if (random.chance(3)) packet = mutate(random, packet);
+  // The kernel routes only IPv4 packets whose header checksum is right: on TUN a wrong one is no possible input.
   if (facts.headerVerified) repairHeader(packet);
   const bytes = facts === ETHERNET ? framed(random, packet) : packet;
   const whole = facts === ETHERNET && random.chance(6) ? mutate(random, bytes) : bytes;
@@ -247,7 +220,7 @@ function throughReplay(frames: readonly Frame[], facts: IngressFacts, spec: Spec
   if (told.length !== frames.length) tally.wrong.push(`${told.length} packets told of ${frames.length}`);
   const written = { forward: recordsOf(out), reply: recordsOf(replies) };
   const next = { forward: 0, reply: 0 };
-  told.forEach(({ verdict, reason }, i) => {
+  told.forEach(({ verdict, reason, segments = 1 }, i) => {
     tally.replayed++;
     tally.count(verdict === 'drop' ? `dropped: ${reason}` : verdict);
     if (verdict === 'drop') {
@@ -268,6 +241,11 @@ function throughReplay(frames: readonly Frame[], facts: IngressFacts, spec: Spec
     const said =
       verdict === 'forward' ? decodeComplaint(record.bytes) : echoComplaint(frames[i].bytes, record.bytes, facts === ETHERNET);
     tally.complain(`packet ${i}`, frames[i], said);
+    // A frame longer than any on a wire leaves as several.
+    for (let k = 1; k < segments; k++) {
+      const more = written.forward[next.forward++];
+      tally.complain(`packet ${i}, segment ${k}`, frames[i], more === undefined ? 'not written' : decodeComplaint(more.bytes));
+    }
   });
   for (const verdict of ['forward', 'reply'] as const) {
     if (next[verdict] !== written[verdict].length)

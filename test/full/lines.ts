@@ -1,14 +1,21 @@
 // Every line that can be run at full size: `npm run test:full -- --list`.
 
 import { segmentation } from '../oracle/segmentation.ts';
+import { tooBig } from '../oracle/too-big.ts';
+import { bulk } from './bulk.ts';
+import { clients } from './clients.ts';
 import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
+import { fuzzSizes } from './fuzz-sizes.ts';
+import { incident } from './incident.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
+import { memory } from './memory.ts';
 import { pipelineCost } from './pipeline-cost.ts';
 import { tables } from './tables.ts';
+import { transfers } from './transfers.ts';
 import { umlInterop } from './uml-interop.ts';
 
 export const LINES: readonly Line[] = [
@@ -20,5 +27,12 @@ export const LINES: readonly Line[] = [
   configs,
   lifecycle,
   fuzz,
+  fuzzSizes,
   segmentation,
+  bulk,
+  tooBig,
+  transfers,
+  memory,
+  clients,
+  incident,
 ];

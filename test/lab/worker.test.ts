@@ -136,3 +136,33 @@ test('a device name or port in use is refused', needs('namespaces', 'tun'), asyn
   assert.equal(await samePort.ended, 1);
   assert.match(samePort.words, /GD_RAW_SOCKET_PORT_TAKEN/);
 });
+
+test('what its socket had no room for is counted, as the kernel counts it', needs('namespaces', 'tun'), async (t) => {
+  const lab = build(t);
+  const worker = await startWorker(lab, '--vip', lab.vip4);
+  const [where] = lab.workers;
+  const payload = wrap(echoRequest(lab.client.address4, lab.vip4, Buffer.alloc(1000)));
+  // A worker that gets no processor time: 8 MiB of room (the kernel doubles it) fill with 25,000 datagrams of 1,000 bytes and their overhead.
+  worker.child.kill('SIGSTOP');
+  const script = `
+    const socket = require('node:dgram').createSocket('udp4');
+    const payload = Buffer.from('${payload.toString('hex')}', 'hex');
+    let left = 25_000;
+    const next = (error) => {
+      if (error) throw error;
+      if (left-- === 0) socket.close();
+      else socket.send(payload, 6080, '${where.address4}', next);
+    };
+    next(null);`;
+  lab.director.run(process.execPath, ['-e', script]);
+  const rows = where
+    .run('cat', ['/proc/net/snmp'])
+    .split('\n')
+    .filter((line) => line.startsWith('Udp:'))
+    .map((line) => line.split(' '));
+  const lost = Number(rows[1][rows[0].indexOf('RcvbufErrors')]);
+  worker.child.kill('SIGCONT');
+  assert.ok(lost > 0, 'the kernel lost datagrams');
+  assert.equal(await worker.stop(), 0);
+  assert.match(worker.output, new RegExp(`; lost before they were received: ${lost}\n$`));
+});

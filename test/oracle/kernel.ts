@@ -162,6 +162,11 @@ export class KernelSegmenter {
     }
   }
 
+  /** Runs `work` in the devices' namespace. */
+  inside<T>(work: () => T): T {
+    return this.#space.inside(work);
+  }
+
   /** What the kernel makes of `packet` (with its Ethernet header on TAP). */
   segment(facts: Facts, packet: Uint8Array): Verdict {
     const refused = (this.#in as Device).write(virtioHeader(facts, this.#headerBytes), packet);

@@ -9,12 +9,14 @@ import type { Line, Outcome, Scale } from '../full/line.ts';
 import { Random } from '../full/random.ts';
 import { transportOf } from '../reference/segment.ts';
 import { EVERY_OFFLOAD, type Facts, KernelSegmenter, type Verdict } from './kernel.ts';
+import { offloadCases } from './offload.ts';
 import { difference, OurSegmenter, type Outcome as Ours } from './ours.ts';
 import { tunnelCases } from './tunnel.ts';
 
 const SEED = 20260411;
 const CASES: Readonly<Record<Scale, number>> = { full: 40_000, scaled: 2_000 };
 const TUNNEL_CASES: Readonly<Record<Scale, number>> = { full: 10_000, scaled: 400 };
+const OFFLOAD_CASES: Readonly<Record<Scale, number>> = { full: 10_000, scaled: 400 };
 
 /**
  * Whether we may refuse, for `word`, what the kernel takes. Each case is one in which it would send what nobody should: wrong checksums, a
@@ -160,6 +162,8 @@ async function run(scale: Scale): Promise<Outcome> {
   }
   const tunnel = tunnelCases(TUNNEL_CASES[scale], new Random(SEED + 1));
   wrong.push(...tunnel.wrong);
+  const offload = offloadCases(OFFLOAD_CASES[scale], new Random(SEED + 2));
+  wrong.push(...offload.wrong);
   return {
     passed: wrong.length === 0,
     figures: {
@@ -171,6 +175,7 @@ async function run(scale: Scale): Promise<Outcome> {
       'refused by both': text(tally.both),
       'refused by us alone': text(tally.onlyOurs),
       ...tunnel.figures,
+      ...offload.figures,
       differences: wrong.join(' | ') || 'none',
     },
   };
@@ -179,7 +184,7 @@ async function run(scale: Scale): Promise<Outcome> {
 export const segmentation: Line = {
   name: 'segmentation',
   claim:
-    'Segmented by us and by the host’s kernel, 40,000 generated super-packets and 10,000 encapsulated ones come out the same, byte for byte; what the kernel refuses is refused here.',
+    'Segmented by us and by the host’s kernel, 40,000 generated super-packets and 10,000 encapsulated ones come out the same, byte for byte, and so do 10,000 that the packet path hands to the kernel whole; what the kernel refuses is refused here.',
   twin: 'test/oracle/segmentation.test.ts',
   run,
 };

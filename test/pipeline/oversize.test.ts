@@ -151,6 +151,7 @@ for (const outer of [4, 6] as const) {
   });
 }
 
+const ETHERTYPE: Record<number, number[]> = { 4: [8, 0], 6: [0x86, 0xdd] };
 const tcp4 = (fields: TcpFields = {}, payload = 1440) =>
   packet()
     .ipv4({ dst: SERVICE4, df: true, tos: 3 })
@@ -282,9 +283,9 @@ test('icmp answers what segment would cut; drop drops it, and both leave alone w
   }
 });
 
-test('what may not be answered is dropped: IPv4 without DF, a size that IPv6 can not be asked for', () => {
-  const fragmentable = packet().ipv4({ dst: SERVICE4, df: false }).udp({ dport: 443 }).payload(1460).bytes();
-  assert.equal(rigOf(4, 1500).one(fragmentable).reason, 'too-big');
+test('what may not be answered is dropped: a client that is no single host, a size that IPv6 can not be asked for', () => {
+  const nobody = packet().ipv4({ src: '127.0.0.1', dst: SERVICE4, df: true }).udp({ dport: 443 }).payload(1460).bytes();
+  assert.equal(rigOf(4, 1500).one(nobody).reason, 'too-big');
   const small = packet().ipv6({ dst: SERVICE6 }).udp({ dport: 443 }).payload(1200).bytes();
   assert.equal(rigOf(6, 1280).one(small).reason, 'too-big');
   // Of a super-packet its segments count: no larger than 1,280, they can not become smaller.
@@ -292,6 +293,72 @@ test('what may not be answered is dropped: IPv4 without DF, a size that IPv6 can
   const virtio = { gsoType: 4, gsoSize: 1220 };
   assert.equal(rigOf(6, 1280, 'icmp').one(merged, { virtio }).reason, 'too-big');
   assert.equal(rigOf(6, 1280, 'segment').one(merged, { virtio }).verdict, 'forward');
+});
+
+test('segment-and-tell cuts as segment does, and its answer is that of icmp', () => {
+  for (const [facts, link] of [
+    [TUN, 0],
+    [PACKET, 14],
+  ] as const)
+    for (const input of [tcp4({}, 2000), tcp6({ flags: 'ACK,PSH' }, 3001)]) {
+      const frame =
+        link === 0
+          ? input
+          : Uint8Array.from([...packet().ethernet().bytes().subarray(0, 12), ...ETHERTYPE[input[0] >> 4], ...input]);
+      const rigs = (['segment', 'segment-and-tell', 'icmp'] as const).map((oversize) =>
+        rigOf(4, 1500, oversize, undefined, facts),
+      );
+      for (const rig of rigs) {
+        rig.load([frame]);
+        rig.pipeline.process(rig.batch, 0);
+      }
+      const [segment, told, icmp] = rigs;
+      assert.deepEqual(leaving(told, 4, 1500), leaving(segment, 4, 1500));
+      assert.equal(segment.batch.answers, 0);
+      const { batch } = told;
+      assert.deepEqual([batch.answers, batch.answerTo[0]], [1, 0]);
+      const answer = batch.arena.bytes.slice(batch.answerAt[0], batch.answerAt[0] + batch.answerLength[0]);
+      assert.deepEqual(Buffer.from(answer), Buffer.from(icmp.outcome(0).bytes as Uint8Array));
+      assertAnswer(answer.subarray(link), input, 1468);
+      told.pipeline.account(batch);
+      assert.equal(told.bank[counterAt('resegmented_packets_total')], 1);
+      assert.equal(told.bank[counterAt('too_big_answers_total')], 1);
+      assert.equal(told.bank[counterAt('replied_packets_total')], 0, 'the packet itself was forwarded');
+      told.load([link === 0 ? tcp4({}, 100) : frame.subarray(0, 60)]);
+      told.pipeline.process(batch, 0);
+      assert.equal(batch.answers, 0, 'nothing is left of it in the next batch');
+    }
+});
+
+test('segment-and-tell: the answer is limited, the packet is not; what can not be answered is cut all the same', () => {
+  const rate = new ReplyRate({ perSecond: 3, burst: 3, destinationPerSecond: 2, destinationBurst: 2 });
+  const rig = rigOf(4, 1500, 'segment-and-tell', rate);
+  for (let n = 0; n < 5; n++) assert.equal(rig.one(tcp4()).verdict, 'forward');
+  assert.equal(rig.bank[counterAt('too_big_answers_total')], 2);
+  assert.equal(rig.bank[counterAt('resegmented_packets_total')], 5);
+  const quiet = rigOf(4, 1500, 'segment-and-tell');
+  const noDf = packet().ipv4({ dst: SERVICE4, df: false }).tcp({ dport: 443, flags: 'ACK' }).payload(1460).bytes();
+  assert.equal(quiet.one(noDf).verdict, 'forward');
+  assert.equal(quiet.bank[counterAt('too_big_answers_total')], 0);
+});
+
+test('segment-and-tell: a super-packet is told the size that its segments may have, and its neighbours’ records are left alone', () => {
+  const base = specOf({ checksum: 'full', oversize: 'segment-and-tell' });
+  const rig = new Rig(base, TUN, { records: 400, capacity: 4, pathMtu: 1500 });
+  const merged = packet().ipv4({ dst: SERVICE4, df: true }).tcp({ dport: 443, flags: 'ACK' }).payload(40_000).bytes();
+  const fits = { gsoType: 1, gsoSize: 1400 };
+  rig.load([merged, merged, tcp6(), merged], [{ gsoType: 1, gsoSize: 1460 }, fits, {}, { gsoType: 1, gsoSize: 1460 }]);
+  rig.pipeline.process(rig.batch, 0);
+  const { batch } = rig;
+  assert.deepEqual([...batch.answerTo.subarray(0, batch.answers)], [0, 2, 3]);
+  for (let i = 0; i < 4; i++) {
+    assert.equal(batch.verdict[i], VERDICT_FORWARD);
+    for (let k = 0; k < batch.segmentCount[i]; k++) assert.deepEqual(decodeOuter(segmentBytes(batch, i, k)).complaints, []);
+  }
+  [merged, tcp6(), merged].forEach((input, a) => {
+    const answer = batch.arena.bytes.slice(batch.answerAt[a], batch.answerAt[a] + batch.answerLength[a]);
+    assertAnswer(answer, input, 1468);
+  });
 });
 
 test('answers are limited, by client first, and come again with time', () => {

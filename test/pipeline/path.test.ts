@@ -74,6 +74,7 @@ test('every single offset that is wrong, by any amount, is caught', () => {
     'outerTransportAt',
     'tunnelAt',
     'networkAt',
+    'transportAt',
     'outLength',
     'networkLength',
   ] as const) {
@@ -85,6 +86,23 @@ test('every single offset that is wrong, by any amount, is caught', () => {
       assert.equal(offsetsOf(rig.batch)(0), false, `${column} ${by}`);
     }
   }
+});
+
+test('an inner transport offset that is off by an Ethernet header is caught over IPv6 too; one behind an odd extension header is not wrong', () => {
+  const rig = new Rig(specOf());
+  for (const by of [-14, -2, 0, 2, 14]) {
+    rig.load([tcp6(100)]);
+    rig.pipeline.process(rig.batch, 0);
+    rig.batch.transportAt[0] += by;
+    assert.equal(offsetsOf(rig.batch)(0), by === 0, `${by}`);
+  }
+  // An authentication header of 12 bytes: its length counts words of 4 (RFC 4302 §2.2).
+  const header = packet()
+    .ipv6({ dst: SERVICE6, nextHeader: 51, payloadLength: 12 + 20 })
+    .bytes();
+  const segment = packet().ipv6({ dst: SERVICE6 }).tcp({ sport: 40000, dport: 443 }).bytes().slice(40);
+  const authenticated = Buffer.concat([header.slice(0, 40), Buffer.from([6, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]), segment]);
+  assert.equal(rig.one(authenticated).verdict, 'forward');
 });
 
 test('a destination that encapsulation leaves untouched stays untouched: the batch before and behind', () => {

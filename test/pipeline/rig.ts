@@ -8,7 +8,7 @@ import { FlowTable } from '../../src/pipeline/flow-table.ts';
 import { Pipeline } from '../../src/pipeline/pipeline.ts';
 import type { ReplyRate } from '../../src/pipeline/reply-rate.ts';
 import { Snapshot, SnapshotBuilder, type SnapshotParts } from '../../src/pipeline/snapshot.ts';
-import type { Affinity, BackendSpec, ChecksumMode, Oversize, Spec } from '../../src/pipeline/spec.ts';
+import type { Affinity, BackendSpec, ChecksumMode, MssClamp, Oversize, Spec } from '../../src/pipeline/spec.ts';
 import { ip } from '../builder/addresses.ts';
 
 export const SERVICE4 = '198.51.100.1';
@@ -31,6 +31,7 @@ export interface SpecOptions {
   readonly checksum?: ChecksumMode;
   readonly affinity?: Affinity;
   readonly oversize?: Oversize;
+  readonly mssClamp?: MssClamp;
   readonly protocol?: number;
   readonly ports?: readonly [number, number];
 }
@@ -55,6 +56,7 @@ export function specOf(options: SpecOptions = {}): Spec {
     affinity: options.affinity ?? '5-tuple',
     pool: 'p',
     ...(options.oversize === undefined ? {} : { oversize: options.oversize }),
+    ...(options.mssClamp === undefined ? {} : { mssClamp: options.mssClamp }),
   } as const;
   return {
     services: [
@@ -116,6 +118,7 @@ export class Rig {
       /** Of every backend. */
       pathMtu?: number;
       replyRate?: ReplyRate;
+      trainsNeedChecksum?: boolean;
     } = {},
   ) {
     this.#parts = this.builder.build(spec, 0);
@@ -129,6 +132,7 @@ export class Rig {
       sourcePortBase: 49152,
       sourcePortMask: 16383,
       ...(options.pathMtu === undefined ? {} : { pathMtu: new Int32Array(64).fill(options.pathMtu) }),
+      trainsNeedChecksum: options.trainsNeedChecksum ?? false,
       ...(options.replyRate === undefined ? {} : { replyRate: options.replyRate }),
     });
   }

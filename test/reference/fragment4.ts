@@ -37,7 +37,7 @@ export function fragmentSlowly(packet: Uint8Array, innerMtu: number, identifier:
   while (rest.length > 0) {
     const fits = rest.length <= innerMtu - headerLength;
     const blocks = Math.floor((innerMtu - headerLength) / 8);
-    const payload = fits ? rest : rest.slice(0, blocks * 8);
+    const payload = fits ? rest : rest.subarray(0, blocks * 8);
     const fragment = new Uint8Array(headerLength + payload.length);
     fragment.set(packet.slice(0, headerLength));
     fragment.set(payload, headerLength);
@@ -48,7 +48,7 @@ export function fragmentSlowly(packet: Uint8Array, innerMtu: number, identifier:
     setWord(fragment, 10, 0);
     setWord(fragment, 10, naiveChecksum(fragment, 0, headerLength));
     fragments.push(fragment);
-    rest = rest.slice(payload.length);
+    rest = rest.subarray(payload.length);
     offset += blocks;
   }
   return fragments;

@@ -67,6 +67,10 @@ export class RunningDirector {
     return director;
   }
 
+  get pid(): number {
+    return this.#child.pid as number;
+  }
+
   get log(): string {
     return this.#log;
   }

@@ -84,6 +84,8 @@ export class Guest {
   readonly name: string;
   readonly address4: string;
   readonly address6: string;
+  /** Its TAP device in the router's namespace. */
+  readonly device: string;
   readonly #folder: string;
   readonly #child: ChildProcess;
   #console = '';
@@ -99,8 +101,8 @@ export class Guest {
     process.once('exit', () => rmSync(this.#folder, { recursive: true, force: true }));
     const init = join(this.#folder, 'init.sh');
     writeFileSync(init, initScript(this, options), { mode: 0o755 });
-    const tap = `tap${host}`;
-    lab.addTap(tap, options.mtu ?? 1600);
+    this.device = `tap${host}`;
+    lab.addTap(this.device, options.mtu ?? 1600);
     this.#child = lab.router.spawn(
       'linux.uml',
       [
@@ -113,7 +115,7 @@ export class Guest {
         'con0=fd:0,fd:1',
         'quiet',
         `uml_dir=${this.#folder}`,
-        `vec0:transport=tap,ifname=${tap},depth=128,gro=1,mtu=${options.mtu ?? 1600}`,
+        `vec0:transport=tap,ifname=${this.device},depth=128,gro=1,mtu=${options.mtu ?? 1600}`,
       ],
       { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, TMPDIR: this.#folder } },
     );

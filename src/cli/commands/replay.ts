@@ -4,7 +4,7 @@ import { basename, dirname } from 'node:path';
 import type { Command } from 'commander';
 import { CodedError, EXIT } from '../../base/errors.ts';
 import type { ReplayedPacket, ReplaySummary } from '../../replay/replay.ts';
-import { configOption, jsonOption } from '../options.ts';
+import { configOption, jsonOption, wholeNumber } from '../options.ts';
 
 interface Options {
   readonly config: string;
@@ -12,7 +12,11 @@ interface Options {
   readonly write?: string;
   readonly replies?: string;
   readonly summary: boolean;
+  readonly pathMtu: number;
 }
+
+/** The least is FLOOR4 of host/path-mtu.ts, below which the daemon believes nobody. */
+const PATH_MTU = { least: 552, most: 65535, usual: 1500 };
 
 export function register(program: Command): void {
   program
@@ -26,6 +30,12 @@ export function register(program: Command): void {
     .addOption(jsonOption())
     .option('-w, --write <file>', 'write the encapsulated packets to this pcap file (raw IP)')
     .option('--replies <file>', 'write what the director would answer itself (pings) to this pcap file')
+    .option(
+      '--path-mtu <bytes>',
+      'largest packet on the way to the backends, outer headers included',
+      wholeNumber(PATH_MTU.least, PATH_MTU.most),
+      PATH_MTU.usual,
+    )
     .option('--summary', 'only the totals, not every packet', false)
     .addHelpText(
       'after',
@@ -33,6 +43,7 @@ export function register(program: Command): void {
 Examples:
   gue-director replay -c director.yaml in.pcap                     a verdict for every packet
   gue-director replay -c director.yaml in.pcap --write out.pcap    and what would have left, for Wireshark
+  gue-director replay -c director.yaml in.pcap --path-mtu 1600     with larger links to the workers
   gue-director replay -c director.yaml in.pcap --json | jq -c 'select(.verdict == "drop")'
 
 With --json each packet is one line, the totals are the last one.`,
@@ -50,10 +61,14 @@ async function run(capture: string, options: Options): Promise<number> {
   const { PcapFileEgress } = await import('../../io/pcap-file/egress.ts');
   const { PcapFileIngress } = await import('../../io/pcap-file/ingress.ts');
   const { MemoryEgress } = await import('../../io/memory/egress.ts');
-  const { replay, replayedText } = await import('../../replay/replay.ts');
+  const { innerMtuOf, replay, replayedText } = await import('../../replay/replay.ts');
   const config = loadConfig(options.config);
   refuseOverwriting(capture, options);
-  const ingress = new PcapFileIngress({ path: capture, ...(options.replies === undefined ? {} : { replies: options.replies }) });
+  const ingress = new PcapFileIngress({
+    path: capture,
+    innerMtu: innerMtuOf(config.spec, options.pathMtu),
+    ...(options.replies === undefined ? {} : { replies: options.replies }),
+  });
   let piece = '';
   const say = (line: string) => {
     piece += `${line}\n`;
@@ -65,7 +80,7 @@ async function run(capture: string, options: Options): Promise<number> {
   try {
     const egress = options.write === undefined ? new MemoryEgress({ keep: false }) : new PcapFileEgress(options.write);
     try {
-      const summary = replay({ config, ingress, egress, ...(options.summary ? {} : { onPacket }) });
+      const summary = replay({ config, ingress, egress, pathMtu: options.pathMtu, ...(options.summary ? {} : { onPacket }) });
       if (options.json) say(JSON.stringify(summary));
       else say(summaryText(summary));
     } finally {

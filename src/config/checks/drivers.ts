@@ -8,6 +8,9 @@ import type { Report } from './index.ts';
 /** net.ipv4.ip_local_port_range as the kernel sets it: ports that connect() gives to other programs. */
 const EPHEMERAL = { from: 32768, to: 60999 };
 
+/** Ways out that take outer packets as they are, fragments of them too. With others the kernel writes the outer header, or segments. */
+const WHOLE_PACKETS: ReadonlySet<string> = new Set(['raw', 'tap-offload', 'pcap-file', 'memory']);
+
 export function checkDrivers(draft: Draft, report: Report): void {
   const egress = draft.egress;
   if (egress?.driver === 'udp') {
@@ -22,6 +25,19 @@ export function checkDrivers(draft: Draft, report: Report): void {
       const message = `ports ${from} to ${to} lie in ${range}, which the kernel gives to other programs; 61440 is free of them`;
       report(at, 'GD_CONFIG_EPHEMERAL_PORTS', message, 'warning');
     }
+  }
+  if (egress !== null && !WHOLE_PACKETS.has(egress.driver)) {
+    for (const service of draft.services) {
+      if (service.value.oversize !== 'fragment-outer') continue;
+      const message = `fragment-outer needs "egress: { driver: raw }", which sends outer packets as they are; with ${egress.driver} choose fragment-inner`;
+      report([...service.at, 'oversize'], 'GD_CONFIG_FRAGMENT_OUTER', message);
+    }
+  }
+  const { ingress } = draft;
+  const own = ingress?.driver === 'tun' || ingress?.driver === 'tap' ? ingress.device : null;
+  if (egress?.driver === 'tap-offload' && egress.device === own) {
+    const message = `"${egress.device}" is the device of the ingress too; the two drivers need a device each`;
+    report(['egress', 'device'], 'GD_CONFIG_DEVICE_TWICE', message);
   }
   const listen = draft.metrics?.listen ?? null;
   const address = listen === null ? null : parseListen(listen).value;

@@ -4,6 +4,7 @@ import type { Draft } from '../draft.ts';
 import { type Path, type Problem, type Severity, sortProblems } from '../problem.ts';
 import { checkDrivers } from './drivers.ts';
 import { checkLoops } from './loops.ts';
+import { checkMssClamps } from './mss-clamp.ts';
 import { checkNames } from './names.ts';
 import { checkOverlaps } from './overlaps.ts';
 import { checkPools } from './pools.ts';
@@ -16,6 +17,7 @@ export function checkDraft(draft: Draft, document: SourceDocument): Problem[] {
   const report: Report = (path, code, message, severity) => problems.push(document.problem(path, code, message, severity));
   checkNames(draft, report);
   checkOverlaps(draft, report);
+  checkMssClamps(draft, report);
   checkLoops(draft, report);
   checkPools(draft, report);
   checkDrivers(draft, report);

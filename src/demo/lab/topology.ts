@@ -17,6 +17,9 @@
  * The router sends the VIPs to the director. Director and workers have the router as their default route, so a worker's answer
  * goes worker – router – client and never passes the director (direct server return), as in a data centre. Inside links carry
  * 1,600 bytes by default: a 1,500-byte packet and its outer headers (32 over IPv4, 52 over IPv6) fit.
+ *
+ * With `workersRouted` the workers have a network of their own, 10.80.2.0/24 and fd80:0:0:2::/64, behind a second bridge, far0: the router
+ * then also routes tunnel packets, and `setFarMtu` makes the way to the workers smaller under running traffic.
  */
 import { execute } from './command.ts';
 import { Namespace } from './namespace.ts';
@@ -29,6 +32,8 @@ export interface LabOptions {
   readonly clientMtu?: number;
   /** MTU of the bridge and of the links of director and workers. Default 1600. */
   readonly insideMtu?: number;
+  /** True: the workers are behind the router, on a network of their own (far0). Default false. */
+  readonly workersRouted?: boolean;
   /**
    * What the links do in place of the stacks: `all` (default, as veth comes: super-packets and partial checksums cross every link),
    * `checksum` (partial checksums, but nothing larger than the MTU), `none` (whole packets, as a wire carries them). The last two
@@ -41,6 +46,8 @@ export interface LabOptions {
 
 export const VIP4 = '10.80.9.1';
 export const VIP6 = 'fd80:0:0:9::1';
+/** Number of the workers' own network. */
+const FAR_NET = 2;
 
 const live = new Set<Lab>();
 let labsMade = 0;
@@ -106,9 +113,10 @@ export class Lab {
     sweep(new Set([...live].flatMap((lab) => lab.namespaces.map((namespace) => namespace.name))));
     labsMade++;
     const stem = labsMade === 1 ? `gd-${process.pid}` : `gd-${process.pid}-${labsMade}`;
-    const inside = (role: string, host: number) =>
-      new Namespace(`${stem}-${role}`, role, `10.80.1.${host}`, `fd80:0:0:1::${host}`);
-    const workers = Array.from({ length: options.workers ?? 3 }, (_, i) => inside(`worker-${i + 1}`, 21 + i));
+    const inside = (role: string, host: number, net = 1) =>
+      new Namespace(`${stem}-${role}`, role, `10.80.${net}.${host}`, `fd80:0:0:${net}::${host}`);
+    const workerNet = options.workersRouted === true ? FAR_NET : 1;
+    const workers = Array.from({ length: options.workers ?? 3 }, (_, i) => inside(`worker-${i + 1}`, 21 + i, workerNet));
     const client = new Namespace(`${stem}-client`, 'client', '10.80.0.2', 'fd80::2');
     const lab = new Lab(client, inside('router', 1), inside('director', 10), workers);
     live.add(lab);
@@ -141,16 +149,25 @@ export class Lab {
       });
     }
     const { client, router, director } = this;
+    const far = options.workersRouted === true;
     router.ip(
       'link set lo up',
       `link add out0 mtu ${clientMtu} type veth peer name eth0 mtu ${clientMtu} netns ${client.name}`,
       // No multicast snooping: a bridge without a querier would lose neighbour solicitations.
       `link add lan0 mtu ${insideMtu} type bridge mcast_snooping 0 forward_delay 0`,
+      ...(far ? [`link add far0 mtu ${insideMtu} type bridge mcast_snooping 0 forward_delay 0`] : []),
       ...[director, ...this.workers].flatMap((namespace) => [
         `link add ${namespace.role} mtu ${insideMtu} type veth peer name eth0 mtu ${insideMtu} netns ${namespace.name}`,
-        `link set ${namespace.role} master lan0 up`,
+        `link set ${namespace.role} master ${far && namespace !== director ? 'far0' : 'lan0'} up`,
       ]),
       `link set lan0 mtu ${insideMtu} up`,
+      ...(far
+        ? [
+            `link set far0 mtu ${insideMtu} up`,
+            `addr add 10.80.${FAR_NET}.1/24 dev far0`,
+            `addr add fd80:0:0:${FAR_NET}::1/64 dev far0 nodad`,
+          ]
+        : []),
       'link set out0 up',
       'addr add 10.80.0.1/24 dev out0',
       'addr add fd80::1/64 dev out0 nodad',
@@ -169,13 +186,14 @@ export class Lab {
       'route add default via fd80::1',
     );
     for (const namespace of [director, ...this.workers]) {
+      const net = far && namespace !== director ? FAR_NET : 1;
       namespace.ip(
         'link set lo up',
         'link set eth0 up',
         `addr add ${namespace.address4}/24 dev eth0`,
         `addr add ${namespace.address6}/64 dev eth0 nodad`,
-        'route add default via 10.80.1.1',
-        'route add default via fd80:0:0:1::1',
+        `route add default via 10.80.${net}.1`,
+        `route add default via fd80:0:0:${net}::1`,
       );
     }
     director.sysctl({ 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 });
@@ -193,6 +211,14 @@ export class Lab {
       const links = namespace === this.router ? ['out0', 'director', ...this.workers.map((worker) => worker.role)] : ['eth0'];
       for (const link of links) namespace.run('ethtool', ['-K', link, ...off]);
     }
+  }
+
+  /**
+   * The MTU of the router's link to the workers from now on; needs `workersRouted`. What is larger, the router answers with ICMP to its sender.
+   * The other direction, from the workers, stays as it is.
+   */
+  setFarMtu(mtu: number): void {
+    this.router.ip(`link set far0 mtu ${mtu}`);
   }
 
   /** A TAP device on the inside bridge, the wire of a virtual machine (its hypervisor runs in the router's namespace). */

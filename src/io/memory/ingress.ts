@@ -82,6 +82,9 @@ export class MemoryIngress implements Ingress {
       if (batch.verdict[i] !== VERDICT_REPLY) continue;
       this.replies.push(batch.arena.bytes.slice(batch.outAt[i], batch.outAt[i] + batch.outLength[i]));
     }
+    for (let a = 0; a < batch.answers; a++) {
+      this.replies.push(batch.arena.bytes.slice(batch.answerAt[a], batch.answerAt[a] + batch.answerLength[a]));
+    }
   }
 
   statistics(): DriverStatistics {

@@ -23,7 +23,7 @@ import {
 } from '../../raw-socket/packet-socket.ts';
 import type { DriverStatistics, Ingress } from '../driver.ts';
 import { clearFrame, markTruncated } from '../frame.ts';
-import { SendQueue } from '../send-queue.ts';
+import { NO_PACKET, SendQueue } from '../send-queue.ts';
 import { readVirtioHeader } from '../virtio-header.ts';
 import type { FilterPrecision, ServiceMatch } from './filter.ts';
 import { packetFilter } from './filter.ts';
@@ -125,12 +125,14 @@ export class PacketIngress implements Ingress {
     const queue = this.#replies;
     for (let i = 0; i < batch.count; i++) {
       if (batch.verdict[i] !== VERDICT_REPLY) continue;
-      const message = queue.count++;
-      queue.owner[message] = i;
-      queue.vector.setSegment(message, 1, batch.arena.address + batch.outAt[i], batch.outLength[i]);
+      this.#push(batch, i, batch.outAt[i], batch.outLength[i]);
     }
-    if (queue.count === 0) return;
-    queue.flush(this.descriptor, batch, REPLY_FAILED);
+    for (let a = 0; a < batch.answers; a++) {
+      // As many replies as packets fit the queue; answers come on top.
+      if (queue.full) queue.flush(this.descriptor, batch, REPLY_FAILED);
+      this.#push(batch, NO_PACKET, batch.answerAt[a], batch.answerLength[a]);
+    }
+    if (queue.count > 0) queue.flush(this.descriptor, batch, REPLY_FAILED);
     if (queue.lastErrno !== 0) this.lastErrno = queue.lastErrno;
   }
 
@@ -144,6 +146,13 @@ export class PacketIngress implements Ingress {
     this.statistics();
     this.#open = false;
     closeDescriptor(this.descriptor);
+  }
+
+  #push(batch: Batch, owner: number, at: number, length: number): void {
+    const queue = this.#replies;
+    const message = queue.count++;
+    queue.owner[message] = owner;
+    queue.vector.setSegment(message, 1, batch.arena.address + at, length);
   }
 
   /**

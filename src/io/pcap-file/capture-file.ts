@@ -65,6 +65,29 @@ export class CaptureFile {
     else this.#giveUp(batch, verdict, written);
   }
 
+  /** Appends the batch's answers, each with the time of the packet that it answers. What can not be written is counted in `answersLost`. */
+  writeAnswers(batch: Batch): void {
+    let need = 0;
+    for (let a = 0; a < batch.answers; a++) need += PCAP_RECORD_HEADER_LENGTH + batch.answerLength[a];
+    if (need > this.#buffer.length) this.#buffer = new Uint8Array(need * 2);
+    const view = new DataView(this.#buffer.buffer);
+    const now = batch.captureTimes === null ? Date.now() : 0;
+    let at = 0;
+    for (let a = 0; a < batch.answers; a++) {
+      const length = batch.answerLength[a];
+      const bytes = batch.arena.bytes.subarray(batch.answerAt[a], batch.answerAt[a] + length);
+      at = this.#layRecord(view, at, batch, batch.answerTo[a], now, bytes);
+    }
+    const written = this.#torn ? 0 : this.#append(this.#buffer, need);
+    let whole = 0;
+    for (let a = 0, end = 0; a < batch.answers; a++) {
+      end += PCAP_RECORD_HEADER_LENGTH + batch.answerLength[a];
+      if (end <= written) whole = end;
+      else batch.answersLost++;
+    }
+    this.#keepWhole(whole, written);
+  }
+
   close(): void {
     if (!this.#open) return;
     this.#open = false;
@@ -73,21 +96,23 @@ export class CaptureFile {
 
   /** The records of the batch into the buffer. */
   #layOut(batch: Batch, verdict: number): void {
-    const times = batch.captureTimes;
-    const now = times === null ? Date.now() : 0;
+    const now = batch.captureTimes === null ? Date.now() : 0;
     const view = new DataView(this.#buffer.buffer);
     let at = 0;
     for (let i = 0; i < batch.count; i++) {
       if (batch.verdict[i] !== verdict) continue;
-      const seconds = times === null ? Math.floor(now / 1000) : times.seconds[i];
-      const nanoseconds = times === null ? (now % 1000) * 1e6 : times.nanoseconds[i];
-      for (let k = 0; k < batch.segmentCount[i]; k++) {
-        const segment = segmentBytes(batch, i, k);
-        writeRecordHeader(view, at, seconds, nanoseconds, segment.length, segment.length);
-        this.#buffer.set(segment, at + PCAP_RECORD_HEADER_LENGTH);
-        at += PCAP_RECORD_HEADER_LENGTH + segment.length;
-      }
+      for (let k = 0; k < batch.segmentCount[i]; k++) at = this.#layRecord(view, at, batch, i, now, segmentBytes(batch, i, k));
     }
+  }
+
+  /** One record of packet `i`'s time, or of `now` (milliseconds) where packets are live, at `at`. Returns where the next one goes. */
+  #layRecord(view: DataView, at: number, batch: Batch, i: number, now: number, bytes: Uint8Array): number {
+    const times = batch.captureTimes;
+    const seconds = times === null ? Math.floor(now / 1000) : times.seconds[i];
+    const nanoseconds = times === null ? (now % 1000) * 1e6 : times.nanoseconds[i];
+    writeRecordHeader(view, at, seconds, nanoseconds, bytes.length, bytes.length);
+    this.#buffer.set(bytes, at + PCAP_RECORD_HEADER_LENGTH);
+    return at + PCAP_RECORD_HEADER_LENGTH + bytes.length;
   }
 
   /** Bytes that were written: fewer than `length` when the kernel refused the rest, and then it is kept why. */
@@ -116,6 +141,11 @@ export class CaptureFile {
       batch.verdict[i] = VERDICT_DROP;
       batch.reason[i] = verdict === VERDICT_REPLY ? REPLY_FAILED : SEND_FAILED;
     }
+    this.#keepWhole(whole, written);
+  }
+
+  /** Of the `written` bytes of the last append, `whole` bytes are whole records: the file ends with the last of them. */
+  #keepWhole(whole: number, written: number): void {
     this.#length += whole;
     if (written === whole) return;
     this.#torn = !this.#regular;

@@ -10,12 +10,15 @@ import { LINKTYPE_ETHERNET, LINKTYPE_IPV4, LINKTYPE_IPV6, LINKTYPE_RAW } from '.
 import type { DriverStatistics, Ingress } from '../driver.ts';
 import { clearFrame, markTruncated, placeFrame } from '../frame.ts';
 import { CaptureFile } from './capture-file.ts';
+import { inferFacts, USUAL_INNER_MTU } from './merged-frame.ts';
 
 export interface PcapFileIngressOptions {
   /** pcap or pcapng; Ethernet or raw IP. */
   readonly path: string;
   /** Where replies are written; without it they are only counted. */
   readonly replies?: string;
+  /** Bytes of the largest IP packet that frames captured merged are cut into; default USUAL_INNER_MTU. */
+  readonly innerMtu?: number;
 }
 
 export class PcapFileIngress implements Ingress {
@@ -28,6 +31,7 @@ export class PcapFileIngress implements Ingress {
   firstRecord = 0;
   readonly #reader: CaptureReader;
   readonly #replies: CaptureFile | null;
+  readonly #innerMtu: number;
   #next = 0;
   #more: boolean;
 
@@ -35,6 +39,7 @@ export class PcapFileIngress implements Ingress {
   constructor(options: PcapFileIngressOptions) {
     const bytes = readFile(options.path);
     this.name = `pcap-file:${options.path}`;
+    this.#innerMtu = options.innerMtu ?? USUAL_INNER_MTU;
     const link = linkOf(bytes, options.path);
     this.facts = { link, hopDone: false, canPass: false, headerVerified: false };
     this.#reader = openCapture(bytes, options.path);
@@ -70,6 +75,7 @@ export class PcapFileIngress implements Ingress {
       times.nanoseconds[count] = reader.nanoseconds;
       // Cut by whoever captured it (snap length): what is missing can not be forwarded.
       if (reader.originalLength > reader.length) markTruncated(batch, count);
+      if (batch.reason[count] === 0) inferFacts(batch, count, this.#innerMtu);
       count++;
       this.#next++;
       this.#more = reader.next();
@@ -80,7 +86,9 @@ export class PcapFileIngress implements Ingress {
 
   reply(batch: Batch): void {
     for (let i = 0; i < batch.count; i++) if (batch.verdict[i] === VERDICT_REPLY) this.replied++;
+    this.replied += batch.answers;
     this.#replies?.write(batch, VERDICT_REPLY);
+    if (batch.answers > 0) this.#replies?.writeAnswers(batch);
   }
 
   statistics(): DriverStatistics {

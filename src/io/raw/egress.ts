@@ -1,5 +1,6 @@
 /** Raw sockets: whole outer IP packets, any source port, one sendmmsg per family and batch. See README.md beside this file. */
 import type { Batch } from '../../base/batch.ts';
+import { createBank, SEND_ERRORS_AT } from '../../base/counters.ts';
 import { dropReason } from '../../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../../base/verdict.ts';
 import { closeDescriptor } from '../../raw-socket/file.ts';
@@ -7,16 +8,22 @@ import { attachFilter, KEEP_NOTHING } from '../../raw-socket/filter.ts';
 import { E } from '../../raw-socket/library.ts';
 import { AF_INET, AF_INET6, hasFamily, IPPROTO_RAW, openSocket, SOCK_RAW, setSendBuffer } from '../../raw-socket/socket.ts';
 import type { Egress, EgressFacts } from '../driver.ts';
-import { SendQueue } from '../send-queue.ts';
+import { SendQueue, sendErrorAt } from '../send-queue.ts';
 import { DYNAMIC_PORTS } from '../source-ports.ts';
 import { gatherSegment } from '../train.ts';
 
+const NO_FAMILY = sendErrorAt(E.EAFNOSUPPORT);
 const UNREACHABLE = dropReason('send-unreachable');
 const SEND_BUFFER = 8 * 1024 * 1024;
 /** struct sockaddr_in (16 bytes) or sockaddr_in6 (28), padded. */
 const NAME_BYTES = 32;
 /** Messages of one system call: a batch of single packets, or the segments of a dozen super-packets. */
 const MESSAGES = 512;
+
+export interface RawEgressOptions {
+  /** The thread's counters, for send errors; default: none that anybody reads. */
+  readonly bank?: Float64Array;
+}
 
 export class RawEgress implements Egress {
   readonly name = 'raw';
@@ -34,11 +41,13 @@ export class RawEgress implements Egress {
   readonly #descriptor6: number;
   readonly #queue4: SendQueue;
   readonly #queue6: SendQueue;
+  readonly #bank: Float64Array;
   #open = true;
   /** EAFNOSUPPORT once a packet was for a family that the kernel does not have. */
   #familyErrno = 0;
 
-  constructor() {
+  constructor(options: RawEgressOptions = {}) {
+    this.#bank = options.bank ?? createBank();
     this.#descriptor4 = openRaw(AF_INET, 'raw IPv4');
     try {
       this.#descriptor6 = hasFamily(AF_INET6) ? openRaw(AF_INET6, 'raw IPv6') : -1;
@@ -46,8 +55,8 @@ export class RawEgress implements Egress {
       closeDescriptor(this.#descriptor4);
       throw error;
     }
-    this.#queue4 = createQueue(AF_INET);
-    this.#queue6 = createQueue(AF_INET6);
+    this.#queue4 = createQueue(AF_INET, this.#bank);
+    this.#queue6 = createQueue(AF_INET6, this.#bank);
   }
 
   /** errno of the last packet that was given up, 0 when none was: for the log. */
@@ -61,6 +70,7 @@ export class RawEgress implements Egress {
       const six = batch.outerFamily[i] === 6;
       if (six && this.#descriptor6 < 0) {
         this.#familyErrno = E.EAFNOSUPPORT;
+        this.#bank[SEND_ERRORS_AT + NO_FAMILY]++;
         batch.verdict[i] = VERDICT_DROP;
         batch.reason[i] = UNREACHABLE;
         continue;
@@ -117,8 +127,8 @@ function openRaw(family: number, label: string): number {
   }
 }
 
-function createQueue(family: number): SendQueue {
-  const queue = new SendQueue({ messages: MESSAGES, segments: 2, nameBytes: NAME_BYTES, controlBytes: 0 });
+function createQueue(family: number, bank: Float64Array): SendQueue {
+  const queue = new SendQueue({ messages: MESSAGES, segments: 2, nameBytes: NAME_BYTES, controlBytes: 0, bank });
   for (let i = 0; i < MESSAGES; i++) {
     // Family first; port, flow label and scope stay 0.
     queue.vector.uint16[queue.vector.nameAt(i) >> 1] = family;

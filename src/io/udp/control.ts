@@ -6,8 +6,10 @@
  *
  *     IPv4:  0 IP_PKTINFO {int ifindex, source, 4 unused}   32 IP_TOS {int}        56 IP_TTL {int}          80 bytes
  *     IPv6:  0 IPV6_PKTINFO {source[16], int ifindex}       40 IPV6_TCLASS {int}   64 IPV6_HOPLIMIT {int}   88 bytes
+ *            a train: behind that UDP_SEGMENT {u16}                                                        104, 112 bytes
  *
- * The source address comes first, so that a packet with the default TTL and no traffic class carries only that (a shorter length).
+ * The source address comes first, so that a packet with the default TTL and no traffic class carries only that (a shorter length). A train
+ * carries everything: the segment size last, so that each of its segments can leave by itself with the same data, shorter.
  */
 import type { MessageVector } from '../../raw-socket/message.ts';
 import {
@@ -16,17 +18,24 @@ import {
   IP_TTL,
   IPPROTO_IP,
   IPPROTO_IPV6,
+  IPPROTO_UDP,
   IPV6_HOPLIMIT,
   IPV6_PKTINFO,
   IPV6_TCLASS,
+  UDP_SEGMENT,
 } from '../../raw-socket/socket.ts';
 
 /** Room per message for either family. */
-export const CONTROL_BYTES = 88;
+export const CONTROL_BYTES = 112;
+/** Control data of a packet, without a segment size. */
+export const SINGLE_CONTROL4 = 80;
+export const SINGLE_CONTROL6 = 88;
 /** TTL and hop limit of the sockets: packets with this one need no control message for it. */
 export const DEFAULT_TTL = 64;
 
 const HEADER_WORDS = 4;
+/** A control message of up to 8 bytes of data. */
+const ENTRY = 24;
 
 function entry(words: Int32Array, at: number, dataBytes: number, level: number, type: number): void {
   words[at] = HEADER_WORDS * 4 + dataBytes;
@@ -41,6 +50,7 @@ export function layControl4(vector: MessageVector, i: number): void {
   entry(vector.int32, at, 12, IPPROTO_IP, IP_PKTINFO);
   entry(vector.int32, at + 8, 4, IPPROTO_IP, IP_TOS);
   entry(vector.int32, at + 14, 4, IPPROTO_IP, IP_TTL);
+  entry(vector.int32, at + (SINGLE_CONTROL4 >> 2), 2, IPPROTO_UDP, UDP_SEGMENT);
 }
 
 /** Lays out message `i`'s control data for IPv6. */
@@ -49,10 +59,14 @@ export function layControl6(vector: MessageVector, i: number): void {
   entry(vector.int32, at, 20, IPPROTO_IPV6, IPV6_PKTINFO);
   entry(vector.int32, at + 10, 4, IPPROTO_IPV6, IPV6_TCLASS);
   entry(vector.int32, at + 16, 4, IPPROTO_IPV6, IPV6_HOPLIMIT);
+  entry(vector.int32, at + (SINGLE_CONTROL6 >> 2), 2, IPPROTO_UDP, UDP_SEGMENT);
 }
 
-/** Takes source, TOS and TTL from the outer IPv4 header at `at`. */
-export function writeControl4(vector: MessageVector, i: number, view: DataView, at: number): void {
+/**
+ * Takes source, TOS and TTL from the outer IPv4 header at `at`. `segment`: bytes of each datagram that the kernel cuts the message into; 0
+ * when it is one.
+ */
+export function writeControl4(vector: MessageVector, i: number, view: DataView, at: number, segment: number): void {
   const words = vector.int32;
   const control = vector.controlAt(i) >> 2;
   const tos = view.getUint8(at + 1);
@@ -60,11 +74,16 @@ export function writeControl4(vector: MessageVector, i: number, view: DataView, 
   words[control + 5] = view.getInt32(at + 12, true);
   words[control + 12] = tos;
   words[control + 18] = ttl;
-  vector.setControlLength(i, tos === 0 && ttl === DEFAULT_TTL ? 32 : 80);
+  if (segment > 0) {
+    words[control + ((SINGLE_CONTROL4 + 16) >> 2)] = segment;
+    vector.setControlLength(i, SINGLE_CONTROL4 + ENTRY);
+  } else {
+    vector.setControlLength(i, tos === 0 && ttl === DEFAULT_TTL ? 32 : SINGLE_CONTROL4);
+  }
 }
 
-/** Takes source, traffic class and hop limit from the outer IPv6 header at `at`. */
-export function writeControl6(vector: MessageVector, i: number, view: DataView, at: number): void {
+/** Takes source, traffic class and hop limit from the outer IPv6 header at `at`; `segment` as above. */
+export function writeControl6(vector: MessageVector, i: number, view: DataView, at: number, segment: number): void {
   const words = vector.int32;
   const control = vector.controlAt(i) >> 2;
   const trafficClass = (view.getUint16(at, false) >> 4) & 0xff;
@@ -75,5 +94,10 @@ export function writeControl6(vector: MessageVector, i: number, view: DataView, 
   words[control + 7] = view.getInt32(at + 20, true);
   words[control + 14] = trafficClass;
   words[control + 20] = hopLimit;
-  vector.setControlLength(i, trafficClass === 0 && hopLimit === DEFAULT_TTL ? 40 : 88);
+  if (segment > 0) {
+    words[control + ((SINGLE_CONTROL6 + 16) >> 2)] = segment;
+    vector.setControlLength(i, SINGLE_CONTROL6 + ENTRY);
+  } else {
+    vector.setControlLength(i, trafficClass === 0 && hopLimit === DEFAULT_TTL ? 40 : SINGLE_CONTROL6);
+  }
 }

@@ -1,0 +1,99 @@
+/**
+ * What `GET /-/status` answers and `gue-director status --json` prints: the state of a running director, for people and programs. Fields are
+ * added, never renamed or given another meaning; docs/cli.md explains each (a test holds the two together).
+ */
+import type { Condition } from './server.ts';
+
+export const STATUS_PATH = '/-/status';
+
+export interface Status {
+  readonly version: string;
+  readonly pid: number;
+  /** Configuration file as it was named. */
+  readonly config: string;
+  /** Seconds since the start of the process. */
+  readonly uptime: number;
+  /** Of the published snapshot; counts the configurations that were taken over. */
+  readonly generation: number;
+  readonly healthy: Condition;
+  readonly ready: Condition;
+  readonly packets: StatusPackets;
+  /** Packets dropped, by reason; only reasons that occurred. */
+  readonly drops: Readonly<Record<string, number>>;
+  readonly services: readonly StatusService[];
+  readonly pools: readonly StatusPool[];
+  readonly backends: readonly StatusBackend[];
+  readonly threads: readonly StatusThread[];
+}
+
+/** Since the start of the process. */
+export interface StatusPackets {
+  readonly received: number;
+  readonly forwarded: number;
+  readonly replied: number;
+  readonly passed: number;
+  readonly dropped: number;
+  /** Lost by the kernel before the director could read them. */
+  readonly lost: number;
+}
+
+export interface StatusService {
+  readonly name: string;
+  readonly pool: string;
+  readonly packets: number;
+  readonly bytes: number;
+}
+
+export interface StatusPool {
+  readonly name: string;
+  readonly tableSize: number;
+  readonly seed: number;
+  /** Of the lookup table: equal on directors that steer alike. */
+  readonly digest: string;
+}
+
+export interface StatusBackend {
+  readonly pool: string;
+  readonly name: string;
+  readonly address: string;
+  /** `active`, `draining` or `down`. */
+  readonly state: string;
+  readonly weight: number;
+  /** Of the pool's new flows, 0–1. */
+  readonly share: number;
+  readonly packets: number;
+  readonly bytes: number;
+  /** null where packets go to no network (drivers `memory` and `pcap-file`). */
+  readonly pathMtu: StatusPathMtu | null;
+}
+
+export interface StatusPathMtu {
+  /** Bytes of the largest outer packet; 0 while not known. */
+  readonly bytes: number;
+  /** Bytes of the largest inner packet; 0 while not known. */
+  readonly innerBytes: number;
+  readonly cause: 'route' | 'icmp' | 'unknown';
+  /** What the route alone allows; 0 without a route. */
+  readonly routeBytes: number;
+  /** Interface of the route; empty without one. */
+  readonly interface: string;
+  /** Bytes of the largest packet, outer headers included, that was cut in the last minute; 0 when none was. */
+  readonly wantedBytes: number;
+  /** Seconds since it has this value. */
+  readonly age: number;
+  /** Seconds until what ICMP said is forgotten; null when nothing it said is remembered. */
+  readonly expiresIn: number | null;
+}
+
+export interface StatusThread {
+  readonly number: number;
+  /** `forwarding`; `absent` while it is replaced or its interface is gone. */
+  readonly state: 'forwarding' | 'absent';
+  /** `tun:gd0`; empty before it has opened its drivers. */
+  readonly ingress: string;
+  readonly received: number;
+  /** Times it ended by an error. */
+  readonly failures: number;
+  /** Seconds since it last went round its loop. */
+  readonly heartbeatAge: number;
+}

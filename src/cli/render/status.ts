@@ -1,0 +1,120 @@
+/** The text of `status`: a heading, then one table for each kind of thing. */
+import type { Condition } from '../../admin/server.ts';
+import type { Status, StatusPathMtu } from '../../admin/status.ts';
+import { type Alignment, columns, percent } from './columns.ts';
+import type { Paint } from './paint.ts';
+
+export function statusText(status: Status, paint: Paint): string {
+  return `${[heading(status, paint), ...tables(status, paint)].join('\n\n')}\n`;
+}
+
+function heading(status: Status, paint: Paint): string {
+  const { version, uptime, generation, pid, config, packets, ready, healthy } = status;
+  const state = ready.ok ? paint.green('ready') : paint.yellow('not ready');
+  const lines = [
+    `${paint.bold(`gue-director ${version}`)}: ${state}, up ${duration(uptime)}, generation ${generation}, process ${pid}, ${config}`,
+    ...reasons(healthy, paint.red),
+    ...reasons(ready, paint.yellow),
+    `packets: received ${packets.received}, forwarded ${packets.forwarded}, replied ${packets.replied}, passed ${packets.passed}, dropped ${packets.dropped}`,
+  ];
+  if (packets.lost > 0) lines.push(paint.red(`lost in the kernel before they could be read: ${packets.lost}`));
+  return lines.join('\n');
+}
+
+function reasons(condition: Condition, colour: (text: string) => string): string[] {
+  return condition.reasons.map((reason) => `  ${colour(reason)}`);
+}
+
+function tables(status: Status, paint: Paint): string[] {
+  const { services, pools, backends, threads, drops } = status;
+  const hasPaths = backends.some(({ pathMtu }) => pathMtu !== null);
+  const left = (count: number): Alignment[] => new Array<Alignment>(count).fill('left');
+  const right = (count: number): Alignment[] => new Array<Alignment>(count).fill('right');
+  const parts = [
+    table(
+      ['service', 'pool', 'packets', 'bytes'],
+      services.map((one) => [one.name, one.pool, String(one.packets), String(one.bytes)]),
+      [...left(2), ...right(2)],
+      paint,
+    ),
+    table(
+      ['pool', 'slots', 'seed', 'digest'],
+      pools.map((one) => [one.name, String(one.tableSize), String(one.seed), one.digest]),
+      [...left(1), ...right(2), ...left(1)],
+      paint,
+    ),
+    table(
+      ['backend', 'address', 'state', 'weight', 'share', 'packets', 'bytes', ...(hasPaths ? PATH_HEADING : [])],
+      backends.map((one) => [
+        ...[`${one.pool}/${one.name}`, one.address, one.state, String(one.weight), percent(one.share)],
+        ...[String(one.packets), String(one.bytes)],
+        ...(hasPaths ? pathCells(one.pathMtu) : []),
+      ]),
+      [...left(3), ...right(4), ...(hasPaths ? [...right(2), ...left(1)] : [])],
+      paint,
+    ),
+    table(
+      ['thread', 'state', 'ingress', 'received', 'failures', 'heartbeat'],
+      threads.map((one) => [
+        ...[String(one.number), one.state, one.ingress || '-'],
+        ...[String(one.received), String(one.failures), `${one.heartbeatAge} s ago`],
+      ]),
+      [...right(1), ...left(2), ...right(3)],
+      paint,
+    ),
+  ];
+  const dropped = Object.entries(drops).sort(([, a], [, b]) => b - a);
+  if (dropped.length > 0) {
+    const rows = dropped.map(([reason, packets]) => [reason, String(packets)]);
+    parts.push(table(['dropped as', 'packets'], rows, ['left', 'right'], paint));
+  }
+  return parts;
+}
+
+const PATH_HEADING = ['path MTU', 'inner', 'because of'];
+
+function pathCells(path: StatusPathMtu | null): string[] {
+  if (path === null || path.bytes === 0) return ['-', '-', 'no route'];
+  return [String(path.bytes), String(path.innerBytes), because(path)];
+}
+
+function because(path: StatusPathMtu): string {
+  return path.wantedBytes > path.bytes ? `${origin(path)}; packets are cut, ${path.wantedBytes} would do` : origin(path);
+}
+
+function origin({ cause, interface: device, age, expiresIn }: StatusPathMtu): string {
+  if (cause !== 'icmp') return device === '' ? 'route' : `route, ${device}`;
+  const end = expiresIn === null ? '' : `, forgotten in ${duration(expiresIn)}`;
+  return `ICMP ${duration(age)} ago${end}`;
+}
+
+function table(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  alignment: readonly Alignment[],
+  paint: Paint,
+): string {
+  const lines = columns([head, ...rows], alignment);
+  lines[0] = paint.dim(lines[0]);
+  return lines.map((line) => `  ${line}`).join('\n');
+}
+
+/** The two largest units: `3 d 4 h`, `12 min 5 s`, `8 s`. */
+export function duration(seconds: number): string {
+  const parts: string[] = [];
+  let left = Math.max(0, Math.floor(seconds));
+  for (const [unit, length] of UNITS) {
+    const count = Math.floor(left / length);
+    left -= count * length;
+    if (count > 0) parts.push(`${count} ${unit}`);
+    else if (parts.length > 0) break;
+  }
+  return parts.slice(0, 2).join(' ') || '0 s';
+}
+
+const UNITS = [
+  ['d', 86400],
+  ['h', 3600],
+  ['min', 60],
+  ['s', 1],
+] as const;

@@ -1,0 +1,108 @@
+/** The answer to `status`: what the director's parts know, put together when somebody asks. */
+import type { Condition } from '../admin/server.ts';
+import type { Status, StatusBackend, StatusPathMtu } from '../admin/status.ts';
+import { BACKENDS_AT, counterAt, DROPS_AT, type FixedCounter, MAX_SERVICES, SERVICES_AT, sumOf } from '../base/counters.ts';
+import { DROP_REASONS } from '../base/drop-reason.ts';
+import type { PathMtuEntry } from '../host/path-mtu.ts';
+import type { SnapshotNames } from '../pipeline/snapshot.ts';
+
+export interface StatusParts {
+  readonly version: string;
+  readonly config: string;
+  readonly generation: number;
+  readonly healthy: Condition;
+  readonly ready: Condition;
+  readonly names: SnapshotNames;
+  readonly banks: readonly Float64Array[];
+  readonly kernelDrops: readonly { readonly packets: number }[];
+  readonly threads: readonly {
+    readonly number: number;
+    readonly failures: number;
+    readonly heartbeatAge: number;
+    readonly ingress: string;
+  }[];
+  /** Numbers of the threads that do not forward now. */
+  readonly absent: readonly number[];
+  /** null where packets go to no network. */
+  readonly paths: readonly PathMtuEntry[] | null;
+  /** Bytes of the largest packet that was cut for the backend lately; 0 for none. */
+  readonly wanted: (id: number) => number;
+  /** Seconds of the clock that `paths` is told in. */
+  readonly now: number;
+}
+
+const RECEIVED = counterAt('received_packets_total');
+
+export function statusOf(parts: StatusParts): Status {
+  const { names, banks } = parts;
+  const count = (name: FixedCounter) => sumOf(banks, counterAt(name));
+  const drops: Record<string, number> = {};
+  let dropped = 0;
+  // Index 0 is `none`: not dropped.
+  for (let i = 1; i < DROP_REASONS.length; i++) {
+    const packets = sumOf(banks, DROPS_AT + i);
+    dropped += packets;
+    if (packets > 0) drops[DROP_REASONS[i].word] = packets;
+  }
+  const sizes = new Map(names.pools.map((pool) => [pool.name, pool.tableSize]));
+  const paths = new Map(parts.paths?.map((entry) => [entry.id, entry]));
+  return {
+    version: parts.version,
+    pid: process.pid,
+    config: parts.config,
+    uptime: Math.floor(process.uptime()),
+    generation: parts.generation,
+    healthy: parts.healthy,
+    ready: parts.ready,
+    packets: {
+      received: count('received_packets_total'),
+      forwarded: count('forwarded_packets_total'),
+      replied: count('replied_packets_total'),
+      passed: count('passed_packets_total'),
+      dropped,
+      lost: parts.kernelDrops.reduce((sum, { packets }) => sum + packets, 0),
+    },
+    drops,
+    services: names.services.map(({ id, name, pool }) => {
+      const at = SERVICES_AT + 2 * Math.min(id, MAX_SERVICES - 1);
+      return { name, pool, packets: sumOf(banks, at), bytes: sumOf(banks, at + 1) };
+    }),
+    pools: names.pools.map(({ name, tableSize, seed, digest }) => ({ name, tableSize, seed, digest })),
+    backends: names.backends.map(({ id, pool, name, address, state, weight, slots }): StatusBackend => {
+      const at = BACKENDS_AT + 2 * id;
+      const entry = paths.get(id);
+      return {
+        pool,
+        name,
+        address,
+        state,
+        weight,
+        share: slots / (sizes.get(pool) ?? 1),
+        packets: sumOf(banks, at),
+        bytes: sumOf(banks, at + 1),
+        pathMtu: entry === undefined ? null : pathMtuOf(entry, parts),
+      };
+    }),
+    threads: parts.threads.map(({ number, failures, heartbeatAge, ingress }) => ({
+      number,
+      state: parts.absent.includes(number) ? 'absent' : 'forwarding',
+      ingress,
+      received: banks[number][RECEIVED],
+      failures,
+      heartbeatAge,
+    })),
+  };
+}
+
+function pathMtuOf(entry: PathMtuEntry, { now, wanted }: StatusParts): StatusPathMtu {
+  return {
+    bytes: entry.mtu,
+    innerBytes: entry.innerMtu,
+    cause: entry.source,
+    routeBytes: entry.routeMtu,
+    interface: entry.link?.name ?? '',
+    wantedBytes: wanted(entry.id),
+    age: Math.max(0, now - entry.since),
+    expiresIn: entry.expires === null ? null : Math.max(0, entry.expires - now),
+  };
+}
