@@ -223,6 +223,8 @@ function firstFlight(lab: Lab, family: Family): Seen[] {
   const [syn] = collect(lab, family, 6, 0);
   assert.ok(syn !== undefined, 'the SYN arrives');
   reply(lab, synAck(syn.frame, lab, family));
+  // The answer is taken in later than it is written: a socket whose handshake is not over refuses to send.
+  assert.equal(collect(lab, family, 6, 1).length, 1, 'the handshake is complete');
   sender.send(content(10 * MSS));
   const flight = collect(lab, family, 6, 10 * MSS);
   sender.close();
@@ -299,3 +301,37 @@ for (const family of FAMILIES) {
     lab.close();
   });
 }
+
+test(
+  'a batch of super-packets ends at 256 KiB; what is left comes with the next ones, in order',
+  needs('root', 'namespaces', 'tun'),
+  () => {
+    const lab = deviceLab('tun', 'segmentation');
+    const [family] = FAMILIES;
+    const sender = lab.inside(() => new Sender('udp', family.service, 80));
+    sender.segment(1400);
+    const bytes = 40 * 1400;
+    const sent = 12;
+    for (let k = 0; k < sent; k++) assert.equal(sender.send(Buffer.alloc(bytes, k)), bytes);
+    sender.close();
+    const { batch } = lab.mapped;
+    const batches: number[][] = [];
+    // The device has queued all of them by now; other packets of the namespace are not for the service.
+    for (let count = lab.ingress.receive(batch); count > 0; count = lab.ingress.receive(batch)) {
+      batches.push([]);
+      for (let i = 0; i < count; i++) {
+        if (batch.frameLength[i] > bytes) batches.at(-1)!.push(batch.arena.bytes[batch.frameAt[i] + family.networkHeader + 8]);
+      }
+    }
+    assert.deepEqual(
+      batches.flat(),
+      Array.from({ length: sent }, (_, k) => k),
+    );
+    // Five of 56,028 bytes are the first to reach 262,144.
+    assert.ok(
+      batches.every((each) => each.length <= 5),
+      JSON.stringify(batches),
+    );
+    lab.close();
+  },
+);
