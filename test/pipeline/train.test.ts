@@ -122,6 +122,21 @@ test('the guard holds every record of a train against the columns and the bytes:
   }
 });
 
+test('a train: every column that a driver reads, wrong by any amount, is caught by the guard', () => {
+  for (const outer of [4, 6] as const) {
+    for (const column of ['outAt', 'outerNetworkAt', 'outerTransportAt', 'tunnelAt', 'outLength'] as const) {
+      for (const by of [-RECORD_STRIDE, -70, -14, -4, -2, -1, 1, 2, 4, 14, 70, RECORD_STRIDE]) {
+        const rig = new Rig(spec(outer, 'none'), TUN, { records: 64, capacity: 1 });
+        load(rig, superPacket(SHAPE), SHAPE);
+        rig.pipeline.process(rig.batch, 0);
+        assert.equal(trainOffsetsOf(rig.batch)(0), true);
+        rig.batch[column][0] += by;
+        assert.equal(trainOffsetsOf(rig.batch)(0), false, `${column} ${by}`);
+      }
+    }
+  }
+});
+
 test('what can not be cut is dropped with its reason, and its neighbours leave', () => {
   const rig = new Rig(spec(4, 'none'), TUN, { records: 4, capacity: 4 });
   const packet = superPacket(SHAPE);
