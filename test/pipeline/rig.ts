@@ -119,6 +119,7 @@ export class Rig {
       pathMtu?: number;
       replyRate?: ReplyRate;
       trainsNeedChecksum?: boolean;
+      cutNotes?: Int32Array;
     } = {},
   ) {
     this.#parts = this.builder.build(spec, 0);
@@ -134,6 +135,7 @@ export class Rig {
       ...(options.pathMtu === undefined ? {} : { pathMtu: new Int32Array(64).fill(options.pathMtu) }),
       trainsNeedChecksum: options.trainsNeedChecksum ?? false,
       ...(options.replyRate === undefined ? {} : { replyRate: options.replyRate }),
+      ...(options.cutNotes === undefined ? {} : { cutNotes: options.cutNotes }),
     });
   }
 
