@@ -141,6 +141,9 @@ export class Batch {
   /** Of these, what the reply path could not send. */
   answersLost = 0;
 
+  /** Outer headers have been written over link headers, so that nothing can be answered to who sent the frames. */
+  linkHeadersLost = false;
+
   readonly verdict: Uint8Array;
   readonly reason: Uint8Array;
 

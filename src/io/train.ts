@@ -3,6 +3,9 @@ import { RECORD_STRIDE } from '../base/arena.ts';
 import type { Batch } from '../base/batch.ts';
 import type { MessageVector } from '../raw-socket/message.ts';
 
+// Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
+const STRIDE = RECORD_STRIDE;
+
 /**
  * Segment `k` of packet `i` as message `message`, without the first `skip` bytes of its headers (what the kernel writes itself). A
  * packet that is no train has one segment: itself.
@@ -16,7 +19,7 @@ export function gatherSegment(vector: MessageVector, message: number, batch: Bat
     return;
   }
   const number = batch.recordOf(i, k);
-  vector.setSegment(message, 0, base + record + k * RECORD_STRIDE + skip, batch.pieceHeader[number] - skip);
+  vector.setSegment(message, 0, base + record + k * STRIDE + skip, batch.pieceHeader[number] - skip);
   vector.setSegment(message, 1, base + batch.pieceAt[number], batch.pieceLength[number]);
   vector.useSegments(message, 2);
 }
@@ -43,12 +46,12 @@ export function gatherPieces(
   }
   const { pieceHeader, pieceAt, pieceLength } = batch;
   const first = batch.recordOf(i, k);
-  let record = base + batch.recordAt[i] + k * RECORD_STRIDE + skip;
+  let record = base + batch.recordAt[i] + k * STRIDE + skip;
   let at = piece;
   for (let number = first; number < first + count; number++) {
     vector.setPiece(at, record, pieceHeader[number] - skip);
     vector.setPiece(at + 1, base + pieceAt[number], pieceLength[number]);
-    record += RECORD_STRIDE;
+    record += STRIDE;
     at += 2;
   }
   return 2 * count;
@@ -86,7 +89,7 @@ export function segmentBytes(batch: Batch, i: number, k: number): Uint8Array {
   const header = batch.pieceHeader[number];
   const payload = batch.pieceLength[number];
   const segment = new Uint8Array(header + payload);
-  const headerAt = record + k * RECORD_STRIDE;
+  const headerAt = record + k * STRIDE;
   const payloadAt = batch.pieceAt[number];
   segment.set(bytes.subarray(headerAt, headerAt + header));
   segment.set(bytes.subarray(payloadAt, payloadAt + payload), header);

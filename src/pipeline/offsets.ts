@@ -17,6 +17,7 @@ const TUNNEL_LENGTH = dropReason('tunnel-length');
 
 // Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
 const FORWARD = VERDICT_FORWARD;
+const STRIDE = RECORD_STRIDE;
 const DROP = VERDICT_DROP;
 const HEADER4 = OUTER4;
 const HEADER6 = OUTER6;
@@ -152,19 +153,19 @@ export function trainOffsetsOf(batch: Batch): OffsetsAgree {
     const overhead = outer + TUNNEL;
     const least = overhead + (family[i] === 4 ? HEADER4 : HEADER6);
     const end = networkAt[i] + networkLength[i];
-    const last = recordAt[i] + segmentCount[i] * RECORD_STRIDE;
-    if (recordAt[i] < recordsAt || last > recordsAt + records * RECORD_STRIDE) return false;
+    const last = recordAt[i] + segmentCount[i] * STRIDE;
+    if (recordAt[i] < recordsAt || last > recordsAt + records * STRIDE) return false;
     const first = batch.recordOf(i, 0);
     let from = networkAt[i] + pieceHeader[first] - overhead;
     if (transportAt[i] <= networkAt[i] || from < transportAt[i] || from > end) return false;
     if (transportWrong(view, networkAt[i], family[i], transportAt[i] - networkAt[i]) !== 0) return false;
     let total = 0;
     for (let k = 0; k < segmentCount[i]; k++) {
-      const at = recordAt[i] + k * RECORD_STRIDE;
+      const at = recordAt[i] + k * STRIDE;
       const inner = at + overhead;
       const header = pieceHeader[first + k];
       const bytes = pieceLength[first + k];
-      if (header < least || header > RECORD_STRIDE || pieceAt[first + k] !== from) return false;
+      if (header < least || header > STRIDE || pieceAt[first + k] !== from) return false;
       from += bytes;
       total += header + bytes;
       // The lengths that the headers claim, from the outside in: each is the next one and what lies between.
@@ -193,8 +194,8 @@ export function fragmentOffsetsOf(batch: Batch): OffsetsAgree {
   return function fragmentOffsetsAgree(i: number): boolean {
     const isOuter4 = outerFamily[i] === 4;
     if (outAt[i] !== recordAt[i] || outerNetworkAt[i] !== recordAt[i]) return false;
-    const last = recordAt[i] + segmentCount[i] * RECORD_STRIDE;
-    if (recordAt[i] < recordsAt || last > recordsAt + records * RECORD_STRIDE) return false;
+    const last = recordAt[i] + segmentCount[i] * STRIDE;
+    if (recordAt[i] < recordsAt || last > recordsAt + records * STRIDE) return false;
     const first = batch.recordOf(i, 0);
     let from = pieceAt[first];
     // A single packet's payload begins behind its outer header, where it was encapsulated; that of segments behind the inner ones.
@@ -204,7 +205,7 @@ export function fragmentOffsetsOf(batch: Batch): OffsetsAgree {
     let carried = 0;
     let total = 0;
     for (let k = 0; k < segmentCount[i]; k++) {
-      const at = recordAt[i] + k * RECORD_STRIDE;
+      const at = recordAt[i] + k * STRIDE;
       const header = pieceHeader[first + k];
       const bytes = pieceLength[first + k];
       let network = isOuter4 ? HEADER4 : HEADER6;
@@ -221,7 +222,7 @@ export function fragmentOffsetsOf(batch: Batch): OffsetsAgree {
         network += FRAGMENT_HEADER;
       }
       const length = isOuter4 ? view.getUint16(at + 2) : view.getUint16(at + 4) + HEADER6;
-      if (header < network || header > RECORD_STRIDE || pieceAt[first + k] !== from) return false;
+      if (header < network || header > STRIDE || pieceAt[first + k] !== from) return false;
       if (length !== header + bytes || offset !== carried || view.getUint8(at) >> 4 !== outerFamily[i]) return false;
       carried = more ? carried + length - network : 0;
       from += bytes;

@@ -117,6 +117,7 @@ export class Pipeline {
   process(batch: Batch, now: number): void {
     const snapshot = this.snapshot;
     const stages = this.#stagesOf(batch);
+    batch.linkHeadersLost = false;
     stages.classify(snapshot, this.#classified);
     stages.steer(snapshot, now, this.#steered);
     stages.clamp(snapshot, this.#clamped);
@@ -152,10 +153,14 @@ export class Pipeline {
     return apart;
   }
 
-  /** The packets that were set apart go through segmentation once more; the others, which have left and are counted, are set apart now. */
+  /**
+   * The packets that were set apart go through segmentation once more; the others, which have left and are counted, are set apart now. What
+   * can not be cut is answered only where frames have no link header: encapsulation has written over it. Its sender's next one is answered.
+   */
   again(batch: Batch, now: number): void {
     const { verdict, reason, recordAt, networkAt, family } = batch;
     const { view } = batch.arena;
+    batch.linkHeadersLost = true;
     for (let i = 0; i < batch.count; i++) {
       if (verdict[i] !== VERDICT_APART) {
         verdict[i] = VERDICT_APART;

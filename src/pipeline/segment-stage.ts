@@ -286,6 +286,7 @@ export function segmentStage(
     if (taken < 0) return 0;
     verdict[i] = FORWARD;
     reason[i] = 0;
+    if (notes !== null) noteCut(notes, backend[i], largest + overhead);
     return taken;
   }
 

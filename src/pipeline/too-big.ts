@@ -159,9 +159,13 @@ function turnLink(view: DataView, from: number, target: DataView, to: number, le
   ethernet.turnAround(target, to, high, low);
 }
 
-/** Bytes of link header in front of packet `i`; −1 when the frame was not sent to this host alone, so that no answer is allowed. */
+/**
+ * Bytes of link header in front of packet `i`; −1 when the frame was not sent to this host alone, so that no answer is allowed, or when its
+ * link header is gone.
+ */
 function linkLength(batch: Batch, i: number): number {
   if (batch.ingress.link !== LINK_ETHERNET) return 0;
+  if (batch.linkHeadersLost) return -1;
   const frameAt = batch.frameAt[i];
   return ethernet.isGroup(batch.arena.view, frameAt) ? -1 : batch.networkAt[i] - frameAt;
 }

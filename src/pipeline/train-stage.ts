@@ -33,6 +33,8 @@ import { sourcePortOf } from './source-port.ts';
 
 const TOO_BIG = dropReason('too-big');
 const MAX_DATAGRAM = 65535;
+// Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
+const STRIDE = RECORD_STRIDE;
 
 /**
  * The encapsulation of a batch's trains. A segment's outer checksum comes from headers alone, because its own checksum is right
@@ -54,7 +56,7 @@ export function trainStage(
     if (family[i] !== 4 || !ipv4.isFragment(view, inner))
       return innerSum(view, inner, inner + transportAt[i] - networkAt[i], innerLength, protocol[i]);
     // Its transport checksum, if it has one at all, is that of the whole datagram: these bytes are to be summed. A right IPv4 header is zero.
-    const number = ((at - recordsAt) / RECORD_STRIDE) | 0;
+    const number = ((at - recordsAt) / STRIDE) | 0;
     const header = ipv4.headerLength(view, inner);
     const start = checksum.sum(view, inner + header, at + pieceHeader[number] - inner - header, 0);
     return checksum.sum(view, pieceAt[number], pieceLength[number], start);
@@ -105,7 +107,8 @@ export function trainStage(
         largest = Math.max(largest, bytes);
         total += bytes;
       }
-      if (largest > MAX_DATAGRAM) {
+      // IPv6 counts its header apart.
+      if ((isOuter4 ? largest : largest - OUTER6) > MAX_DATAGRAM) {
         verdict[i] = VERDICT_DROP;
         reason[i] = TOO_BIG;
         continue;
@@ -114,10 +117,10 @@ export function trainStage(
       const isFragment = family[i] === 4 && ipv4.isFragment(view, first + overhead);
       let written = -1;
       for (let k = 0; k < segments; k++) {
-        const at = first + k * RECORD_STRIDE;
+        const at = first + k * STRIDE;
         const inner = pieceHeader[number + k] - overhead + pieceLength[number + k];
         // Equally long segments have one and the same outer header: their checksums, being right, say nothing about their content.
-        if (inner === written && !isFragment) copyHeaders(view, at - RECORD_STRIDE, view, at, overhead);
+        if (inner === written && !isFragment) copyHeaders(view, at - STRIDE, view, at, overhead);
         else writeOuter(i, words, record, at, inner, port);
         written = inner;
       }

@@ -6,6 +6,7 @@ import { VIRTIO_NEEDS_CSUM } from '../../src/base/batch.ts';
 import { counterAt, DROPS_AT, SERVICES_AT } from '../../src/base/counters.ts';
 import { VERDICT_DROP, VERDICT_FORWARD, VERDICT_REPLY } from '../../src/base/verdict.ts';
 import { segmentBytes } from '../../src/io/train.ts';
+import { NOTE_LARGEST, NOTE_TIMES, NOTE_WORDS } from '../../src/pipeline/cut-notes.ts';
 import { fragmentOffsetsOf } from '../../src/pipeline/offsets.ts';
 import { ReplyRate } from '../../src/pipeline/reply-rate.ts';
 import type { ChecksumMode, Oversize } from '../../src/pipeline/spec.ts';
@@ -298,6 +299,29 @@ test('fragment-outer: what no tunnel packet can carry is fragmented inside; what
   assert.equal(limited.one(udp6(1452)).verdict, 'reply');
   assert.equal(limited.one(udp6(1452)).verdict, 'forward');
   assert.equal(limited.batch.segmentCount[0], 2);
+});
+
+test('whatever was cut or fragmented for its size is noted for its backend, once; what was answered is not', () => {
+  const replyRate = new ReplyRate({ perSecond: 1, burst: 1, destinationPerSecond: 1, destinationBurst: 1 });
+  for (const [oversize, noDf, df] of [
+    ['segment', 1, 0],
+    ['fragment-inner', 1, 0],
+    ['fragment-outer', 1, 1],
+  ] as const) {
+    const cutNotes = new Int32Array(new SharedArrayBuffer(64 * NOTE_WORDS * 4));
+    const base = specOf({ oversize, protocol: 17 });
+    const rig = new Rig(base, TUN, { records: 100, capacity: 1, pathMtu: 1500, replyRate, cutNotes });
+    const times = () => cutNotes.reduce((sum, word, at) => sum + (at % NOTE_WORDS === NOTE_TIMES ? word : 0), 0);
+    const largest = () => Math.max(...cutNotes.filter((_, at) => at % NOTE_WORDS === NOTE_LARGEST));
+    assert.equal(rig.one(udp4(1452)).verdict, 'forward');
+    assert.deepEqual([times(), largest()], [noDf, 1452 + 28 + 32], oversize);
+    // The first may be answered, the next ones not.
+    rig.one(udp4(1453, { df: true }));
+    const before = times();
+    const second = rig.one(udp4(1454, { df: true }));
+    assert.equal(second.verdict, df === 1 ? 'forward' : 'drop', oversize);
+    assert.equal(times() - before, df, oversize);
+  }
 });
 
 test('without room for records a packet is dropped, and the next batch is as if nothing had been', () => {

@@ -105,6 +105,8 @@ export class Rig {
   readonly bank = createBank();
   readonly batch: Batch;
   readonly pipeline: Pipeline;
+  /** Bytes for each backend id; empty where there is no limit. */
+  readonly pathMtu: Int32Array;
   #parts: SnapshotParts;
 
   constructor(
@@ -119,11 +121,13 @@ export class Rig {
       pathMtu?: number;
       replyRate?: ReplyRate;
       trainsNeedChecksum?: boolean;
+      cutNotes?: Int32Array;
     } = {},
   ) {
     this.#parts = this.builder.build(spec, 0);
     this.flows = new FlowTable(options.entries ?? 4096, Int32Array.of(11, 22));
     this.batch = new Batch(Arena.inProcess(options.capacity ?? 16, LARGE_STRIDE, options.records ?? 0), facts);
+    this.pathMtu = new Int32Array(options.pathMtu === undefined ? 0 : 64).fill(options.pathMtu ?? 0);
     this.pipeline = new Pipeline({
       snapshot: new Snapshot(this.#parts),
       flows: this.flows,
@@ -131,9 +135,10 @@ export class Rig {
       bank: this.bank,
       sourcePortBase: 49152,
       sourcePortMask: 16383,
-      ...(options.pathMtu === undefined ? {} : { pathMtu: new Int32Array(64).fill(options.pathMtu) }),
+      ...(options.pathMtu === undefined ? {} : { pathMtu: this.pathMtu }),
       trainsNeedChecksum: options.trainsNeedChecksum ?? false,
       ...(options.replyRate === undefined ? {} : { replyRate: options.replyRate }),
+      ...(options.cutNotes === undefined ? {} : { cutNotes: options.cutNotes }),
     });
   }
 

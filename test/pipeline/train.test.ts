@@ -137,6 +137,21 @@ test('a train: every column that a driver reads, wrong by any amount, is caught 
   }
 });
 
+test('a segment whose tunnel packet over IPv6 is just within its length field leaves, as a single packet of that length does', () => {
+  const rig = new Rig(spec(6, 'none'), TUN, { records: 64, capacity: 1 });
+  // The field leaves out the IPv6 header: 65,535 + 40 bytes at most, of which 52 are ours.
+  const shape = { ...SHAPE, ipOptionWords: 0, tcpOptions: new Uint8Array(0), payload: 65_495, finished: true };
+  const packet = superPacket(shape);
+  const most = 65_535 + 40 - 52 - 40;
+  const outcomes = [most - 1, most, most + 1].map((gsoSize) => rig.one(packet, { virtio: { gsoType: GSO_TCPV4, gsoSize } }));
+  assert.deepEqual(
+    outcomes.map((o) => o.verdict),
+    ['forward', 'forward', 'forward'],
+  );
+  rig.one(packet, { virtio: { gsoType: GSO_TCPV4, gsoSize: most } });
+  for (const segment of leaving(rig)) assert.deepEqual(decodeOuter(segment).complaints, []);
+});
+
 test('what can not be cut is dropped with its reason, and its neighbours leave', () => {
   const rig = new Rig(spec(4, 'none'), TUN, { records: 4, capacity: 4 });
   const packet = superPacket(SHAPE);
