@@ -21,6 +21,7 @@ export const PARTS = [
   'python3',
   'iperf3',
   'haproxy',
+  'ipvsadm',
   'cc',
   'strace',
   'uml',
@@ -89,6 +90,7 @@ const descriptions: Record<Part, Description> = {
   python3: command('python3', 'python3'),
   iperf3: command('iperf3', 'iperf3'),
   haproxy: command('haproxy', 'haproxy'),
+  ipvsadm: command('ipvsadm', 'ipvsadm'),
   cc: command('cc', 'gcc', 'libc6-dev'),
   strace: {
     packages: ['strace'],

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { Actor, lastLines } from '../../src/demo/cast.ts';
 import { directorConfiguration, METRICS, TUNNEL_PORT, WEB_PORT } from '../../src/demo/configuration.ts';
 import type { Lab } from '../../src/demo/lab/topology.ts';
+import { findCommand } from '../../test/needs.ts';
 import { built } from '../../test/uml/director.ts';
 import type { FloorPrograms } from '../floor/build.ts';
 
@@ -76,6 +77,18 @@ export function director(name: string, egress: string): Contender {
   };
 }
 
+/** Takes the service and its tunnels out of connection tracking, as the director does (host/notrack.ts): the same hooks see the same packets. */
+function keepUntracked(lab: Lab): void {
+  if (findCommand('nft') === null) return;
+  const service = (side: string) => [`ip ${side} { ${lab.vip4} } notrack`, `ip6 ${side} { ${lab.vip6} } notrack`];
+  const tunnels = `udp dport { ${TUNNEL_PORT} } notrack`;
+  const chain = (hook: string, rules: string[]) =>
+    `chain ${hook} { type filter hook ${hook} priority raw; policy accept; ${rules.join('; ')}; }`;
+  const before = chain('prerouting', [...service('daddr'), ...service('saddr'), tunnels]);
+  const out = chain('output', [...service('saddr'), tunnels]);
+  lab.director.run('nft', ['-f', '-'], `table inet floor {\n${before}\n${out}\n}\n`);
+}
+
 /** The C program of bench/floor/encapsulate.c in the director's place. */
 export function floor(programs: FloorPrograms): Contender {
   return {
@@ -91,6 +104,7 @@ export function floor(programs: FloorPrograms): Contender {
         String(TUNNEL_PORT),
       );
       await actor.says('ready');
+      keepUntracked(lab);
       lab.director.ip(
         `link set ${DEVICE} mtu ${DEVICE_MTU} txqueuelen ${QUEUE_LENGTH} up`,
         `route add ${lab.vip4} dev ${DEVICE}`,
@@ -100,6 +114,7 @@ export function floor(programs: FloorPrograms): Contender {
         drops: nothing,
         async stop() {
           await actor.stop();
+          if (findCommand('nft') !== null) lab.director.run('nft', ['delete', 'table', 'inet', 'floor']);
         },
       };
     },

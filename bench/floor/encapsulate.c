@@ -1,6 +1,6 @@
 /*
  * The floor of the bulk bench: what the director's tun ingress and udp egress can not avoid, in C. The same system calls in the same order
- * (poll; readv until the queue is empty; sendmmsg with UDP_SEGMENT), the same memory (slots, header records) and the same pieces per
+ * (poll; readv until the queue is empty or the batch full; sendmmsg with UDP_SEGMENT), the same memory (slots, header records) and the same pieces per
  * message.
  *
  * Written for each segment, as the director does: GUE header, the packet's headers, length, identification, sequence, flags.
@@ -11,7 +11,9 @@
  */
 #include "tunnel.h"
 
+/* src/io/open.ts, src/io/device-queue.ts: packets and bytes of one batch. */
 #define BATCH 64
+#define BATCH_BYTES (256 * 1024)
 #define PIECES 128
 #define MESSAGES 512
 #define MAX_BYTES 65507
@@ -96,24 +98,30 @@ int main(int argc, char **argv) {
     struct pollfd wait = {tun, POLLIN, 0};
     for (;;) {
         int got = 0;
-        while (got < BATCH) {
+        ssize_t total = 0;
+        while (got < BATCH && total < BATCH_BYTES) {
             struct iovec into[3] = {
                 {headers[got], VNET}, {arena + (size_t)got * STRIDE + HEADROOM, STRIDE - HEADROOM}, {spill, sizeof spill}};
             ssize_t read = readv(tun, into, 3);
             if (read < VNET) break;
             lengths[got++] = (int)read - VNET;
+            total += read;
         }
         if (got == 0) {
             poll(&wait, 1, 100);
             continue;
         }
         uint8_t *record = records;
+        /* The last message goes on with the next packet when its flow and segment size are the same and its last segment is full. */
+        int open = 0, used = 0;
+        uint32_t flow = 0;
         for (int i = 0; i < got; i++) {
             uint8_t *packet = arena + (size_t)i * STRIDE + HEADROOM;
             int inner = tcp_headers(packet, lengths[i]);
             int size = headers[i][0].gso_type == VIRTIO_NET_HDR_GSO_NONE ? 0 : headers[i][0].gso_size;
             if (inner == 0) continue;
             if (size == 0) {
+                open = 0;
                 if (count == MESSAGES) flush_to(fd);
                 packet[-4] = 0;
                 packet[-3] = 4;
@@ -133,10 +141,21 @@ int main(int argc, char **argv) {
             int fit = MAX_BYTES / segment;
             if (fit > MAX_SEGMENTS) fit = MAX_SEGMENTS;
             int segments = (payload + size - 1) / size;
-            for (int k = 0, used = 0; k < segments; k++) {
+            uint32_t ports;
+            memcpy(&ports, packet + 20, 4);
+            if (open != segment || flow != ports) open = 0;
+            flow = ports;
+            for (int k = 0; k < segments; k++) {
                 int last = k == segments - 1;
                 int part = last ? payload - k * size : size;
-                if (used == 0 && count == MESSAGES) flush_to(fd);
+                if (open == 0 || used == fit) {
+                    if (count == MESSAGES) flush_to(fd);
+                    control[count].segment.value = segment;
+                    messages[count].msg_hdr.msg_controllen = sizeof control[count];
+                    count++;
+                    used = 0;
+                }
+                open = part == size ? segment : 0;
                 uint8_t *out = record + 28;
                 out[0] = 0;
                 out[1] = 4;
@@ -152,18 +171,11 @@ int main(int argc, char **argv) {
                 uint32_t place = htonl(sequence + (uint32_t)(k * size));
                 memcpy(ip + 24, &place, 4);
                 if (!last) ip[33] &= (uint8_t) ~(0x01 | 0x08);
-                pieces[count][used * 2] = (struct iovec){out, (size_t)(GUE + inner)};
-                pieces[count][used * 2 + 1] = (struct iovec){packet + inner + k * size, (size_t)part};
+                pieces[count - 1][used * 2] = (struct iovec){out, (size_t)(GUE + inner)};
+                pieces[count - 1][used * 2 + 1] = (struct iovec){packet + inner + k * size, (size_t)part};
                 used++;
+                messages[count - 1].msg_hdr.msg_iovlen = (size_t)used * 2;
                 record += RECORD;
-                if (last || used == fit) {
-                    struct msghdr *message = &messages[count].msg_hdr;
-                    message->msg_iovlen = (size_t)used * 2;
-                    message->msg_controllen = sizeof control[count];
-                    control[count].segment.value = segment;
-                    count++;
-                    used = 0;
-                }
             }
         }
         flush_to(fd);

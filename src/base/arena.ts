@@ -23,10 +23,10 @@ export const LARGE_STRIDE = 65728;
  */
 export const RECORD_STRIDE = 256;
 /**
- * Records of one batch: 64 super-packets of 64 KiB at 512 bytes a segment. Untouched ones cost nothing. Drivers stop filling a batch
- * before smaller segments could need more.
+ * Records of one batch: 64 super-packets of 64 KiB, cut for the smallest path that is believed (552 bytes, host/path-mtu.ts), or each in segments
+ * whose tunnel packets are fragmented. Untouched ones cost nothing. Only smaller segments, which no TCP agrees on, can run out of them.
  */
-export const BATCH_RECORDS = 8192;
+export const BATCH_RECORDS = 16384;
 
 export class Arena {
   readonly bytes: Uint8Array;

@@ -3,5 +3,7 @@ export const VERDICT_DROP = 0;
 export const VERDICT_FORWARD = 1;
 export const VERDICT_REPLY = 2;
 export const VERDICT_PASS = 3;
+/** No verdict: the packet is left out of this pass over its batch, and has its own (pipeline.ts, `again`). Never seen outside. */
+export const VERDICT_APART = 4;
 
 export const VERDICTS = ['drop', 'forward', 'reply', 'pass'] as const;

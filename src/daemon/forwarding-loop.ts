@@ -24,6 +24,8 @@ export interface LoopParts {
   readonly exhausted: () => void;
   /** Called when a driver's last refused call has another errno than before; looked at once a second. */
   readonly refused: (driver: string, errno: number) => void;
+  /** Whether a packet that the kernel refused as too big will be cut when it is tried again. Absent: never. */
+  readonly isNarrower?: (batch: Batch, i: number, now: number) => boolean;
   /** thread-protocol.ts */
   readonly words: Int32Array;
   readonly bank: Float64Array;
@@ -35,7 +37,7 @@ export interface LoopParts {
  * batch boundary. Whatever a driver or the pipeline throws ends it too.
  */
 export function forward(parts: LoopParts): void {
-  const { ingress, egress, pipeline, batch, clock, words, bank } = parts;
+  const { ingress, egress, pipeline, batch, clock, words, bank, isNarrower } = parts;
   // A replacement goes on counting where its predecessor ended; its drivers begin at zero.
   const dropsBefore = parts.kernelDrops[0];
   let mailSeen = 0;
@@ -75,6 +77,13 @@ export function forward(parts: LoopParts): void {
     }
     if (batch.count === 0) continue;
     pipeline.process(batch, now);
+    egress.send(batch);
+    ingress.reply(batch);
+    // Once a call was refused, looked for ever after: a comparison per packet.
+    const apart = isNarrower === undefined || (egress.lastErrno ?? 0) === 0 ? 0 : pipeline.setApart(batch, now, isNarrower);
+    pipeline.account(batch);
+    if (apart === 0) continue;
+    pipeline.again(batch, now);
     egress.send(batch);
     ingress.reply(batch);
     pipeline.account(batch);

@@ -29,6 +29,7 @@ import {
   WORD_GENERATION,
 } from './thread-protocol.ts';
 import { ThreadWait } from './thread-wait.ts';
+import { WayOut } from './way-out.ts';
 
 function tell(message: MailToMain): void {
   parentPort?.postMessage(message);
@@ -59,6 +60,7 @@ function run(start: ThreadStart): void {
           replyRate: new ReplyRate({ seed: randomInt(0x7fffffff) }),
           identifiers: new Identifiers({ seed: randomInt(0x7fffffff), thread: number, threads }),
         });
+        const wayOut = start.pathMtu === null ? null : new WayOut(new Int32Array(start.pathMtu));
         const waiting = new ThreadWait(ingress, EventDescriptor.over(start.wake));
 
         /** Everything main has posted; false when it is time to stop. */
@@ -90,6 +92,7 @@ function run(start: ThreadStart): void {
           readMail,
           exhausted: () => tell({ kind: 'exhausted' }),
           refused: (driver, errno) => tell({ kind: 'refused', driver, errno }),
+          ...(wayOut === null ? {} : { isNarrower: (batch, i, now) => wayOut.isNarrower(batch, i, now) }),
           words: start.words,
           bank: start.bank,
           kernelDrops: start.kernelDrops,

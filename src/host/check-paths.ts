@@ -50,7 +50,7 @@ export function checkMtu(paths: readonly Path[], links: readonly Link[]): Findin
       findings.push({
         id: 'path-mtu',
         level: 'warning',
-        text: `the route to ${nameOf(backend)} carries ${route.mtu} bytes, a full client packet needs ${needed}: larger ones are cut or refused (docs/oversize.md)`,
+        text: `the route to ${nameOf(backend)} carries ${route.mtu} bytes, a full client packet needs ${needed}: larger ones are cut, fragmented or answered (docs/oversize.md)`,
         fix: `ip route get ${formatAddress(backend.address)}`,
       });
       continue;

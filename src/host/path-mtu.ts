@@ -233,7 +233,11 @@ export class PathMtuTable {
   #settle(path: Path, now: number, cause: PathMtuChange['cause']): void {
     const { routeMtu, icmpMtu, backend } = path;
     const to = routeMtu === 0 || icmpMtu === 0 ? routeMtu || icmpMtu : Math.min(routeMtu, icmpMtu);
-    if (to === path.mtu) return;
+    if (to === path.mtu) {
+      // A forwarding thread may have found the route smaller before us, and by now it is as it was.
+      Atomics.store(this.#cells, backend.id, to);
+      return;
+    }
     const from = this.#changes.get(backend.id)?.from ?? path.mtu;
     if (from === to) this.#changes.delete(backend.id);
     else this.#changes.set(backend.id, { backend, from, to, cause });

@@ -1,7 +1,7 @@
 /** Adds a finished batch to the thread's counters: once per packet, after egress and reply path have had their say. */
 import type { Batch } from '../base/batch.ts';
 import { BACKENDS_AT, counterAt, DROPS_AT, MAX_SERVICES, SERVICES_AT } from '../base/counters.ts';
-import { VERDICT_DROP, VERDICT_FORWARD, VERDICT_PASS, VERDICT_REPLY } from '../base/verdict.ts';
+import { VERDICT_APART, VERDICT_DROP, VERDICT_FORWARD, VERDICT_PASS, VERDICT_REPLY } from '../base/verdict.ts';
 import { H_SERVICES, S_ID, SERVICE_WORDS } from './layout.ts';
 import type { Snapshot } from './snapshot.ts';
 
@@ -22,6 +22,7 @@ const FORWARD = VERDICT_FORWARD;
 const DROP = VERDICT_DROP;
 const REPLY = VERDICT_REPLY;
 const PASS = VERDICT_PASS;
+const APART = VERDICT_APART;
 const SERVICE_CELLS = SERVICES_AT;
 const BACKEND_CELLS = BACKENDS_AT;
 const DROP_CELLS = DROPS_AT;
@@ -58,7 +59,13 @@ export function accountStage(batch: Batch, bank: Float64Array): (snapshot: Snaps
     let bytes = 0;
     let outBytes = 0;
     let forwarded = 0;
+    let apart = 0;
     for (let i = 0; i < count; i++) {
+      const v = verdict[i];
+      if (v === APART) {
+        apart++;
+        continue;
+      }
       bytes += frameLength[i];
       if (service[i] >= 0) {
         const id = words[servicesAt + service[i] * SERVICE + ID];
@@ -66,7 +73,6 @@ export function accountStage(batch: Batch, bank: Float64Array): (snapshot: Snaps
         bank[at] += 1;
         bank[at + 1] += networkLength[i];
       }
-      const v = verdict[i];
       if (v === FORWARD) {
         forwarded++;
         outBytes += outLength[i];
@@ -77,7 +83,7 @@ export function accountStage(batch: Batch, bank: Float64Array): (snapshot: Snaps
       else if (v === REPLY) bank[REPLIED_PACKETS] += 1;
       else if (v === PASS) bank[PASSED_PACKETS] += 1;
     }
-    bank[RECEIVED_PACKETS] += count;
+    bank[RECEIVED_PACKETS] += count - apart;
     bank[RECEIVED_BYTES] += bytes;
     bank[FORWARDED_PACKETS] += forwarded;
     bank[FORWARDED_BYTES] += outBytes;

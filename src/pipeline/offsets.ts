@@ -48,18 +48,20 @@ function columnsWrong(
   innerEnd: number,
 ): number {
   // What must not be negative. First the incident's own quantity: from the outer transport header to the inner network header there
-  // are at least UDP and GUE. Then: the packet lies in its slot, the outer header in the packet, the inner ones in order.
+  // are at least UDP and GUE. Then: the packet lies in its slot, the inner headers in order.
   const negative =
     (innerNetworkAt - outerTransportAt - TUNNEL) |
     0 |
     ((outAt - slotAt) | 0) |
     ((slotEnd - outEnd) | 0) |
-    ((outerNetworkAt - outAt) | 0) |
     ((innerTransportAt - innerNetworkAt - 1) | 0) |
     ((outEnd - innerTransportAt) | 0);
-  // Distances that have exactly one right value.
+  // Distances that have exactly one right value. What is sent begins at outAt: with the outer header, and nothing in front of it.
   const unequal =
-    ((outerTransportAt - outerNetworkAt) ^ outerLength) | ((tunnelAt - outerTransportAt) ^ UDP) | (innerEnd ^ outEnd);
+    (outAt ^ outerNetworkAt) |
+    ((outerTransportAt - outerNetworkAt) ^ outerLength) |
+    ((tunnelAt - outerTransportAt) ^ UDP) |
+    (innerEnd ^ outEnd);
   return (negative & SIGN) | unequal;
 }
 
@@ -136,9 +138,17 @@ export function trainOffsetsOf(batch: Batch): OffsetsAgree {
   const { view, recordsAt, records } = batch.arena;
   const { recordAt, segmentCount, pieceHeader, pieceAt, pieceLength } = batch;
   const { networkAt, transportAt, networkLength, family, outerFamily } = batch;
+  const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt } = batch;
 
   return function trainOffsetsAgree(i: number): boolean {
     const outer = outerFamily[i] === 4 ? HEADER4 : HEADER6;
+    // The columns are those of the first record. Drivers take from them what all segments share: addresses, port, how much the kernel writes.
+    const misplaced =
+      (outAt[i] ^ recordAt[i]) |
+      (outerNetworkAt[i] ^ recordAt[i]) |
+      ((outerTransportAt[i] - recordAt[i]) ^ outer) |
+      ((tunnelAt[i] - recordAt[i]) ^ (outer + UDP));
+    if (misplaced !== 0) return false;
     const overhead = outer + TUNNEL;
     const least = overhead + (family[i] === 4 ? HEADER4 : HEADER6);
     const end = networkAt[i] + networkLength[i];
@@ -148,6 +158,7 @@ export function trainOffsetsOf(batch: Batch): OffsetsAgree {
     let from = networkAt[i] + pieceHeader[first] - overhead;
     if (transportAt[i] <= networkAt[i] || from < transportAt[i] || from > end) return false;
     if (transportWrong(view, networkAt[i], family[i], transportAt[i] - networkAt[i]) !== 0) return false;
+    let total = 0;
     for (let k = 0; k < segmentCount[i]; k++) {
       const at = recordAt[i] + k * RECORD_STRIDE;
       const inner = at + overhead;
@@ -155,6 +166,7 @@ export function trainOffsetsOf(batch: Batch): OffsetsAgree {
       const bytes = pieceLength[first + k];
       if (header < least || header > RECORD_STRIDE || pieceAt[first + k] !== from) return false;
       from += bytes;
+      total += header + bytes;
       // The lengths that the headers claim, from the outside in: each is the next one and what lies between.
       const outerLength = outer === HEADER4 ? view.getUint16(at + 2) : view.getUint16(at + 4) + HEADER6;
       const datagram = view.getUint16(at + outer + 4);
@@ -163,7 +175,7 @@ export function trainOffsetsOf(batch: Batch): OffsetsAgree {
         (outerLength ^ (header + bytes)) | (datagram ^ (outerLength - outer)) | (innerLength ^ (header - overhead + bytes));
       if (unequal !== 0 || bytesWrong(view, at, outerFamily[i], inner - GUE, inner, family[i]) !== 0) return false;
     }
-    return from === end;
+    return from === end && total === outLength[i];
   };
 }
 
@@ -176,9 +188,11 @@ export function fragmentOffsetsOf(batch: Batch): OffsetsAgree {
   const { view, recordsAt, records } = batch.arena;
   const { recordAt, segmentCount, pieceHeader, pieceAt, pieceLength } = batch;
   const { networkAt, transportAt, networkLength, outerTransportAt, outerFamily } = batch;
+  const { outAt, outLength, outerNetworkAt } = batch;
 
   return function fragmentOffsetsAgree(i: number): boolean {
     const isOuter4 = outerFamily[i] === 4;
+    if (outAt[i] !== recordAt[i] || outerNetworkAt[i] !== recordAt[i]) return false;
     const last = recordAt[i] + segmentCount[i] * RECORD_STRIDE;
     if (recordAt[i] < recordsAt || last > recordsAt + records * RECORD_STRIDE) return false;
     const first = batch.recordOf(i, 0);
@@ -188,6 +202,7 @@ export function fragmentOffsetsOf(batch: Batch): OffsetsAgree {
     if (udp < recordsAt ? from !== udp : from <= transportAt[i]) return false;
     // Bytes of the tunnel packet that earlier fragments have carried.
     let carried = 0;
+    let total = 0;
     for (let k = 0; k < segmentCount[i]; k++) {
       const at = recordAt[i] + k * RECORD_STRIDE;
       const header = pieceHeader[first + k];
@@ -210,8 +225,9 @@ export function fragmentOffsetsOf(batch: Batch): OffsetsAgree {
       if (length !== header + bytes || offset !== carried || view.getUint8(at) >> 4 !== outerFamily[i]) return false;
       carried = more ? carried + length - network : 0;
       from += bytes;
+      total += header + bytes;
     }
-    return carried === 0 && from === networkAt[i] + networkLength[i];
+    return carried === 0 && total === outLength[i] && from === networkAt[i] + networkLength[i];
   };
 }
 

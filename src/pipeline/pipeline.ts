@@ -8,6 +8,10 @@
  */
 import type { Batch } from '../base/batch.ts';
 import { counterAt } from '../base/counters.ts';
+import { dropReason } from '../base/drop-reason.ts';
+import { VERDICT_APART, VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import * as ipv6 from '../wire/ipv6.ts';
 import { accountStage } from './account.ts';
 import { type ClassifyTally, classifyStage } from './classify.ts';
 import { encapsulateStage } from './encapsulate.ts';
@@ -32,6 +36,8 @@ const ANSWERED = counterAt('too_big_answers_total');
 const ANSWERS_LOST = counterAt('too_big_answers_lost_total');
 const FRAGMENTED_INNER = counterAt('fragmented_inner_packets_total');
 const FRAGMENTED_OUTER = counterAt('fragmented_outer_packets_total');
+
+const SEND_TOO_BIG = dropReason('send-too-big');
 
 export interface PipelineOptions {
   readonly snapshot: Snapshot;
@@ -114,6 +120,13 @@ export class Pipeline {
     stages.classify(snapshot, this.#classified);
     stages.steer(snapshot, now, this.#steered);
     stages.clamp(snapshot, this.#clamped);
+    this.#finish(batch, now);
+  }
+
+  /** From the size of a packet on. */
+  #finish(batch: Batch, now: number): void {
+    const snapshot = this.snapshot;
+    const stages = this.#stagesOf(batch);
     stages.segment(snapshot, now, this.#segmented);
     stages.encapsulate(snapshot);
     stages.guard();
@@ -121,6 +134,41 @@ export class Pipeline {
       stages.fragmentOuter(this.#segmented);
       stages.guardFragments();
     }
+  }
+
+  /**
+   * Takes packets out of the batch that the egress dropped as too big and that `isNarrower` says will be cut now. Returns how many: then,
+   * after `account`, `again` is their turn.
+   */
+  setApart(batch: Batch, now: number, isNarrower: (batch: Batch, i: number, now: number) => boolean): number {
+    const { verdict, reason, fragmentsOuter } = batch;
+    let apart = 0;
+    for (let i = 0; i < batch.count; i++) {
+      if (verdict[i] !== VERDICT_DROP || reason[i] !== SEND_TOO_BIG || fragmentsOuter[i] !== 0) continue;
+      if (!isNarrower(batch, i, now)) continue;
+      verdict[i] = VERDICT_APART;
+      apart++;
+    }
+    return apart;
+  }
+
+  /** The packets that were set apart go through segmentation once more; the others, which have left and are counted, are set apart now. */
+  again(batch: Batch, now: number): void {
+    const { verdict, reason, recordAt, networkAt, family } = batch;
+    const { view } = batch.arena;
+    for (let i = 0; i < batch.count; i++) {
+      if (verdict[i] !== VERDICT_APART) {
+        verdict[i] = VERDICT_APART;
+        continue;
+      }
+      verdict[i] = VERDICT_FORWARD;
+      reason[i] = 0;
+      // A train's packet has its own headers as they came; of a single one encapsulation has taken the hop.
+      if (batch.ingress.hopDone || recordAt[i] >= 0) continue;
+      if (family[i] === 4) ipv4.incrementTtl(view, networkAt[i]);
+      else ipv6.incrementHopLimit(view, networkAt[i]);
+    }
+    this.#finish(batch, now);
   }
 
   /** Counts the batch, after the egress and the reply path have sent it. */

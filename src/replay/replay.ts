@@ -37,6 +37,8 @@ export interface ReplayedPacket extends Tuple {
   readonly encapsulatedLength?: number;
   /** Packets that it leaves as; only when more than one. */
   readonly segments?: number;
+  /** True when its sender is told that it was too big, although it is forwarded. */
+  readonly answered?: boolean;
 }
 
 export interface ReplaySummary {
@@ -137,6 +139,7 @@ export function replay(options: ReplayOptions): ReplaySummary {
         told.sourcePort = batch.sourcePort[i];
         told.encapsulatedLength = batch.outLength[i];
         if (batch.segmentCount[i] > 1) told.segments = batch.segmentCount[i];
+        if (batch.answerTo.subarray(0, batch.answers).includes(i)) told.answered = true;
         perBackend[`${backend.pool}/${backend.name}`]++;
       }
       onPacket?.(told);
@@ -167,5 +170,7 @@ export function replayedText(packet: ReplayedPacket): string {
   if (packet.backend === undefined) return `${head}  (${packet.length} bytes)${tail}`;
   const route = `${packet.service} → ${packet.pool}/${packet.backend} (${packet.address})`;
   const parts = packet.segments === undefined ? '' : ` in ${packet.segments} packets`;
-  return `${head}  ${route}  ${packet.length} → ${packet.encapsulatedLength} bytes${parts}, source port ${packet.sourcePort}${tail}`;
+  const answered = packet.answered === true ? ', and answered' : '';
+  const size = `${packet.length} → ${packet.encapsulatedLength} bytes${parts}${answered}`;
+  return `${head}  ${route}  ${size}, source port ${packet.sourcePort}${tail}`;
 }

@@ -218,6 +218,14 @@ test('ARP and neighbour solicitations are answered', () => {
   assert.equal(ndp.check(viewOf(asked), 40, asked.length), WIRE_MALFORMED);
 });
 
+test('virtio-net: behind the ten bytes the offsets of a UDP tunnel, and nothing else', () => {
+  const bytes = new Uint8Array(25).fill(0xff);
+  const view = new DataView(bytes.buffer);
+  virtioNet.writeTunnel(view, 0, 34, 0x0146);
+  assert.deepEqual([...bytes], [...Array(10).fill(0xff), ...Array(10).fill(0), 34, 0, 0x46, 1, 0xff]);
+  assert.deepEqual([virtioNet.outerTransport(view, 0), virtioNet.innerNetwork(view, 0)], [34, 0x0146]);
+});
+
 test('virtio-net: ten little-endian bytes, and contradictions', () => {
   const bytes = new Uint8Array(10 + 60);
   const view = viewOf(bytes);

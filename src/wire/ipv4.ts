@@ -219,6 +219,13 @@ export function decrementTtl(view: DataView, at: number): void {
   view.setUint16(at + CHECKSUM, raised + (raised >= 0xffff ? 1 : 0));
 }
 
+/** The inverse of `decrementTtl`. */
+export function incrementTtl(view: DataView, at: number): void {
+  view.setUint8(at + TTL, view.getUint8(at + TTL) + 1);
+  const lowered = view.getUint16(at + CHECKSUM) - 0x0100;
+  view.setUint16(at + CHECKSUM, lowered - (lowered < 0 ? 1 : 0));
+}
+
 export interface Ipv4 {
   readonly headerLength: number;
   readonly trafficClass: number;

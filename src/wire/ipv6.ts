@@ -196,6 +196,11 @@ export function decrementHopLimit(view: DataView, at: number): void {
   view.setUint8(at + HOP_LIMIT, view.getUint8(at + HOP_LIMIT) - 1);
 }
 
+/** The inverse of `decrementHopLimit`. */
+export function incrementHopLimit(view: DataView, at: number): void {
+  view.setUint8(at + HOP_LIMIT, view.getUint8(at + HOP_LIMIT) + 1);
+}
+
 /** Writes the first eight bytes: everything but the addresses. */
 export function writeStart(
   view: DataView,

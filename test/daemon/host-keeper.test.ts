@@ -6,6 +6,8 @@ import { HostKeeper } from '../../src/daemon/host-keeper.ts';
 import { EventJournal } from '../../src/observe/events.ts';
 import { createLog } from '../../src/observe/log.ts';
 import { boottimeClock } from '../../src/raw-socket/clock.ts';
+import { closeDescriptor } from '../../src/raw-socket/file.ts';
+import { openTunQueue } from '../../src/raw-socket/tun.ts';
 import { Namespace, run, setSysctl } from '../host/namespace.ts';
 import { wanted } from '../host/wanted.ts';
 import { needs } from '../needs.ts';
@@ -89,6 +91,50 @@ test(
       keeper.close();
       assert.deepEqual(keeper.release({ keepBlackholes: false }), []);
       assert.equal(run('ip route show proto 77'), '');
+    });
+  },
+);
+
+test(
+  'the bridge goes while the director runs: a reason, told once, until it is back and the device its port again',
+  needs('root', 'namespaces', 'tun', 'nft'),
+  (t) => {
+    const host = new Namespace();
+    t.after(() => host.close());
+    const lines: { event?: string; msg: string }[] = [];
+    const log = createLog({ level: 'info', format: 'json', write: (line) => lines.push(JSON.parse(line)) });
+    let now = 1_000_000;
+    const clock = Object.assign(boottimeClock(), { milliseconds: () => now });
+    const nothing = () => {};
+    const keeper = new HostKeeper({ log, journal: new EventJournal(log), clock, linksChanged: nothing, routesChanged: nothing });
+    const want = wanted({ ingress: { driver: 'tap', device: 'gdt0', queueLength: 10_000, bridge: 'br0' } });
+    const seconds = (count: number): void => {
+      for (let i = 0; i < count; i++) {
+        now += 1000;
+        keeper.tend();
+      }
+    };
+    host.inside(() => {
+      run('ip link add br0 type bridge');
+      keeper.silence(want);
+      const queue = openTunQueue('gdt0', { kind: 'tap' });
+      keeper.take(want);
+      assert.match(run('ip -o link show gdt0'), /master br0/);
+      run('ip link del br0');
+      seconds(29);
+      assert.match(keeper.reasons().join(), /there is no network interface "br0"/);
+      assert.equal(lines.filter(({ event }) => event === 'host-apply-failed').length, 1, 'told once');
+      run('ip link add br0 type bridge');
+      seconds(1);
+      assert.match(run('ip -o link show gdt0'), /master br0/, 'at once');
+      seconds(31);
+      assert.deepEqual(
+        keeper.reasons().filter((reason) => /br0|gdt0/.test(reason)),
+        [],
+      );
+      keeper.close();
+      assert.deepEqual(keeper.release({ keepBlackholes: false }), []);
+      closeDescriptor(queue);
     });
   },
 );

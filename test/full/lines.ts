@@ -10,6 +10,7 @@ import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
 import { incident } from './incident.ts';
+import { ipvsMh } from './ipvs-mh.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
 import { memory } from './memory.ts';
@@ -35,4 +36,5 @@ export const LINES: readonly Line[] = [
   memory,
   clients,
   incident,
+  ipvsMh,
 ];

@@ -25,11 +25,13 @@ interface Sizes {
   readonly shrinking: number;
   /** To a real kernel as worker, and by other ways in. */
   readonly sample: number;
+  /** Packets one by one. */
+  readonly alone: number;
 }
 
 const SIZES: Readonly<Record<Scale, Sizes>> = {
-  full: { http: 1_000_000_000, iperf: 1_000_000_000, shrinking: 1_000_000_000, sample: 100_000_000 },
-  scaled: { http: 4_000_000, iperf: 20_000_000, shrinking: 60_000_000, sample: 2_000_000 },
+  full: { http: 1_000_000_000, iperf: 1_000_000_000, shrinking: 1_000_000_000, sample: 100_000_000, alone: 50_000_000 },
+  scaled: { http: 4_000_000, iperf: 20_000_000, shrinking: 60_000_000, sample: 2_000_000, alone: 12_000_000 },
 };
 /** What may still be on its way when iperf3's sender has sent everything and asks the receiver for its count. */
 const IN_FLIGHT = 16_000_000;
@@ -211,6 +213,37 @@ async function shrink(egress: 'raw' | 'udp', bytes: number): Promise<Report> {
   return report;
 }
 
+/** Uploads of both families, while the director's own link shrinks to 1,500: what the kernel refuses to send is cut and sent, none is lost. */
+async function shrinkOwnLink(how: string, options: StageOptions, bytes: number): Promise<Report> {
+  const label = `own link ${WIDE} that shrinks to ${STEPS[0]}, ${how}`;
+  const report: Report = { figures: {}, complaints: [] };
+  const stage = await Stage.open({ insideMtu: WIDE, ...options });
+  try {
+    const { lab } = stage;
+    const arrived = () => Number(/eth0:\s*(\d+)/.exec(readFileSync(`/proc/${stage.workerPid}/net/dev`, 'utf8'))?.[1]);
+    const start = arrived();
+    let running = true;
+    const orders = [lab.vip4, lab.vip6].map((address): TransferOrder => ({ kind: 'upload', address, port: WEB_PORT, bytes }));
+    const uploads = http(stage, [orders]).finally(() => {
+      running = false;
+    });
+    while (running && arrived() - start < bytes / 2) await pause(5);
+    if (!running) report.complaints.push('the uploads were over before the link shrank');
+    lab.director.ip(`link set eth0 mtu ${STEPS[0]}`);
+    report.complaints.push(...wrongTransfers(await uploads, 2, bytes, contentHash(bytes)));
+    // The log names a refused call within a second.
+    await pause(1100);
+    const noticed = stage.director.log.includes('EMSGSIZE')
+      ? 'the kernel refused to send'
+      : 'known before the kernel refused to send';
+    report.figures[label] = `every byte right; ${noticed}`;
+    await account(stage, report, label);
+  } finally {
+    await close(stage, report);
+  }
+  return report;
+}
+
 /** A real kernel unwraps: its own rules for what a packet must be are the judge. */
 async function toKernel(bytes: number, egresses: readonly ('raw' | 'udp')[]): Promise<Report> {
   const report: Report = { figures: {}, complaints: [] };
@@ -262,6 +295,9 @@ async function run(scale: Scale): Promise<Outcome> {
   for (const egress of ['raw', 'udp'] as const) {
     if (scale === 'full' || egress === 'raw') add(`shrinking, ${egress}`, await shrink(egress, sizes.shrinking));
   }
+  if (scale === 'full') add('own link', await shrinkOwnLink('tun → udp', { egress: '{ driver: udp }' }, sizes.sample));
+  const whole: StageOptions = { ingress: '{ driver: packet, interface: eth0 }', offloads: 'none' };
+  add('own link', await shrinkOwnLink('packet, links without offloads → raw', whole, sizes.alone));
   add('kernel worker', await toKernel(sizes.sample, scale === 'full' ? ['raw', 'udp'] : ['udp']));
   return { passed: complaints.length === 0, figures: { ...figures, complaints: complaints.join(' | ') || 'none' } };
 }
@@ -269,7 +305,7 @@ async function run(scale: Scale): Promise<Outcome> {
 export const transfers: Line = {
   name: 'transfers',
   claim:
-    'Transfers of 1 GB up and down by HTTP and iperf3, IPv4 and IPv6, over a path MTU of 1500, 1600, 9000 and a path that shrinks under them, to user-space workers and (100 MB) to a real kernel: every byte right, no packet dropped for its size.',
+    'Transfers of 1 GB up and down by HTTP and iperf3, IPv4 and IPv6, over a path MTU of 1500, 1600, 9000 and a path and a link that shrink under them, to user-space workers and (100 MB) to a real kernel: every byte right, no packet dropped for its size.',
   twin: 'test/full/transfers.test.ts',
   run,
 };

@@ -33,11 +33,11 @@ export class Sender {
     setOption(this.#descriptor, IPPROTO_UDP, UDP_SEGMENT, bytes, 'UDP_SEGMENT');
   }
 
-  /** Returns how many bytes the kernel took; waits up to half a second for a connection that is being made. */
+  /** Returns how many bytes the kernel took; waits up to ten seconds for a connection that is being made: a lost SYN is sent again after one. */
   send(bytes: Uint8Array): number {
     const memory = pin(bytes.length);
     memory.bytes.set(bytes);
-    for (const end = Date.now() + 500; ; ) {
+    for (const end = Date.now() + 10_000; ; ) {
       const sent = writeDescriptor(this.#descriptor, memory.address, bytes.length);
       if (sent < 0 && errno() === E.EAGAIN && Date.now() < end) continue;
       return must(sent, 'send');

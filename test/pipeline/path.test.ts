@@ -88,6 +88,17 @@ test('every single offset that is wrong, by any amount, is caught', () => {
   }
 });
 
+test('an outer header that does not begin where the packet to send begins is caught, also when its end is right', () => {
+  for (const by of [-70, -14, -4, -1, 1, 4, 14]) {
+    const rig = new Rig(specOf());
+    rig.load([tcp4(100)]);
+    rig.pipeline.process(rig.batch, 0);
+    rig.batch.outAt[0] += by;
+    rig.batch.outLength[0] -= by;
+    assert.equal(offsetsOf(rig.batch)(0), false, `${by}`);
+  }
+});
+
 test('an inner transport offset that is off by an Ethernet header is caught over IPv6 too; one behind an odd extension header is not wrong', () => {
   const rig = new Rig(specOf());
   for (const by of [-14, -2, 0, 2, 14]) {

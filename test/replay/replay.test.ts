@@ -118,6 +118,26 @@ test('raw-IP capture, text for people; the same capture gives the same answers e
   assert.match(replay(input, '--summary'), /^2 packets/);
 });
 
+test('segment-and-tell: the packet is forwarded in two, said to be answered, and the answer is among the replies', () => {
+  const config = join(folder, 'telling.yaml');
+  writeFileSync(config, readFileSync(CONFIG, 'utf8').replace('pool: workers }', 'pool: workers, oversize: segment-and-tell }'));
+  const large = packet().ipv4({ dst: '198.51.100.1' }).tcp({ sport: 5555, dport: 443 }).payload(1460).bytes();
+  const input = capture('telling.pcap', 101, [inner4, large]);
+  const replies = join(folder, 'told.pcap');
+  const told = (...args: string[]) =>
+    attempt('--config', config, input, ...args)
+      .stdout.trim()
+      .split('\n');
+  const [small, cut] = told('--json', '--replies', replies).map((line) => JSON.parse(line) as ReplayedPacket);
+  assert.deepEqual([small.verdict, small.segments, small.answered], ['forward', undefined, undefined]);
+  assert.deepEqual([cut.verdict, cut.segments, cut.answered], ['forward', 2, true]);
+  assert.deepEqual(
+    readRecords(replies).map((reply) => [...reply.subarray(20, 22)]),
+    [[3, 4]],
+  );
+  assert.match(told()[1], /1500 → 1604 bytes in 2 packets, and answered, source port/);
+});
+
 /** All that may go wrong is told by its exit code and one line. */
 function attempt(...args: string[]): { status: number | null; stderr: string; stdout: string } {
   return spawnSync(process.execPath, ['--import', 'tsx', MAIN, 'replay', ...args], { encoding: 'utf8' });

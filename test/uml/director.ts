@@ -2,7 +2,7 @@
 
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Namespace } from '../../src/demo/lab/namespace.ts';
@@ -11,9 +11,11 @@ const dist = resolve(import.meta.dirname, '../../dist');
 const METRICS = 'http://127.0.0.1:6079';
 const READY_PATIENCE_S = 15;
 
-/** Path of a compiled program: `built('demo/web-client')`. */
+/** Path of a compiled program: `built('demo/web-client')`. Throws when it was not compiled, before a test fails in a puzzling way. */
 export function built(program: string): string {
-  return join(dist, `${program}.js`);
+  const path = join(dist, `${program}.js`);
+  if (!existsSync(path)) throw new Error(`${path} is not there: type "npm run build" (npm test does it first)`);
+  return path;
 }
 
 /** Runs a program in a namespace without blocking this process; resolves to its standard output. */

@@ -29,7 +29,7 @@ export function register(program: Command): void {
     .addOption(configOption())
     .addOption(jsonOption())
     .option('-w, --write <file>', 'write the encapsulated packets to this pcap file (raw IP)')
-    .option('--replies <file>', 'write what the director would answer itself (pings) to this pcap file')
+    .option('--replies <file>', 'write what the director would answer itself (pings, packets too big) to this pcap file')
     .option(
       '--path-mtu <bytes>',
       'largest packet on the way to the backends, outer headers included',

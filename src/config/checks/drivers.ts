@@ -11,6 +11,13 @@ const EPHEMERAL = { from: 32768, to: 60999 };
 /** Ways out that take outer packets as they are, fragments of them too. With others the kernel writes the outer header, or segments. */
 const WHOLE_PACKETS: ReadonlySet<string> = new Set(['auto', 'raw', 'tap-offload', 'pcap-file', 'memory']);
 
+/** The interfaces that the ingress names. */
+function devicesOf(ingress: Draft['ingress']): readonly (string | undefined)[] {
+  if (ingress?.driver === 'tap') return [ingress.device, ingress.bridge];
+  if (ingress?.driver === 'tun') return [ingress.device];
+  return ingress?.driver === 'packet' ? [ingress.interface] : [];
+}
+
 export function checkDrivers(draft: Draft, report: Report): void {
   const egress = draft.egress;
   if (egress?.driver === 'auto' || egress?.driver === 'udp') {
@@ -34,9 +41,8 @@ export function checkDrivers(draft: Draft, report: Report): void {
     }
   }
   const { ingress } = draft;
-  const own = ingress?.driver === 'tun' || ingress?.driver === 'tap' ? ingress.device : null;
-  if (egress?.driver === 'tap-offload' && egress.device === own) {
-    const message = `"${egress.device}" is the device of the ingress too; the two drivers need a device each`;
+  if (egress?.driver === 'tap-offload' && devicesOf(ingress).includes(egress.device)) {
+    const message = `the ingress names "${egress.device}" too; the egress needs a device of its own, which "run" makes`;
     report(['egress', 'device'], 'GD_CONFIG_DEVICE_TWICE', message);
   }
   const listen = draft.metrics?.listen ?? null;
