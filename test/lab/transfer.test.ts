@@ -1,5 +1,5 @@
-// Real TCP through the real daemon in a lab, with every way in and out, every mix of families, with and without offloads. The workers
-// unwrap in user space; test/uml does the same against a kernel.
+// Real TCP through the real daemon in a lab, with every way in and out, every mix of families, with and without offloads; small-links.test.ts has
+// the ways on which packets must be cut. The workers unwrap in user space; test/uml does the same against a kernel.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { test } from 'node:test';
 import { Capture } from '../../src/demo/lab/capture.ts';
 import { Lab } from '../../src/demo/lab/topology.ts';
 import { has, needs } from '../needs.ts';
-import { counters, end, open, transferAll } from './transfers.ts';
+import { end, open, transferAll } from './transfers.ts';
 
 /** A capture's file header, and no packet. */
 const EMPTY_CAPTURE = 24;
@@ -47,18 +47,27 @@ const ingresses = {
 } as const;
 const egresses = { raw: '{ driver: raw }', udp: '{ driver: udp }' };
 
-for (const [way, { yaml: ingress, prepare }] of Object.entries(ingresses)) {
-  for (const [out, egress] of Object.entries(egresses)) {
-    test(`${way} in, ${out} out: both families, both ways`, needs('namespaces', 'tun'), async (t) => {
-      const stage = await open(t, { ingress, egress }, { offloads: 'all', prepare });
-      const file = join(stage.folder, 'client.pcap');
-      const capture = has('tcpdump') ? await Capture.start(stage.lab.client, 'eth0', file, COMPLAINTS) : null;
-      await transferAll(stage);
-      await capture?.stop();
-      if (capture !== null) assert.equal(readFileSync(file).length, EMPTY_CAPTURE, `complaints reached the client: ${file}`);
-      await end(stage);
-    });
-  }
+/** Ways in and out meet in the batch alone: each way in with one way out, and the usual one with both. */
+const ways = [
+  ['tun', 'raw'],
+  ['tun', 'udp'],
+  ['tap', 'udp'],
+  ['tap on a bridge', 'raw'],
+  ['packet', 'raw'],
+] as const;
+
+for (const [way, out] of ways) {
+  const { yaml: ingress, prepare } = ingresses[way];
+  const egress = egresses[out];
+  test(`${way} in, ${out} out: both families, both ways`, needs('namespaces', 'tun'), async (t) => {
+    const stage = await open(t, { ingress, egress }, { offloads: 'all', prepare });
+    const file = join(stage.folder, 'client.pcap');
+    const capture = has('tcpdump') ? await Capture.start(stage.lab.client, 'eth0', file, COMPLAINTS) : null;
+    await transferAll(stage);
+    await capture?.stop();
+    if (capture !== null) assert.equal(readFileSync(file).length, EMPTY_CAPTURE, `complaints reached the client: ${file}`);
+    await end(stage);
+  });
 }
 
 test('IPv4 through IPv6 tunnels, IPv6 through IPv4 tunnels', needs('namespaces', 'tun'), async (t) => {
@@ -90,56 +99,6 @@ test(
     await transferAll(stage);
     await capture.stop();
     assert.ok(readFileSync(file).length > 100 * 1544, 'most segments of the upload have this size');
-    await end(stage);
-  },
-);
-
-// The bridge's own MTU is that of its lab.
-for (const [way, { yaml: ingress, prepare }] of Object.entries(ingresses)) {
-  if (prepare !== undefined) continue;
-  for (const offloads of ['all', 'none'] as const) {
-    const parts = offloads === 'all' ? needs('namespaces', 'tun') : needs('namespaces', 'tun', 'ethtool');
-    test(
-      `links of 1,500 bytes everywhere, ${way} in, offloads ${offloads}: large packets are cut, none is lost`,
-      parts,
-      async (t) => {
-        const stage = await open(t, { ingress }, { insideMtu: 1500, offloads });
-        await transferAll(stage);
-        const counted = await counters(stage);
-        const cut = counted.get('gue_director_resegmented_packets_total') ?? 0;
-        assert.ok(cut > (offloads === 'all' ? 20 : 2000), `${cut} packets were cut`);
-        for (const reason of [
-          'too-big',
-          'too-big-rate',
-          'send-too-big',
-          'super-packet',
-          'super-packet-checksum',
-          'tunnel-length',
-        ]) {
-          assert.equal(counted.get(`gue_director_dropped_packets_total{reason="${reason}"}`), 0, reason);
-        }
-        assert.equal(counted.get(`gue_director_path_mtu_bytes{pool="web-6",backend="${stage.lab.workers[0].role}"}`), 1500);
-        const wanted = [...counted].filter(([name]) => name.startsWith('gue_director_wanted_link_mtu_bytes'));
-        assert.ok(wanted.length > 0);
-        // A client's packet of 1,500 bytes with the headers of an IPv4 or an IPv6 tunnel; on a link without offloads the largest with less is rare.
-        for (const [name, bytes] of wanted) assert.equal(bytes, name.includes('web-6') ? 1552 : 1532, name);
-        await end(stage);
-      },
-    );
-  }
-}
-
-test(
-  'links of 1,500 bytes everywhere, oversize icmp: the clients learn the size that fits',
-  needs('namespaces', 'tun'),
-  async (t) => {
-    const stage = await open(t, { oversize: 'icmp' }, { insideMtu: 1500 });
-    await transferAll(stage);
-    const counted = await counters(stage);
-    const answers = counted.get('gue_director_too_big_answers_total') ?? 0;
-    assert.ok(answers >= 2 && answers < 100, `${answers} answers`);
-    assert.equal(counted.get('gue_director_resegmented_packets_total'), 0);
-    assert.equal(counted.get('gue_director_dropped_packets_total{reason="send-too-big"}'), 0);
     await end(stage);
   },
 );
