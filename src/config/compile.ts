@@ -94,8 +94,8 @@ function compileIngress(ingress: ConfigSection['ingress'], file: string): Ingres
 }
 
 function compileEgress(egress: ConfigSection['egress'], file: string): EgressConfig {
-  if (egress.driver === 'udp') {
-    return { driver: 'udp', sourcePortBase: egress['source-port-base'], sourcePorts: egress['source-ports'] };
+  if (egress.driver === 'auto' || egress.driver === 'udp') {
+    return { driver: egress.driver, sourcePortBase: egress['source-port-base'], sourcePorts: egress['source-ports'] };
   }
   if (egress.driver === 'pcap-file') return { driver: 'pcap-file', path: besideFile(file, egress.path) };
   return egress;

@@ -32,7 +32,7 @@ export type IngressConfig =
 export type EgressConfig =
   | { readonly driver: 'raw' }
   | {
-      readonly driver: 'udp';
+      readonly driver: 'auto' | 'udp';
       /** First of `sourcePorts` consecutive UDP source ports. */
       readonly sourcePortBase: number;
       /** A power of two. */

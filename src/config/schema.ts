@@ -84,7 +84,7 @@ const tunnelKeys = {
   checksum: z
     .enum(['auto', 'none', 'full'])
     .describe(
-      'Outer UDP checksum: auto is full over IPv6; over IPv4 it is none, but full for trains sent by egress udp; full always fills it; none never does.',
+      'Outer UDP checksum: auto is full over IPv6; over IPv4 it is none, but full for trains sent by egress auto or udp; full always fills it; none never does.',
     ),
 };
 
@@ -206,6 +206,13 @@ const powerOfTwo = z
 
 export const egressSchema = z.discriminatedUnion('driver', [
   z
+    .strictObject({
+      driver: z.literal('auto').describe('Name of the driver.'),
+      'source-port-base': z.int().min(1024).max(65535).default(61440).describe('First of the UDP source ports.'),
+      'source-ports': powerOfTwo.default(256).describe('Number of UDP source ports, a power of two.'),
+    })
+    .describe('Single packets as with `raw`, large packets as with `udp`; a flow has the same source port with both.'),
+  z
     .strictObject({ driver: z.literal('raw').describe('Name of the driver.') })
     .describe('One raw socket for each family and thread; the source port follows the flow.'),
   z
@@ -236,7 +243,7 @@ const listen = z.union([parsedText(parseListen), z.null()]);
 export const sectionSchemas = {
   tunnel: tunnelSchema.prefault({}).describe('Tunnel defaults, for every pool that says nothing else.'),
   ingress: ingressSchema.prefault({ driver: 'tun' }).describe('How packets come in.'),
-  egress: egressSchema.prefault({ driver: 'raw' }).describe('How packets go out.'),
+  egress: egressSchema.prefault({ driver: 'auto' }).describe('How packets go out.'),
   threads: z.int().min(1).max(64).default(1).describe('Forwarding threads; one does for a gigabit, never more than processors.'),
   flows: z
     .strictObject({

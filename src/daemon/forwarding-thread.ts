@@ -81,6 +81,7 @@ function run(start: ThreadStart): void {
 
         Atomics.store(start.words, WORD_GENERATION, start.snapshot.generation);
         tell({ kind: 'forwarding', ingress: ingress.name, egress: egress.name, interfaceIndex: ingress.interfaceIndex ?? 0 });
+        if (egress.warning != null) tell({ kind: 'warning', driver: egress.name, ...egress.warning });
         forward({
           ingress,
           egress,

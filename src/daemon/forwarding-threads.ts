@@ -100,6 +100,9 @@ export class ForwardingThreads {
           thread: seat.number,
         });
       },
+      warning: (seat: Seat, driver: string, message: string, hint: string) => {
+        options.journal.record('warn', 'egress-warning', `${driver}: ${message}`, { thread: seat.number, hint });
+      },
       ended: (seat: Seat, end: ThreadEnd) => this.#onEnded(seat, end),
     };
     this.seats = Array.from({ length: threads }, (_, number) => new Seat(number, events));

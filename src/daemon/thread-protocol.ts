@@ -62,6 +62,8 @@ export type MailToMain =
   | { readonly kind: 'exhausted' }
   /** The kernel refused a call in a way that it had not before. */
   | { readonly kind: 'refused'; readonly driver: string; readonly errno: number }
+  /** A driver works, but not as it was meant to. */
+  | { readonly kind: 'warning'; readonly driver: string; readonly message: string; readonly hint: string }
   | { readonly kind: 'stopped' }
   | { readonly kind: 'failed'; readonly failure: Failure };
 

@@ -35,6 +35,7 @@ export interface SeatEvents {
   forwarding(seat: Seat, drivers: { ingress: string; egress: string }): void;
   exhausted(seat: Seat): void;
   refused(seat: Seat, driver: string, errno: number): void;
+  warning(seat: Seat, driver: string, message: string, hint: string): void;
   /** After the last event of the thread; its descriptors are closed when `tidy`. */
   ended(seat: Seat, end: ThreadEnd): void;
 }
@@ -124,6 +125,8 @@ export class Seat implements Subscriber {
         this.#events.exhausted(this);
       } else if (mail.kind === 'refused') {
         this.#events.refused(this, mail.driver, mail.errno);
+      } else if (mail.kind === 'warning') {
+        this.#events.warning(this, mail.driver, mail.message, mail.hint);
       } else {
         tidy = true;
         clean = mail.kind === 'stopped';

@@ -24,6 +24,7 @@ export function wantedOf(config: Config, spec: Spec): Wanted {
     tunnelSources: [...new Map(sources.map((source) => [source.join('.'), source])).values()],
     tunnelPorts: [...new Set(spec.pools.map((pool) => pool.tunnel.port))],
     egressDevice: egress.driver === 'tap-offload' ? egress.device : null,
-    udpSourcePorts: egress.driver === 'udp' ? { base: egress.sourcePortBase, count: egress.sourcePorts } : null,
+    udpSourcePorts:
+      egress.driver === 'auto' || egress.driver === 'udp' ? { base: egress.sourcePortBase, count: egress.sourcePorts } : null,
   };
 }

@@ -8,7 +8,7 @@ export const METRICS = '127.0.0.1:6079';
 export interface DirectorChoices {
   /** YAML of the `ingress` section. Default: TUN device gd0. */
   readonly ingress?: string;
-  /** YAML of the `egress` section. Default: raw. */
+  /** YAML of the `egress` section. Default: no such section, which is `auto`. */
   readonly egress?: string;
   /** Family of the tunnels for IPv4 and for IPv6 services. Default: the services' own. */
   readonly tunnel4?: 4 | 6;
@@ -43,8 +43,7 @@ tunnel:
   source: { ipv4: "${lab.director.address4}", ipv6: "${lab.director.address6}" }
   checksum: ${choices.checksum ?? 'auto'}
 ingress: ${choices.ingress ?? '{ driver: tun, device: gd0 }'}
-egress: ${choices.egress ?? '{ driver: raw }'}
-flows: { entries: 65536 }
+${choices.egress === undefined ? '' : `egress: ${choices.egress}\n`}flows: { entries: 65536 }
 metrics: { listen: "${METRICS}" }
 log: { level: info, format: text }
 `;

@@ -63,10 +63,20 @@ export interface EgressFacts {
   readonly sourcePortMask: number;
 }
 
+/** Something that a way out does without, told once when it is opened. */
+export interface EgressWarning {
+  /** One sentence: what is missing and what that costs. */
+  readonly message: string;
+  /** What to do about it. */
+  readonly hint: string;
+}
+
 /** A way out, as one forwarding thread holds it. */
 export interface Egress {
   readonly name: string;
   readonly facts: EgressFacts;
+  /** It works, but not as it was meant to; null or absent when it does. */
+  readonly warning?: EgressWarning | null;
   /**
    * Sends every packet of the batch whose verdict is forward, in order, in as few system calls as the driver can. A packet the
    * kernel refuses is retried once; then it becomes verdict drop with its `send-*` reason, and the packets behind it are still sent.

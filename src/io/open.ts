@@ -3,6 +3,7 @@ import { Arena, BATCH_RECORDS, LARGE_STRIDE } from '../base/arena.ts';
 import { Batch } from '../base/batch.ts';
 import { createBank } from '../base/counters.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
+import { AutoEgress } from './auto/egress.ts';
 import type { Egress, Ingress } from './driver.ts';
 import { MemoryEgress } from './memory/egress.ts';
 import { MemoryIngress } from './memory/ingress.ts';
@@ -36,6 +37,7 @@ export type IngressSettings =
 
 /** The egress part of a configuration. */
 export type EgressSettings =
+  | { readonly driver: 'auto'; readonly sourcePortBase: number; readonly sourcePorts: number }
   | { readonly driver: 'raw' }
   | { readonly driver: 'udp'; readonly sourcePortBase: number; readonly sourcePorts: number }
   | { readonly driver: 'tap-offload'; readonly device: string }
@@ -97,6 +99,8 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
  */
 export function openEgress(settings: EgressSettings, bank = createBank(), queue?: number): Egress {
   switch (settings.driver) {
+    case 'auto':
+      return new AutoEgress({ sourcePortBase: settings.sourcePortBase, sourcePorts: settings.sourcePorts, bank });
     case 'raw':
       return new RawEgress({ bank });
     case 'udp':

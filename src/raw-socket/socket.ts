@@ -44,6 +44,7 @@ export const IPV6_V6ONLY = 26;
 export const IPV6_PKTINFO = 50;
 export const IPV6_HOPLIMIT = 52;
 export const IPV6_TCLASS = 67;
+export const IPV6_AUTOFLOWLABEL = 70;
 /** DF set, the path MTU ignored: a packet is as big as we made it or is refused (both families use 3). */
 export const PMTUDISC_PROBE = 3;
 export const UDP_NO_CHECK6_TX = 101;

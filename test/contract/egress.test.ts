@@ -1,3 +1,4 @@
+import { AutoEgress } from '../../src/io/auto/egress.ts';
 import type { Egress } from '../../src/io/driver.ts';
 import { RawEgress } from '../../src/io/raw/egress.ts';
 import { UdpEgress } from '../../src/io/udp/egress.ts';
@@ -27,4 +28,5 @@ function openLab(open: () => Egress, kernelHeader: boolean): EgressHarness {
 
 const sizes = [60, 61, 100, 576, 1500, 1544, 8999, MTU];
 egressContract('raw', { needs: ['root', 'namespaces'], open: () => openLab(() => new RawEgress(), false), sizes });
+egressContract('auto', { needs: ['root', 'namespaces'], open: () => openLab(() => new AutoEgress(), false), sizes });
 egressContract('udp', { needs: ['root', 'namespaces'], open: () => openLab(() => new UdpEgress(), true), sizes });

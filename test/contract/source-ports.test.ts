@@ -5,7 +5,11 @@ import { type EgressSettings, openEgress } from '../../src/io/open.ts';
 import { sourcePortsOf } from '../../src/io/source-ports.ts';
 import { needs } from '../needs.ts';
 
-const WAYS: readonly EgressSettings[] = [{ driver: 'raw' }, { driver: 'udp', sourcePortBase: 61500, sourcePorts: 16 }];
+const WAYS: readonly EgressSettings[] = [
+  { driver: 'auto', sourcePortBase: 61600, sourcePorts: 8 },
+  { driver: 'raw' },
+  { driver: 'udp', sourcePortBase: 61500, sourcePorts: 16 },
+];
 
 for (const settings of WAYS) {
   test(`${settings.driver}: the ports that are told are the ports that are used`, needs('root'), () => {

@@ -1,10 +1,10 @@
-// The packet path with the `udp` egress at the near end of a wire and a capture at its far end: what a train is in software
+// The packet path with the `udp` egress (or another that takes trains) at the near end of a wire and a capture at its far end: what a train is in software
 // (`segmentBytes`), and what the kernel makes of it.
 
 import { VIRTIO_NEEDS_CSUM } from '../../src/base/batch.ts';
 import { createBank } from '../../src/base/counters.ts';
 import { VERDICT_FORWARD } from '../../src/base/verdict.ts';
-import type { Ingress } from '../../src/io/driver.ts';
+import type { Egress, Ingress } from '../../src/io/driver.ts';
 import { createBatch } from '../../src/io/open.ts';
 import { PacketIngress } from '../../src/io/packet/ingress.ts';
 import { segmentBytes } from '../../src/io/train.ts';
@@ -99,14 +99,18 @@ export interface TrainLabOptions {
   readonly outer?: 4 | 6;
   readonly checksum?: ChecksumMode;
   readonly mtu?: number;
+  /** Opens the egress at the near end; default: `udp`. */
+  readonly egress?: (bank: Float64Array) => Egress;
   /** The near end's offloads: with `cut` the kernel cuts and sums before a packet leaves; with `whole` the far end gets messages as sent. */
   readonly offloads?: 'cut' | 'whole';
 }
 
+const openUdp = (bank: Float64Array): Egress => new UdpEgress({ sourcePorts: PORTS, bank });
+
 export class TrainLab {
   readonly bank = createBank();
   readonly wire: Wire;
-  readonly egress: UdpEgress;
+  readonly egress: Egress;
   readonly pipeline: Pipeline;
   readonly #capture: PacketIngress;
   readonly #mapped;
@@ -123,7 +127,7 @@ export class TrainLab {
       }
       if ((options.offloads ?? 'cut') === 'cut') run('ethtool -K va tx off tx-udp-segmentation off gso off');
     });
-    this.egress = near.inside(() => new UdpEgress({ sourcePorts: PORTS, bank: this.bank }));
+    this.egress = near.inside(() => (options.egress ?? openUdp)(this.bank));
     const service = { protocol: 17, portFrom: 6080, portTo: 6080 };
     this.#capture = far.inside(
       () =>

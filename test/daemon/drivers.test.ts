@@ -23,6 +23,7 @@ const CASES = [
   { ingress: '{ driver: packet, interface: eth0 }', egress: '{ driver: raw }', threads: 1 },
   { ingress: '{ driver: packet, interface: eth0 }', egress: '{ driver: udp }', threads: 2 },
   { ingress: '{ driver: tun, device: gd0 }', egress: '{ driver: udp }', threads: 2 },
+  { ingress: '{ driver: tun, device: gd0 }', egress: '{ driver: auto }', threads: 2 },
   { ingress: '{ driver: tap, mac: "02:00:5e:10:00:01" }', egress: '{ driver: raw }', threads: 1 },
   { ingress: '{ driver: tap }', egress: '{ driver: udp }', threads: 2 },
   { ingress: '{ driver: tun, device: gd0 }', egress: '{ driver: tap-offload }', threads: 2 },

@@ -9,6 +9,7 @@ import { createBank, DROPS_AT } from '../../src/base/counters.ts';
 import { DROP_REASONS, dropReason } from '../../src/base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../../src/base/verdict.ts';
 import { prepareOffloadDevice } from '../../src/host/offload-device.ts';
+import { AutoEgress } from '../../src/io/auto/egress.ts';
 import type { Egress } from '../../src/io/driver.ts';
 import { MemoryEgress } from '../../src/io/memory/egress.ts';
 import { type FrameFacts, MemoryIngress } from '../../src/io/memory/ingress.ts';
@@ -87,6 +88,7 @@ function intoFile(): WayOut {
 
 /** Every egress that a configuration can name. */
 const WAYS_OUT: Readonly<Record<EgressSettings['driver'], () => WayOut>> = {
+  auto: () => onWire(() => new AutoEgress()),
   raw: () => onWire(() => new RawEgress()),
   udp: () => onWire(() => new UdpEgress()),
   'tap-offload': () => onWire(openOffload),

@@ -141,7 +141,7 @@ for (const [oversize, tunnel4, egress, checksum] of [
   ['segment', 4, 'raw', 'full'],
   ['fragment-inner', 6, 'udp', 'auto'],
   ['fragment-outer', 4, 'raw', 'full'],
-  ['fragment-outer', 6, 'raw', 'auto'],
+  ['fragment-outer', 6, 'auto', 'auto'],
 ] as const) {
   test(
     `${oversize} over IPv${tunnel4}, ${egress} out: UDP datagrams that may be fragmented arrive whole, of every size up to 65,507`,

@@ -9,7 +9,7 @@ import type { Report } from './index.ts';
 const EPHEMERAL = { from: 32768, to: 60999 };
 
 /** Ways out that take outer packets as they are, fragments of them too. With others the kernel writes the outer header, or segments. */
-const WHOLE_PACKETS: ReadonlySet<string> = new Set(['raw', 'tap-offload', 'pcap-file', 'memory']);
+const WHOLE_PACKETS: ReadonlySet<string> = new Set(['auto', 'raw', 'tap-offload', 'pcap-file', 'memory']);
 
 /** The interfaces that the ingress names. */
 function devicesOf(ingress: Draft['ingress']): readonly (string | undefined)[] {
@@ -20,7 +20,7 @@ function devicesOf(ingress: Draft['ingress']): readonly (string | undefined)[] {
 
 export function checkDrivers(draft: Draft, report: Report): void {
   const egress = draft.egress;
-  if (egress?.driver === 'udp') {
+  if (egress?.driver === 'auto' || egress?.driver === 'udp') {
     const from = egress['source-port-base'];
     const to = from + egress['source-ports'] - 1;
     const at = ['egress', 'source-port-base'];
@@ -36,7 +36,7 @@ export function checkDrivers(draft: Draft, report: Report): void {
   if (egress !== null && !WHOLE_PACKETS.has(egress.driver)) {
     for (const service of draft.services) {
       if (service.value.oversize !== 'fragment-outer') continue;
-      const message = `fragment-outer needs "egress: { driver: raw }", which sends outer packets as they are; with ${egress.driver} choose fragment-inner`;
+      const message = `fragment-outer needs "egress: { driver: auto }", which can send outer packets as they are; with ${egress.driver} choose fragment-inner`;
       report([...service.at, 'oversize'], 'GD_CONFIG_FRAGMENT_OUTER', message);
     }
   }

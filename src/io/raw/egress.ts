@@ -6,7 +6,21 @@ import { VERDICT_DROP, VERDICT_FORWARD } from '../../base/verdict.ts';
 import { closeDescriptor } from '../../raw-socket/file.ts';
 import { attachFilter, KEEP_NOTHING } from '../../raw-socket/filter.ts';
 import { E } from '../../raw-socket/library.ts';
-import { AF_INET, AF_INET6, hasFamily, IPPROTO_RAW, openSocket, SOCK_RAW, setSendBuffer } from '../../raw-socket/socket.ts';
+import {
+  AF_INET,
+  AF_INET6,
+  hasFamily,
+  IP_MTU_DISCOVER,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPPROTO_RAW,
+  IPV6_MTU_DISCOVER,
+  openSocket,
+  PMTUDISC_PROBE,
+  SOCK_RAW,
+  setOption,
+  setSendBuffer,
+} from '../../raw-socket/socket.ts';
 import type { Egress, EgressFacts } from '../driver.ts';
 import { SendQueue, sendErrorAt } from '../send-queue.ts';
 import { DYNAMIC_PORTS } from '../source-ports.ts';
@@ -119,6 +133,10 @@ function openRaw(family: number, label: string): number {
   const descriptor = openSocket(family, SOCK_RAW, IPPROTO_RAW, label);
   try {
     attachFilter(descriptor, KEEP_NOTHING);
+    // Only the device's MTU counts. What the kernel learns from ICMP is believed from anybody who names a bound UDP port (net/ipv4/udp.c
+    // __udp4_lib_err), such as those of `auto`; how large packets may be is decided by the packet path, which checks more.
+    if (family === AF_INET6) setOption(descriptor, IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE, 'IPV6_MTU_DISCOVER');
+    else setOption(descriptor, IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE, 'IP_MTU_DISCOVER');
     setSendBuffer(descriptor, SEND_BUFFER);
     return descriptor;
   } catch (error) {

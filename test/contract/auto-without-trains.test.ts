@@ -1,0 +1,31 @@
+// A kernel before 4.18 knows no UDP_SEGMENT: `auto` is `raw` then, and says so.
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { test } from 'node:test';
+import { AutoEgress } from '../../src/io/auto/egress.ts';
+import { UDP_SEGMENT } from '../../src/raw-socket/socket.ts';
+import { Namespace } from '../host/namespace.ts';
+import { needs } from '../needs.ts';
+import { refuseCall } from './refuse-call.ts';
+
+const ENOPROTOOPT = 92;
+
+test('a kernel without UDP_SEGMENT: raw alone, from the same ports, with a warning', needs('root', 'namespaces'), (t) => {
+  const host = new Namespace();
+  t.after(() => host.close());
+  refuseCall('setsockopt', 2, UDP_SEGMENT, ENOPROTOOPT);
+  host.inside(() => {
+    const before = readdirSync('/proc/self/fd').length;
+    const egress = new AutoEgress();
+    assert.equal(egress.name, 'auto:raw');
+    assert.match(egress.warning?.message ?? '', /UDP_SEGMENT/);
+    assert.match(egress.warning?.hint ?? '', /4\.18/);
+    const { layer, trains, trainsNeedChecksum, maxSegments, sourcePortBase, sourcePortMask } = egress.facts;
+    assert.deepEqual(
+      { layer, trains, trainsNeedChecksum, maxSegments, sourcePortBase, sourcePortMask },
+      { layer: 'l3', trains: 'none', trainsNeedChecksum: false, maxSegments: 1, sourcePortBase: 61440, sourcePortMask: 255 },
+    );
+    assert.equal(readdirSync('/proc/self/fd').length, before + 2, 'the UDP sockets are closed again');
+    egress.close();
+  });
+});
