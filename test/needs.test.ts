@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { has, needs, PARTS, remedy } from './needs.ts';
+import { has, needs, PARTS, packagesFor, remedy } from './needs.ts';
 
 /** Runs `body` with other environment variables and puts the old ones back. */
 function withEnvironment(changes: Record<string, string | undefined>, body: () => void): void {
@@ -40,4 +41,14 @@ test('a part that is there skips nothing', () => {
 
 test('every part says how to get it', () => {
   for (const part of PARTS) assert.match(remedy(part), /\S/, part);
+});
+
+test('docs/development.md says of every part what it comes with, and .ci/run installs every package', () => {
+  const page = readFileSync(new URL('../docs/development.md', import.meta.url), 'utf8');
+  const script = readFileSync(new URL('../.ci/run', import.meta.url), 'utf8');
+  const installed = new Set(script.match(/apt-get install -y [\s\S]*? >\/dev\/null/)?.[0].split(/\s+/));
+  for (const part of PARTS) {
+    assert.match(page, new RegExp(`^\\| (\`[a-z0-9-]+\`, )*\`${part}\`[,| ]`, 'm'), part);
+    for (const name of packagesFor(part)) assert.ok(installed.has(name), `.ci/run does not install ${name}, which ${part} needs`);
+  }
 });
