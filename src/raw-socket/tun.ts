@@ -123,7 +123,7 @@ function setOffloads(descriptor: number, offloads: QueueOffloads): void {
     throw new CodedError(
       'GD_RAW_SOCKET_TUNNEL_OFFLOAD',
       `this kernel (Linux ${release()}) takes no encapsulated super-packets from a TAP device: that needs Linux 6.17 or later`,
-      { hint: 'set "egress: { driver: udp }" in the configuration: it works on every kernel' },
+      { hint: 'set "egress: { driver: auto }" in the configuration: it works on every kernel' },
     );
   }
   must(-1, `ioctl TUNSETOFFLOAD (${offloads})`);
