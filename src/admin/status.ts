@@ -91,6 +91,8 @@ export interface StatusThread {
   readonly state: 'forwarding' | 'absent';
   /** `tun:gd0`; empty before it has opened its drivers. */
   readonly ingress: string;
+  /** `auto`, `auto:raw`, `udp` …; empty before. */
+  readonly egress: string;
   readonly received: number;
   /** Times it ended by an error. */
   readonly failures: number;

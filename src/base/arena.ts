@@ -23,10 +23,11 @@ export const LARGE_STRIDE = 65728;
  */
 export const RECORD_STRIDE = 256;
 /**
- * Records of one batch: 64 super-packets of 64 KiB, cut for the smallest path that is believed (552 bytes, host/path-mtu.ts), or each in segments
- * whose tunnel packets are fragmented. Untouched ones cost nothing. Only smaller segments, which no TCP agrees on, can run out of them.
+ * Records of one batch: 64 super-packets of 64 KiB at 88 bytes a segment, the least that Linux takes for a segment's payload (TCP_MIN_MSS). Larger
+ * segments leave room for fragments: two of each segment's tunnel packet, three records a segment, from 256 bytes on. Untouched records cost
+ * nothing but addresses.
  */
-export const BATCH_RECORDS = 16384;
+export const BATCH_RECORDS = 49_152;
 
 export class Arena {
   readonly bytes: Uint8Array;

@@ -54,6 +54,7 @@ function run(start: ThreadStart): void {
           sourcePortMask: egress.facts.sourcePortMask,
           trainsNeedChecksum: egress.facts.trainsNeedChecksum,
           wholeTrains: egress.facts.trains === 'tunnel-gso',
+          outerFragments: egress.facts.outerFragments,
           ...(start.pathMtu === null ? {} : { pathMtu: new Int32Array(start.pathMtu) }),
           ...(start.cutNotes === null ? {} : { cutNotes: new Int32Array(start.cutNotes) }),
           // A seed that nobody knows: who shares whose rate can not be chosen.

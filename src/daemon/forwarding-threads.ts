@@ -227,13 +227,14 @@ export class ForwardingThreads {
     }
   }
 
-  report(): { number: number; failures: number; heartbeatAge: number; ingress: string }[] {
+  report(): { number: number; failures: number; heartbeatAge: number; ingress: string; egress: string }[] {
     const now = this.#options.clock.seconds();
     return this.seats.map((seat) => ({
       number: seat.number,
       failures: seat.failures,
       heartbeatAge: Math.max(0, now - seat.heartbeat),
       ingress: seat.ingress,
+      egress: seat.egress,
     }));
   }
 

@@ -20,6 +20,7 @@ export interface StatusParts {
     readonly failures: number;
     readonly heartbeatAge: number;
     readonly ingress: string;
+    readonly egress: string;
   }[];
   /** Numbers of the threads that do not forward now. */
   readonly absent: readonly number[];
@@ -83,10 +84,11 @@ export function statusOf(parts: StatusParts): Status {
         pathMtu: entry === undefined ? null : pathMtuOf(entry, parts),
       };
     }),
-    threads: parts.threads.map(({ number, failures, heartbeatAge, ingress }) => ({
+    threads: parts.threads.map(({ number, failures, heartbeatAge, ingress, egress }) => ({
       number,
       state: parts.absent.includes(number) ? 'absent' : 'forwarding',
       ingress,
+      egress,
       received: banks[number][RECEIVED],
       failures,
       heartbeatAge,

@@ -50,6 +50,8 @@ export class Seat implements Subscriber {
   failures = 0;
   /** `tun:gd0`, once it is known. */
   ingress = '';
+  /** `auto`; `auto:raw` when it could not have all it wanted. */
+  egress = '';
   /** Index of the interface that the thread's ingress is bound to; 0 while that is not known, and for drivers that are bound to none. */
   interfaceIndex = 0;
   readonly #words = new Int32Array(new SharedArrayBuffer(WORD_COUNT * 4));
@@ -119,6 +121,7 @@ export class Seat implements Subscriber {
       if (mail.kind === 'forwarding') {
         forwarded = true;
         this.ingress = mail.ingress;
+        this.egress = mail.egress;
         this.interfaceIndex = mail.interfaceIndex;
         this.#events.forwarding(this, mail);
       } else if (mail.kind === 'exhausted') {

@@ -55,6 +55,8 @@ export interface EgressFacts {
   readonly maxBytes: number;
   /** Trains need a filled outer UDP checksum (UDP_SEGMENT with the checksum off is EINVAL). */
   readonly trainsNeedChecksum: boolean;
+  /** Takes fragments of outer packets (`payload` drivers can not: the kernel writes the outer IP header). */
+  readonly outerFragments: boolean;
   /**
    * Outer UDP source ports: base + (flow hash & mask). A driver whose sockets have fixed ports says which; the pipeline
    * writes exactly that port into the header, so that checksum and trace are right whoever sends it.

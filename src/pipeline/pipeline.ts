@@ -58,6 +58,8 @@ export interface PipelineOptions {
   readonly cutNotes?: Int32Array;
   /** The egress takes super-packets uncut (its facts: `trains` is `tunnel-gso`). Absent: it does not. */
   readonly wholeTrains?: boolean;
+  /** The egress takes fragments of outer packets (its facts). Absent: it does not. */
+  readonly outerFragments?: boolean;
   /** How often this thread may say that a packet is too big. Absent: the defaults of reply-rate.ts. */
   readonly replyRate?: ReplyRate;
   /** Identifications for what is fragmented. Absent: from 1 on. */
@@ -91,6 +93,7 @@ export class Pipeline {
   readonly #replyRate: ReplyRate;
   readonly #cutNotes: Int32Array | null;
   readonly #wholeTrains: boolean;
+  readonly #outerFragments: boolean;
   readonly #identifiers: Identifiers;
   #stages: Stages | null = null;
   readonly #classified: ClassifyTally = { completedChecksums: 0 };
@@ -110,6 +113,7 @@ export class Pipeline {
     this.#replyRate = options.replyRate ?? new ReplyRate();
     this.#cutNotes = options.cutNotes ?? null;
     this.#wholeTrains = options.wholeTrains ?? false;
+    this.#outerFragments = options.outerFragments ?? false;
     this.#identifiers = options.identifiers ?? new Identifiers();
   }
 
@@ -213,7 +217,10 @@ export class Pipeline {
       classify: classifyStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
       clamp: mssClampStage(batch, this.#pathMtu),
-      segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#identifiers, this.#cutNotes, this.#wholeTrains),
+      segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#identifiers, this.#cutNotes, {
+        wholeTrains: this.#wholeTrains,
+        outerFragments: this.#outerFragments,
+      }),
       encapsulate: encapsulateStage(batch, this.#portBase, this.#portMask, this.#trainsNeedChecksum),
       guard: guardStage(batch),
       fragmentOuter: fragmentOuterStage(batch, this.#pathMtu, this.#identifiers),

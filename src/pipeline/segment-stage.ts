@@ -68,8 +68,8 @@ export interface SegmentTally {
 /**
  * The segmentation of one batch: forwards with a gso type become trains, or drops with a reason. `pathMtu`: bytes of the largest outer
  * packet for each backend id, 0 for no limit; null: no limit for any. What is larger becomes a train, a reply or a drop.
- * `notes`: where packets that were cut for their size are noted for main (cut-notes.ts); null: nowhere. `whole`: the egress takes super-packets uncut
- * (whole-train.ts).
+ * `notes`: where packets that were cut for their size are noted for main (cut-notes.ts); null: nowhere. `wholeTrains`: the egress takes
+ * super-packets uncut (whole-train.ts); `outerFragments`: it takes fragments of outer packets.
  */
 export function segmentStage(
   batch: Batch,
@@ -77,7 +77,7 @@ export function segmentStage(
   rate: ReplyRate,
   identifiers: Identifiers,
   notes: Int32Array | null,
-  whole = false,
+  egress: { readonly wholeTrains: boolean; readonly outerFragments: boolean },
 ): (snapshot: Snapshot, now: number, tally: SegmentTally) => void {
   const { verdict, reason, backend, service, gsoType, gsoSize, virtioFlags, family, protocol } = batch;
   const { networkAt, transportAt, networkLength } = batch;
@@ -85,6 +85,7 @@ export function segmentStage(
   const { fragmentsOuter, answerAt, answerLength, answerTo } = batch;
   const { view, recordsAt, records } = batch.arena;
   const { hopDone } = batch.ingress;
+  const { wholeTrains: whole, outerFragments } = egress;
   const { fragments4 } = fragmentTrain(batch);
 
   /**
@@ -280,8 +281,10 @@ export function segmentStage(
       tally.answered++;
       return 0;
     }
-    if (policy !== OVERSIZE_FRAGMENT_OUTER) return 0;
-    // Nobody may be told of it, or was told too often. What the tunnel's own fragments can carry is not lost.
+    // Nobody may be told of it, or was told too often. What the tunnel's own fragments can carry is not lost; nor is, unless nothing is to
+    // be done, what no answer can make smaller: an IPv6 packet of 1,280 bytes or less (RFC 2473 §7.1).
+    const isHopeless = outerFragments && policy !== OVERSIZE_DROP && largest <= toldMtu(family[i], innerMtu);
+    if (policy !== OVERSIZE_FRAGMENT_OUTER && !isHopeless) return 0;
     const taken = fragmentTunnel(i, largest, at, left, overhead);
     if (taken < 0) return 0;
     verdict[i] = FORWARD;

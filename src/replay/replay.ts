@@ -89,6 +89,7 @@ export function replay(options: ReplayOptions): ReplaySummary {
     sourcePortMask: egress.facts.sourcePortMask,
     ...(options.pathMtu === undefined ? {} : { pathMtu: pathMtuOf(parts.names, options.pathMtu) }),
     trainsNeedChecksum: egress.facts.trainsNeedChecksum,
+    outerFragments: egress.facts.outerFragments,
   });
   const batch = new Batch(Arena.inProcess(CAPACITY, LARGE_STRIDE, BATCH_RECORDS), ingress.facts);
   const backends = new Map(parts.names.backends.map((backend) => [backend.id, backend]));

@@ -28,6 +28,7 @@ interface Way {
   readonly facts?: typeof TUN;
   readonly records?: number;
   readonly replyRate?: ReplyRate;
+  readonly outerFragments?: boolean;
 }
 
 function rigOf({
@@ -38,6 +39,7 @@ function rigOf({
   facts = TUN,
   records = 2200,
   replyRate,
+  outerFragments = false,
 }: Way): Rig {
   const base = specOf({ outer, checksum, oversize });
   const services = [6, 17].flatMap((protocol) =>
@@ -48,7 +50,7 @@ function rigOf({
     ].map((prefix, n) => ({ ...base.services[0], name: `s${protocol}-${n}`, prefix, protocol, portFrom: 0, portTo: 65535 })),
   );
   const rate = replyRate === undefined ? {} : { replyRate };
-  return new Rig({ ...base, services }, facts, { records, capacity: 1, pathMtu, ...rate });
+  return new Rig({ ...base, services }, facts, { records, capacity: 1, pathMtu, outerFragments, ...rate });
 }
 
 /** What packet 0 leaves as. */
@@ -299,6 +301,25 @@ test('fragment-outer: what no tunnel packet can carry is fragmented inside; what
   assert.equal(limited.one(udp6(1452)).verdict, 'reply');
   assert.equal(limited.one(udp6(1452)).verdict, 'forward');
   assert.equal(limited.batch.segmentCount[0], 2);
+});
+
+test('IPv6 of 1,280 bytes or less is not lost on a smaller path: no answer could make it smaller', () => {
+  for (const oversize of ['segment', 'segment-and-tell', 'icmp', 'fragment-inner', 'drop'] as const) {
+    for (const [outerFragments, payload, verdict] of [
+      [true, 1200, oversize === 'drop' ? 'drop' : 'forward'],
+      [false, 1200, 'drop'],
+      [true, 1240, oversize === 'drop' ? 'drop' : 'reply'],
+    ] as const) {
+      const rig = rigOf({ pathMtu: 1280, outer: 6, oversize, outerFragments });
+      assert.equal(rig.one(udp6(payload)).verdict, verdict, `${oversize}, ${payload}, ${outerFragments}`);
+      const wanted = verdict === 'forward' ? 1 : 0;
+      assert.equal(counted(rig, 'fragmented_outer_packets_total'), wanted);
+      if (wanted === 0) continue;
+      const parts = leaving(rig);
+      assert.equal(parts.length, 2);
+      for (const part of parts) assert.ok(part.length <= 1280);
+    }
+  }
 });
 
 test('whatever was cut or fragmented for its size is noted for its backend, once; what was answered is not', () => {

@@ -121,6 +121,7 @@ export class Rig {
       pathMtu?: number;
       replyRate?: ReplyRate;
       trainsNeedChecksum?: boolean;
+      outerFragments?: boolean;
       cutNotes?: Int32Array;
     } = {},
   ) {
@@ -137,6 +138,7 @@ export class Rig {
       sourcePortMask: 16383,
       ...(options.pathMtu === undefined ? {} : { pathMtu: this.pathMtu }),
       trainsNeedChecksum: options.trainsNeedChecksum ?? false,
+      outerFragments: options.outerFragments ?? false,
       ...(options.replyRate === undefined ? {} : { replyRate: options.replyRate }),
       ...(options.cutNotes === undefined ? {} : { cutNotes: options.cutNotes }),
     });

@@ -54,12 +54,12 @@ function tables(status: Status, paint: Paint): string[] {
       paint,
     ),
     table(
-      ['thread', 'state', 'ingress', 'received', 'failures', 'heartbeat'],
+      ['thread', 'state', 'ingress', 'egress', 'received', 'failures', 'heartbeat'],
       threads.map((one) => [
-        ...[String(one.number), one.state, one.ingress || '-'],
+        ...[String(one.number), one.state, one.ingress || '-', one.egress || '-'],
         ...[String(one.received), String(one.failures), `${one.heartbeatAge} s ago`],
       ]),
-      [...right(1), ...left(2), ...right(3)],
+      [...right(1), ...left(3), ...right(3)],
       paint,
     ),
   ];

@@ -67,10 +67,10 @@ export class AutoEgress implements Egress {
     }
     this.#udp = udp;
     this.name = udp === null ? 'auto:raw' : 'auto';
-    const { layer } = this.#raw.facts;
+    const { layer, outerFragments } = this.#raw.facts;
     // The ports are the same either way: what is believed about our packets (io/source-ports.ts) is said before anything is opened.
     const ports = { sourcePortBase, sourcePortMask: sourcePorts - 1 };
-    this.facts = { ...(udp ?? this.#raw).facts, layer, ...ports };
+    this.facts = { ...(udp ?? this.#raw).facts, layer, outerFragments, ...ports };
   }
 
   send(batch: Batch): void {

@@ -29,6 +29,7 @@ export class MemoryEgress implements Egress {
       maxSegments: 1,
       maxBytes: 65535,
       trainsNeedChecksum: false,
+      outerFragments: true,
       sourcePortBase: options.sourcePortBase ?? DYNAMIC_PORTS.base,
       sourcePortMask: options.sourcePortMask ?? DYNAMIC_PORTS.count - 1,
     };

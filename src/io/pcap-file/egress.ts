@@ -15,6 +15,7 @@ export class PcapFileEgress implements Egress {
     maxSegments: 1,
     maxBytes: 65535,
     trainsNeedChecksum: false,
+    outerFragments: true,
     sourcePortBase: DYNAMIC_PORTS.base,
     sourcePortMask: DYNAMIC_PORTS.count - 1,
   };

@@ -47,6 +47,7 @@ export class RawEgress implements Egress {
     maxSegments: 1,
     maxBytes: 65535,
     trainsNeedChecksum: false,
+    outerFragments: true,
     sourcePortBase: DYNAMIC_PORTS.base,
     sourcePortMask: DYNAMIC_PORTS.count - 1,
   };

@@ -66,6 +66,7 @@ export class TapOffloadEgress implements Egress {
     maxSegments: 1024,
     maxBytes: 65535,
     trainsNeedChecksum: false,
+    outerFragments: true,
     sourcePortBase: DYNAMIC_PORTS.base,
     sourcePortMask: DYNAMIC_PORTS.count - 1,
   };

@@ -107,6 +107,7 @@ export class UdpEgress implements Egress {
       maxSegments: this.#mostSegments,
       maxBytes: trains ? MOST_BYTES6 : 65507,
       trainsNeedChecksum: trains,
+      outerFragments: false,
       sourcePortBase: this.#base,
       sourcePortMask: this.#ports - 1,
     };
