@@ -25,31 +25,15 @@ const WORDS: ReadonlyMap<number, string> = new Map([
   [ipv6.NEXT_ICMPV6, 'icmpv6'],
 ]);
 const NONE: Tuple = {};
-/** As many as the pipeline steps over: a service tag and a customer tag. */
-const MAX_VLANS = 2;
-const VLAN_LENGTH = 4;
 
 /** What the frame from `at` to `end` tells; fields that it does not tell are absent. */
 export function readTuple(view: DataView, at: number, end: number, link: IngressFacts['link']): Tuple {
-  const network = link === LINK_ETHERNET ? networkAt(view, at, end) : at;
+  const network = link === LINK_ETHERNET ? ethernet.findNetwork(view, at, end) : at;
   if (network < 0 || network >= end) return NONE;
   const version = view.getUint8(network) >> 4;
   if (version === 4 && end - network >= ipv4.HEADER_LENGTH) return read4(view, network, end);
   if (version === 6 && end - network >= ipv6.HEADER_LENGTH) return read6(view, network, end);
   return NONE;
-}
-
-/** Where the IP header starts behind Ethernet and VLAN tags, −1 when the frame carries no IP. */
-function networkAt(view: DataView, at: number, end: number): number {
-  let typeAt = at + ethernet.TYPE_AT;
-  for (let tags = 0; tags <= MAX_VLANS; tags++) {
-    if (typeAt + 2 > end) return -1;
-    const type = view.getUint16(typeAt);
-    if (type === ethernet.ETHERTYPE_IPV4 || type === ethernet.ETHERTYPE_IPV6) return typeAt + 2;
-    if (type !== ethernet.ETHERTYPE_VLAN && type !== ethernet.ETHERTYPE_SERVICE_VLAN) return -1;
-    typeAt += VLAN_LENGTH;
-  }
-  return -1;
 }
 
 function read4(view: DataView, at: number, end: number): Tuple {

@@ -27,6 +27,9 @@ export const ETHERTYPE_VLAN = 0x8100;
 export const ETHERTYPE_IPV6 = 0x86dd;
 /** IEEE 802.1ad service tag (outer tag of two). */
 export const ETHERTYPE_SERVICE_VLAN = 0x88a8;
+/** IEEE 802.1Q tags, of four bytes each: one of the customer, one of the provider (802.1ad). */
+const TAG_LENGTH = 4;
+const MOST_TAGS = 2;
 
 /** WIRE_OK when the 14 bytes lie before `end`. */
 export function check(_view: DataView, at: number, end: number): number {
@@ -113,4 +116,20 @@ export function addressText(view: DataView, at: number): string {
 
 export function text(header: Ethernet): string {
   return `Ethernet ${header.source} > ${header.destination} type 0x${header.type.toString(16).padStart(4, '0')}`;
+}
+
+/**
+ * Where the IP header starts in the frame from `at` to `end`, behind at most two VLAN tags; −1 when it carries no IP. For captures: the packet
+ * path walks the same way with its drop reasons (pipeline/classify.ts).
+ */
+export function findNetwork(view: DataView, at: number, end: number): number {
+  let typeAt = at + TYPE_AT;
+  for (let tags = 0; tags <= MOST_TAGS; tags++) {
+    if (typeAt + 2 > end) return -1;
+    const type = view.getUint16(typeAt);
+    if (type === ETHERTYPE_IPV4 || type === ETHERTYPE_IPV6) return typeAt + 2;
+    if (type !== ETHERTYPE_VLAN && type !== ETHERTYPE_SERVICE_VLAN) return -1;
+    typeAt += TAG_LENGTH;
+  }
+  return -1;
 }

@@ -17,8 +17,6 @@ import { GSO_TCPV4, GSO_TCPV6 } from '../../wire/virtio-net.ts';
 
 const TCP = ipv4.PROTOCOL_TCP;
 const UDP = ipv4.PROTOCOL_UDP;
-const VLAN_LENGTH = 4;
-const MAX_VLANS = 2;
 /** Ethernet pads to this: a shorter frame says nothing about a length that is missing. */
 const SHORTEST_FRAME = 60;
 const LONGEST_LENGTH = 65535;
@@ -31,19 +29,6 @@ const LARGEST_MTU = 9216;
  * (less 40 + 8 + 4).
  */
 export const USUAL_INNER_MTU = USUAL_MTU - 52;
-
-/** Where the IP header starts behind Ethernet and VLAN tags, −1 when there is none. */
-function networkOf(view: DataView, at: number, end: number): number {
-  let typeAt = at + ethernet.TYPE_AT;
-  for (let tags = 0; tags <= MAX_VLANS; tags++) {
-    if (typeAt + 2 > end) return -1;
-    const type = view.getUint16(typeAt);
-    if (type === ethernet.ETHERTYPE_IPV4 || type === ethernet.ETHERTYPE_IPV6) return typeAt + 2;
-    if (type !== ethernet.ETHERTYPE_VLAN && type !== ethernet.ETHERTYPE_SERVICE_VLAN) return -1;
-    typeAt += VLAN_LENGTH;
-  }
-  return -1;
-}
 
 /** Fills in a total length of 0, as senders leave it to a device that cuts; the header checksum follows. True when it was so. */
 function fillLength4(view: DataView, network: number, end: number): boolean {
@@ -93,7 +78,7 @@ export function inferFacts(batch: Batch, i: number, innerMtu: number): void {
   const { view } = batch.arena;
   const from = batch.frameAt[i];
   const frameEnd = from + batch.frameLength[i];
-  const network = batch.ingress.link === LINK_ETHERNET ? networkOf(view, from, frameEnd) : from;
+  const network = batch.ingress.link === LINK_ETHERNET ? ethernet.findNetwork(view, from, frameEnd) : from;
   if (network < 0 || frameEnd - network < ipv4.HEADER_LENGTH) return;
   const version = ipv4.version(view, network);
   if (version !== 4 && (version !== 6 || frameEnd - network < ipv6.HEADER_LENGTH)) return;
