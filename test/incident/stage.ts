@@ -2,7 +2,7 @@
 // as its own control: the router then sends the virtual IPs straight to the worker.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Actor } from '../../src/demo/cast.ts';
@@ -64,7 +64,20 @@ export class Stage {
     }
   }
 
+  /**
+   * One processor per flow on every veth (receive packet steering, Documentation/networking/scaling.rst). A veth hands a packet to the queue
+   * of the processor that sends it; a sender that the scheduler moves then overtakes itself, and the receiver asks again for what it is
+   * about to get. A network card does not do that: its receive side hashes a flow to one queue.
+   */
+  #steerByFlow(): void {
+    const processors = (2 ** Math.min(cpus().length, 31) - 1).toString(16);
+    for (const namespace of this.lab.namespaces) {
+      namespace.run('sh', ['-e'], `for queue in /sys/class/net/*/queues/rx-*/rps_cpus; do echo ${processors} > $queue; done`);
+    }
+  }
+
   async #start(): Promise<void> {
+    this.#steerByFlow();
     this.#patientSenders();
     const { client, workers } = this.lab;
     const start = (...what: Parameters<typeof Actor.start>) => {
