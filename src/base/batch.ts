@@ -26,6 +26,15 @@ export const LINK_RAW_IP = 2;
 /** virtio-net `flags` bit: the transport checksum holds only the pseudo-header sum and must be completed. */
 export const VIRTIO_NEEDS_CSUM = 1;
 
+/** By its own 5-tuple: flow table, then tables. Everything but what follows. */
+export const LOOKUP_FLOW = 0;
+/** An ICMP error: by the 5-tuple of the packet it quotes, turned round; it leaves no trace in the flow table. */
+export const LOOKUP_QUOTE = 1;
+/** A fragment without ports: by what is known of its datagram's first fragment. */
+export const LOOKUP_FRAGMENT = 2;
+/** By a server id in the packet (QUIC connection ids). */
+export const LOOKUP_SERVER_ID = 3;
+
 /** Facts about the ingress driver that the stages need; the driver sets them once. */
 export interface IngressFacts {
   readonly link: typeof LINK_ETHERNET | typeof LINK_RAW_IP;
@@ -88,6 +97,8 @@ export class Batch {
   readonly flowHash: Int32Array;
   /** Service number (index in the snapshot), −1 when none. */
   readonly service: Int32Array;
+  /** How its backend is found: one of the LOOKUP_ numbers. */
+  readonly lookup: Uint8Array;
 
   // Written by steer.
   readonly fingerprintLow: Int32Array;
@@ -174,6 +185,7 @@ export class Batch {
     this.tcpFlags = uint8();
     this.flowHash = int32();
     this.service = int32();
+    this.lookup = uint8();
     this.fingerprintLow = int32();
     this.fingerprintHigh = int32();
     this.backend = int32();

@@ -4,7 +4,7 @@
  *
  * A packet that is not for a service is never judged further: whatever else is odd about it is not our business.
  */
-import { type Batch, LINK_ETHERNET, VIRTIO_NEEDS_CSUM } from '../base/batch.ts';
+import { type Batch, LINK_ETHERNET, LOOKUP_FLOW, VIRTIO_NEEDS_CSUM } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_PASS } from '../base/verdict.ts';
 import { hashTuple4, hashTuple6 } from '../maglev-hash/index.ts';
@@ -46,6 +46,7 @@ const IPV4 = ethernet.ETHERTYPE_IPV4;
 const IPV6 = ethernet.ETHERTYPE_IPV6;
 const ARP = ethernet.ETHERTYPE_ARP;
 const NEEDS_CSUM = VIRTIO_NEEDS_CSUM;
+const BY_FLOW = LOOKUP_FLOW;
 const DROP = VERDICT_DROP;
 const PASS = VERDICT_PASS;
 const HEADER4 = ipv4.HEADER_LENGTH;
@@ -145,7 +146,7 @@ function isOwnTunnel(batch: Batch, i: number, words: Int32Array): boolean {
 /** The classification of one batch. Frames that the driver already gave a reason keep it. */
 export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: ClassifyTally) => void {
   const { frameAt, frameLength, virtioFlags, gsoType, networkAt, transportAt, networkLength, family, protocol } = batch;
-  const { tcpFlags, flowHash, service, backend, verdict, reason } = batch;
+  const { tcpFlags, flowHash, service, lookup, backend, verdict, reason } = batch;
   const { view } = batch.arena;
   const isEthernet = batch.ingress.link === LINK_ETHERNET;
   const { canPass, hopDone, headerVerified, linkAddress } = batch.ingress;
@@ -262,6 +263,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     const count = batch.count;
     for (let i = 0; i < count; i++) {
       service[i] = -1;
+      lookup[i] = BY_FLOW;
       backend[i] = -1;
       if (reason[i] !== 0) continue;
       const from = frameAt[i];

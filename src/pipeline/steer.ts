@@ -6,17 +6,16 @@
  *   2. touch each flow's bucket: independent loads, so the processor overlaps their cache misses;
  *   3. decide: entry, sibling shard, previous table, current table (design.md §4).
  */
-import type { Batch } from '../base/batch.ts';
+import { type Batch, LOOKUP_FLOW } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
-import { fingerprints, hashAddresses4, hashAddresses6, hashSource4, hashSource6, slotOf } from '../maglev-hash/index.ts';
+import { fingerprints } from '../maglev-hash/index.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
+import { currentBackend, previousBackend, siblingBackend, slotHash } from './choice.ts';
 import { ENTRY_CONFIRMED, ENTRY_ID_MASK, type FlowTable, findInBucket } from './flow-table.ts';
 import {
-  AFFINITY_SOURCE,
-  AFFINITY_TUPLE,
   B_POOL,
   B_SINCE,
   B_STATE,
@@ -25,16 +24,6 @@ import {
   H_BACKENDS,
   H_POOLS,
   H_SERVICES,
-  P_MEMBERS,
-  P_PREVIOUS_MEMBERS,
-  P_PREVIOUS_SEED,
-  P_PREVIOUS_SIZE,
-  P_PREVIOUS_TABLE,
-  P_PREVIOUS_UNTIL,
-  P_PREVIOUS_UNTIL_OTHERS,
-  P_SEED,
-  P_SIZE,
-  P_TABLE,
   POOL_WORDS,
   S_AFFINITY,
   S_POOL,
@@ -47,6 +36,7 @@ import type { Snapshot } from './snapshot.ts';
 const NO_BACKEND = dropReason('no-backend');
 
 // Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
+const BY_FLOW = LOOKUP_FLOW;
 const FORWARD = VERDICT_FORWARD;
 const DROP = VERDICT_DROP;
 const TCP = ipv4.PROTOCOL_TCP;
@@ -78,62 +68,6 @@ export interface SteerTally {
   touched: number;
 }
 
-/** True when `id` is a backend of `pool` that may still get packets of flows it has. */
-function serves(words: Int32Array, id: number, pool: number): boolean {
-  if (id < 0 || id >= words[H_BACKEND_LIMIT]) return false;
-  const at = words[H_BACKENDS] + id * BACKEND_WORDS;
-  const state = words[at + B_STATE];
-  return words[at + B_POOL] === pool && (state === STATE_SERVING || state === STATE_DRAINING);
-}
-
-/** Hash by which the pool's table is asked. */
-function slotHash(batch: Batch, i: number, affinity: number): number {
-  if (affinity === AFFINITY_TUPLE) return batch.flowHash[i];
-  const view = batch.arena.view;
-  const at = batch.networkAt[i];
-  if (batch.family[i] === 4) {
-    const source = view.getInt32(at + ipv4.SOURCE_AT);
-    return affinity === AFFINITY_SOURCE
-      ? hashSource4(source)
-      : hashAddresses4(source, view.getInt32(at + ipv4.DESTINATION_AT), batch.protocol[i]);
-  }
-  return affinity === AFFINITY_SOURCE
-    ? hashSource6(view, at + ipv6.SOURCE_AT)
-    : hashAddresses6(view, at + ipv6.SOURCE_AT, at + ipv6.DESTINATION_AT, batch.protocol[i]);
-}
-
-/** The current table's backend id, −1 when the pool has none that takes new flows. */
-function currentBackend(snapshot: Snapshot, poolAt: number, hash: number): number {
-  const words = snapshot.words;
-  const table = words[poolAt + P_TABLE];
-  if (table < 0) return -1;
-  const slot = slotOf(hash, words[poolAt + P_SEED], words[poolAt + P_SIZE]);
-  return words[words[poolAt + P_MEMBERS] + snapshot.tables[table][slot]];
-}
-
-/** The backend that the table before the last change gave, −1 when it no longer serves or the change is long ago. */
-function previousBackend(snapshot: Snapshot, pool: number, poolAt: number, hash: number, isTcp: boolean, now: number): number {
-  const words = snapshot.words;
-  const table = words[poolAt + P_PREVIOUS_TABLE];
-  if (table < 0 || now >= words[poolAt + (isTcp ? P_PREVIOUS_UNTIL : P_PREVIOUS_UNTIL_OTHERS)]) return -1;
-  const slot = slotOf(hash, words[poolAt + P_PREVIOUS_SEED], words[poolAt + P_PREVIOUS_SIZE]);
-  const id = words[words[poolAt + P_PREVIOUS_MEMBERS] + snapshot.tables[table][slot]];
-  return serves(words, id, pool) ? id : -1;
-}
-
-/** Entry of the flow in another thread's shard, as backend id; −1 when none has it or it no longer serves. */
-function siblingBackend(snapshot: Snapshot, siblings: readonly FlowTable[], low: number, high: number, pool: number): number {
-  for (let s = 0; s < siblings.length; s++) {
-    const id = siblings[s].findForeign(low, high);
-    if (serves(snapshot.words, id, pool) && siblings[s].foreignSeen >= since(snapshot.words, id)) return id;
-  }
-  return -1;
-}
-
-function since(words: Int32Array, id: number): number {
-  return words[words[H_BACKENDS] + id * BACKEND_WORDS + B_SINCE];
-}
-
 /**
  * The steering of one batch by one shard: packets with a service and no reason get `backend` and verdict forward, or verdict drop
  * with `no-backend`. `siblings`: the other threads' shards, read only. `now`: seconds of the batch clock.
@@ -143,11 +77,18 @@ export function steerStage(
   flows: FlowTable,
   siblings: readonly FlowTable[],
 ): (snapshot: Snapshot, now: number, tally: SteerTally) => void {
-  const { service, networkAt, transportAt, family, protocol, tcpFlags, fingerprintLow, fingerprintHigh } = batch;
+  const { service, lookup, networkAt, transportAt, family, protocol, tcpFlags, fingerprintLow, fingerprintHigh } = batch;
   const { verdict, reason, backend } = batch;
   const { view } = batch.arena;
   const { mask, words: entries } = flows;
   const { tuple4: fingerprint4, tuple6: fingerprint6 } = fingerprints(flows.key0, flows.key1, fingerprintLow, fingerprintHigh);
+
+  /** A packet that is not steered by its own 5-tuple. */
+  function otherwise(i: number): void {
+    backend[i] = -1;
+    verdict[i] = DROP;
+    reason[i] = NO_BACKEND;
+  }
 
   /** A packet whose flow has no entry that serves. `entry`: place of the entry that no longer serves, or −1. */
   function miss(snapshot: Snapshot, i: number, entry: number, initial: boolean, now: number, tally: SteerTally): void {
@@ -182,7 +123,7 @@ export function steerStage(
   return function steer(snapshot: Snapshot, now: number, tally: SteerTally): void {
     const count = batch.count;
     for (let i = 0; i < count; i++) {
-      if (service[i] < 0) continue;
+      if (service[i] < 0 || lookup[i] !== BY_FLOW) continue;
       const at = networkAt[i];
       const ports = view.getInt32(transportAt[i]);
       if (family[i] === 4) {
@@ -208,6 +149,10 @@ export function steerStage(
     let misses = 0;
     for (let i = 0; i < count; i++) {
       if (service[i] < 0) continue;
+      if (lookup[i] !== BY_FLOW) {
+        otherwise(i);
+        continue;
+      }
       // A SYN reads the entry that its 5-tuple may have from an earlier connection, because the packets behind it will find it
       // too; but it proves nothing (its source may be forged), so it writes none.
       const initial = protocol[i] === TCP && (tcpFlags[i] & SYN_ACK_RST) === SYN;
