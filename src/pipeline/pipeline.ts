@@ -18,12 +18,14 @@ import { encapsulateStage } from './encapsulate.ts';
 import type { FlowTable } from './flow-table.ts';
 import { type FragmentTally, fragmentOuterStage } from './fragment-outer.ts';
 import { Identifiers } from './identifiers.ts';
+import { H_STATELESS_POOLS } from './layout.ts';
 import { type ClampTally, mssClampStage } from './mss-clamp.ts';
 import { guardFragmentsStage, guardStage } from './offsets.ts';
 import { finishAgain } from './remote-checksum.ts';
 import { ReplyRate } from './reply-rate.ts';
 import { type SegmentTally, segmentStage } from './segment-stage.ts';
 import type { Snapshot } from './snapshot.ts';
+import { statelessStage } from './stateless.ts';
 import { type SteerTally, steerStage } from './steer.ts';
 import { tunnelExtraStage } from './tunnel-extra.ts';
 
@@ -72,6 +74,7 @@ export interface PipelineOptions {
 interface Stages {
   readonly batch: Batch;
   readonly classify: ReturnType<typeof classifyStage>;
+  readonly markStateless: ReturnType<typeof statelessStage>;
   readonly steer: ReturnType<typeof steerStage>;
   readonly clamp: ReturnType<typeof mssClampStage>;
   readonly tunnelExtra: ReturnType<typeof tunnelExtraStage>;
@@ -126,6 +129,7 @@ export class Pipeline {
     const stages = this.#stagesOf(batch);
     batch.linkHeadersLost = false;
     stages.classify(snapshot, this.#classified);
+    if (snapshot.words[H_STATELESS_POOLS] !== 0) stages.markStateless(snapshot);
     stages.steer(snapshot, now, this.#steered);
     stages.clamp(snapshot, this.#clamped);
     this.#finish(batch, now);
@@ -220,6 +224,7 @@ export class Pipeline {
     const made = {
       batch,
       classify: classifyStage(batch),
+      markStateless: statelessStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
       clamp: mssClampStage(batch, this.#pathMtu),
       tunnelExtra: tunnelExtraStage(batch),
