@@ -3,11 +3,12 @@
  * (design in docs/architecture.md). What has no flow of its own (ICMP errors, later fragments) asks here too.
  */
 import type { Batch } from '../base/batch.ts';
-import { hashAddresses4, hashAddresses6, hashSource4, hashSource6, slotOf } from '../maglev-hash/index.ts';
+import { hashAddresses4, hashAddresses6, hashSource4, hashSource6, hashTuple4, slotOf } from '../maglev-hash/index.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import type { FlowTable } from './flow-table.ts';
 import {
+  AFFINITY_PORTS,
   AFFINITY_SOURCE,
   AFFINITY_TUPLE,
   B_POOL,
@@ -43,6 +44,7 @@ export function serves(words: Int32Array, id: number, pool: number): boolean {
 export function slotHash(batch: Batch, i: number, affinity: number): number {
   if (affinity === AFFINITY_TUPLE) return batch.flowHash[i];
   const view = batch.arena.view;
+  if (affinity === AFFINITY_PORTS) return hashTuple4(0, 0, view.getInt32(batch.transportAt[i]), batch.protocol[i]);
   const at = batch.networkAt[i];
   if (batch.family[i] === 4) {
     const source = view.getInt32(at + ipv4.SOURCE_AT);

@@ -66,17 +66,28 @@ test('docs/configuration.md has the row of every key, and no other', () => {
   assert.ok(rows.length > 40);
   const text = readFileSync(new URL('docs/configuration.md', root), 'utf8');
   const written = text.split('\n').filter((line) => /^\| `[a-z]/.test(line) && line.split(' | ').length >= 3);
-  const keys = written.filter((line) => !/^\| `(5-tuple|3-tuple|source-address)`/.test(line));
+  const keys = written.filter((line) => !/^\| `(5-tuple|3-tuple|source-address|ports|none)`/.test(line));
   assert.deepEqual([...keys].sort(), [...rows].sort());
 });
 
 test('docs/configuration.md explains every code, and every code it explains is given somewhere', () => {
   const text = readFileSync(new URL('docs/configuration.md', root), 'utf8');
   const explained = new Set(text.slice(text.indexOf('## Codes')).match(/GD_CONFIG_[A-Z_]+/g));
-  const rooms = ['address', 'document', 'issue', 'link-address', 'listen', 'port', 'schema', 'source'].map(
-    (name) => `src/config/${name}.ts`,
+  const rooms = [
+    'address',
+    'document',
+    'issue',
+    'link-address',
+    'listen',
+    'port',
+    'protocol',
+    'schema',
+    'server-id',
+    'source',
+  ].map((name) => `src/config/${name}.ts`);
+  const checks = ['drivers', 'loops', 'mss-clamp', 'names', 'overlaps', 'pools', 'protocols'].map(
+    (name) => `src/config/checks/${name}.ts`,
   );
-  const checks = ['drivers', 'loops', 'mss-clamp', 'names', 'overlaps', 'pools'].map((name) => `src/config/checks/${name}.ts`);
   const given = new Set<string>();
   for (const file of [...rooms, ...checks]) {
     for (const code of readFileSync(new URL(file, root), 'utf8').match(/GD_CONFIG_[A-Z_]+/g) ?? []) given.add(code);
