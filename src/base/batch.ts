@@ -35,11 +35,13 @@ export const LOOKUP_FRAGMENT = 2;
 /** By a server id in the packet (QUIC connection ids). */
 export const LOOKUP_SERVER_ID = 3;
 /** By itself: affinity none, one datagram at a time. */
-export const LOOKUP_PACKET = 4;
+export const LOOKUP_PACKET = 5;
 /** By a flow without ports: addresses and protocol, because the protocol has none (ESP, GRE, AH). */
-export const LOOKUP_ADDRESSES = 5;
+export const LOOKUP_ADDRESSES = 6;
 /** By a flow without addresses: service, protocol and ports, the same on every path of an SCTP association. */
-export const LOOKUP_PORTS = 6;
+export const LOOKUP_PORTS = 7;
+/** By the pool's table alone, every packet: a scheme whose directors keep no flows (glb). Set by the stage behind classify. */
+export const LOOKUP_TABLE = 4;
 
 /** Facts about the ingress driver that the stages need; the driver sets them once. */
 export interface IngressFacts {
@@ -111,6 +113,9 @@ export class Batch {
   readonly fingerprintHigh: Int32Array;
   /** Backend id, −1 when none. */
   readonly backend: Int32Array;
+  /** Where the pool's scheme is glb: low words of the hashes that chose the packet's row and its second row (0 for none). Else anything. */
+  readonly rowHash: Int32Array;
+  readonly secondRowHash: Int32Array;
 
   // Written by encapsulate (forward) or by the stage that answered (reply).
   readonly outAt: Int32Array;
@@ -195,6 +200,8 @@ export class Batch {
     this.fingerprintLow = int32();
     this.fingerprintHigh = int32();
     this.backend = int32();
+    this.rowHash = int32();
+    this.secondRowHash = int32();
     this.outAt = int32();
     this.outLength = int32();
     this.outerNetworkAt = int32();

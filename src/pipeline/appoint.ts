@@ -19,12 +19,14 @@ import {
   H_PROTOCOLS,
   H_SERVICES,
   P_MEMBERS,
+  P_SCHEME,
   P_SIZE,
   P_TABLE,
   POOL_WORDS,
   S_AFFINITY,
   S_POOL,
   S_QUIC,
+  SCHEME_GLB,
   SERVICE_WORDS,
   USES_APPOINTMENT,
 } from './layout.ts';
@@ -71,6 +73,9 @@ export function appointStage(batch: Batch, start: number): (snapshot: Snapshot, 
   }
 
   function byItself(snapshot: Snapshot, i: number, pool: number): void {
+    const words = snapshot.words;
+    // Its table is of rows, each with a second hop: every packet asks it by its flow.
+    if (words[words[H_POOLS] + pool * POOL_WORDS + P_SCHEME] === SCHEME_GLB) return;
     const id = nextBackend(snapshot, pool);
     lookup[i] = LOOKUP_PACKET;
     backend[i] = id;

@@ -19,11 +19,13 @@ import { encapsulateStage } from './encapsulate.ts';
 import type { FlowTable } from './flow-table.ts';
 import { type FragmentTally, fragmentOuterStage } from './fragment-outer.ts';
 import { Identifiers } from './identifiers.ts';
+import { H_STATELESS_POOLS } from './layout.ts';
 import { type ClampTally, mssClampStage } from './mss-clamp.ts';
 import { guardFragmentsStage, guardStage } from './offsets.ts';
 import { ReplyRate } from './reply-rate.ts';
 import { type SegmentTally, segmentStage } from './segment-stage.ts';
 import type { Snapshot } from './snapshot.ts';
+import { statelessStage } from './stateless.ts';
 import { type SteerTally, steerStage } from './steer.ts';
 
 const HITS = counterAt('flow_table_hits_total');
@@ -76,6 +78,7 @@ interface Stages {
   readonly batch: Batch;
   readonly classify: ReturnType<typeof classifyStage>;
   readonly appoint: ReturnType<typeof appointStage>;
+  readonly markStateless: ReturnType<typeof statelessStage>;
   readonly steer: ReturnType<typeof steerStage>;
   readonly clamp: ReturnType<typeof mssClampStage>;
   readonly segment: ReturnType<typeof segmentStage>;
@@ -133,6 +136,7 @@ export class Pipeline {
     batch.linkHeadersLost = false;
     stages.classify(snapshot, this.#classified);
     stages.appoint(snapshot, this.#appointed);
+    if (snapshot.words[H_STATELESS_POOLS] !== 0) stages.markStateless(snapshot);
     stages.steer(snapshot, now, this.#steered);
     stages.clamp(snapshot, this.#clamped);
     this.#finish(batch, now);
@@ -230,6 +234,7 @@ export class Pipeline {
       batch,
       classify: classifyStage(batch),
       appoint: appointStage(batch, this.#turn),
+      markStateless: statelessStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
       clamp: mssClampStage(batch, this.#pathMtu),
       segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#identifiers, this.#cutNotes, {
