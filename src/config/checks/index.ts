@@ -9,6 +9,7 @@ import { checkNames } from './names.ts';
 import { checkOverlaps } from './overlaps.ts';
 import { checkPools } from './pools.ts';
 import { checkProtocols } from './protocols.ts';
+import { checkSchemes } from './schemes.ts';
 
 export type Report = (path: Path, code: string, message: string, severity?: Severity) => void;
 
@@ -22,6 +23,7 @@ export function checkDraft(draft: Draft, document: SourceDocument): Problem[] {
   checkProtocols(draft, report);
   checkLoops(draft, report);
   checkPools(draft, report);
+  checkSchemes(draft, report);
   checkDrivers(draft, report);
   return sortProblems(problems);
 }
