@@ -21,7 +21,13 @@ const PORT6 = 5556;
 const SECOND = { 4: '10.0.0.1', 6: 'fd00::1' } as const;
 
 /** What the twin calls it. */
-const TWIN: Readonly<Record<Encapsulation, TunnelKind>> = { gue: 'gue', 'gue-v1': 'gue-1', fou: 'fou', ipip: 'ipip', gre: 'gre' };
+const TWIN: Readonly<Record<Encapsulation, TunnelKind>> = {
+  gue: 'gue',
+  'gue-v1': 'gue-v1',
+  fou: 'fou',
+  ipip: 'ipip',
+  gre: 'gre',
+};
 
 function modesOf(kind: Encapsulation): ChecksumMode[] {
   if (kind === 'ipip') return ['auto', 'none'];
