@@ -35,6 +35,8 @@ export const H_TUNNELS = 19;
 export const H_TUNNEL_COUNT = 20;
 /** Services that lower the MSS of SYNs. */
 export const H_MSS_CLAMPS = 21;
+/** By interval (only the first of each index entry counts): what becomes of later fragments that come first (fragment-rules.ts). */
+export const H_FRAGMENT_RULES = 26;
 export const HEADER_WORDS = 32;
 
 /**
@@ -64,6 +66,8 @@ export const S_ID = 2;
 export const S_OVERSIZE = 3;
 /** Largest MSS that a SYN may announce: 0 for any, MSS_CLAMP_AUTO for what fits the tunnel. */
 export const S_MSS_CLAMP = 4;
+/** How fragments of its packets find their backend: one of the FRAGMENTS_ numbers. */
+export const S_FRAGMENTS = 6;
 export const SERVICE_WORDS = 8;
 
 export const AFFINITY_TUPLE = 0;
@@ -76,6 +80,10 @@ export const OVERSIZE_DROP = 2;
 export const OVERSIZE_SEGMENT_AND_TELL = 3;
 export const OVERSIZE_FRAGMENT_INNER = 4;
 export const OVERSIZE_FRAGMENT_OUTER = 5;
+
+export const FRAGMENTS_HOLD = 0;
+export const FRAGMENTS_BY_ADDRESS = 1;
+export const FRAGMENTS_DROP = 2;
 
 export const MSS_CLAMP_AUTO = -1;
 

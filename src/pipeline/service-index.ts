@@ -28,12 +28,12 @@ export interface IndexedService {
   readonly service: number;
 }
 
-function mix4(address: number, key: number): number {
+export function mix4(address: number, key: number): number {
   const h = Math.imul(address ^ Math.imul(key, 0x9e3779b1), 0x85ebca6b);
   return h ^ (h >>> 15);
 }
 
-function mix6(a: number, b: number, c: number, d: number, key: number): number {
+export function mix6(a: number, b: number, c: number, d: number, key: number): number {
   let h = mix4(a, key);
   h = mix4(h ^ b, 0x3c6ef372);
   h = mix4(h ^ c, 0x1b873593);
@@ -74,6 +74,14 @@ export interface IndexParts {
   readonly index4: Int32Array;
   readonly index6: Int32Array;
   readonly intervals: Int32Array;
+  /** Entries of both tables: their prefix, protocol, and first interval. */
+  readonly entries: readonly IndexEntry[];
+}
+
+export interface IndexEntry {
+  readonly prefix: Prefix;
+  readonly protocol: number;
+  readonly first: number;
 }
 
 /** Builds both families' hash tables and the interval list; numbers in the entries are indexes into `intervals`, in intervals. */
@@ -91,6 +99,7 @@ export function buildIndex(services: readonly IndexedService[]): IndexParts {
   const intervals: number[] = [];
   const entries4: number[][] = [];
   const entries6: number[][] = [];
+  const entries: IndexEntry[] = [];
   const lengths4 = new Set<number>();
   const lengths6 = new Set<number>();
   for (const [id, group] of groups) {
@@ -99,6 +108,7 @@ export function buildIndex(services: readonly IndexedService[]): IndexParts {
     // The entry of the address itself answers with any one service of it: enough to know that the address is ours.
     const ranges = protocol === 0 ? [{ from: 0, to: 65535, service: group[0].service }] : flattenPorts(group);
     const first = intervals.length / INTERVAL_WORDS;
+    entries.push({ prefix, protocol, first });
     for (const range of ranges) intervals.push(range.from, range.to, range.service);
     const entry = [...addressWords(prefix.bytes), indexKey(prefix.length, protocol), first, ranges.length];
     if (prefix.bytes.length === 4) {
@@ -116,6 +126,7 @@ export function buildIndex(services: readonly IndexedService[]): IndexParts {
     index4: hashTable(entries4, INDEX4_WORDS, (e) => mix4(e[0], e[1]), 1),
     index6: hashTable(entries6, INDEX6_WORDS, (e) => mix6(e[0], e[1], e[2], e[3], e[4]), 4),
     intervals: Int32Array.from(intervals),
+    entries,
   };
 }
 
@@ -173,7 +184,7 @@ export function findService4(words: Int32Array, address: number, protocol: numbe
 }
 
 /** Mask of word `index` (0–3) of an IPv6 prefix of `length` bits. */
-function mask6(length: number, index: number): number {
+export function mask6(length: number, index: number): number {
   const bits = length - index * 32;
   return bits <= 0 ? 0 : bits >= 32 ? -1 : -1 << (32 - bits);
 }

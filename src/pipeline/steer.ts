@@ -6,7 +6,7 @@
  *   2. touch each flow's bucket: independent loads, so the processor overlaps their cache misses;
  *   3. decide: entry, sibling shard, previous table, current table (design.md §4).
  */
-import { type Batch, LOOKUP_FLOW } from '../base/batch.ts';
+import { type Batch, LOOKUP_FLOW, LOOKUP_FRAGMENT } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
 import { fingerprints } from '../maglev-hash/index.ts';
@@ -85,6 +85,8 @@ export function steerStage(
 
   /** A packet that is not steered by its own 5-tuple. */
   function otherwise(i: number): void {
+    // The fragment stage has the word.
+    if (lookup[i] === LOOKUP_FRAGMENT) return;
     backend[i] = -1;
     verdict[i] = DROP;
     reason[i] = NO_BACKEND;
