@@ -10,25 +10,16 @@
 import { type Batch, FRAGMENT_FIRST, FRAGMENT_LATER, LOOKUP_FRAGMENT } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD, VERDICT_HELD, VERDICT_PASS } from '../base/verdict.ts';
-import { fingerprints } from '../maglev-hash/index.ts';
+import { fingerprints, hashAddresses4, hashAddresses6 } from '../maglev-hash/index.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
-import { currentBackend, previousBackend, serves, since, slotHash } from './choice.ts';
+import { serves, since, tableBackendOf } from './choice.ts';
+import { FlowTuple } from './flow-tuple.ts';
 import { fragmentBytes, fragmentIdentification, fragmentStart, isByAddress, moreFragments } from './fragment-facts.ts';
 import type { FragmentHold } from './fragment-hold.ts';
 import { fragmentRule4, fragmentRule6, RULE_DROP, RULE_HOLD, RULE_NONE } from './fragment-rules.ts';
 import { type FragmentTable, TRACK_DUPLICATE, TRACK_OVERLAP } from './fragment-table.ts';
-import {
-  AFFINITY_ADDRESSES,
-  AFFINITY_TUPLE,
-  H_POOLS,
-  H_SERVICES,
-  P_PREVIOUS_TABLE,
-  POOL_WORDS,
-  S_AFFINITY,
-  S_POOL,
-  SERVICE_WORDS,
-} from './layout.ts';
+import { H_POOLS, H_SERVICES, P_PREVIOUS_TABLE, POOL_WORDS, S_POOL, SERVICE_WORDS } from './layout.ts';
 import { findService4, findService6 } from './service-index.ts';
 import type { Snapshot } from './snapshot.ts';
 
@@ -39,7 +30,6 @@ const NOT_HELD = dropReason('fragment-not-held');
 const NO_BACKEND = dropReason('no-backend');
 const NOT_A_SERVICE = dropReason('not-a-service');
 
-const TCP = ipv4.PROTOCOL_TCP;
 /**
  * RFC 8200 §4.5: an IPv6 datagram is known by addresses and identification alone, and its later fragments may name another next header. So all
  * have this one in their key.
@@ -64,8 +54,10 @@ export function fragmentStage(
   hold: FragmentHold | null,
 ): (snapshot: Snapshot, now: number, tally: FragmentsTally) => void {
   const { fragment, lookup, service, verdict, reason, backend, protocol, family, flowHash, networkAt, transportAt } = batch;
+  const { rowHash, secondRowHash } = batch;
   const { view } = batch.arena;
   const { canPass } = batch.ingress;
+  const tuple = new FlowTuple(view);
   const keyLow = new Int32Array(new ArrayBuffer(batch.capacity * 4));
   const keyHigh = new Int32Array(new ArrayBuffer(batch.capacity * 4));
   const { tuple4, tuple6 } = fingerprints(table.key0, table.key1, keyLow, keyHigh);
@@ -91,12 +83,6 @@ export function fragmentStage(
       : fragmentRule6(words, view, at + ipv6.DESTINATION_AT, protocol[i]);
   }
 
-  /** Hash of what is common to all fragments of a packet of service `number`. */
-  function addressHash(words: Int32Array, i: number, number: number): number {
-    const affinity = words[words[H_SERVICES] + number * SERVICE_WORDS + S_AFFINITY];
-    return slotHash(batch, i, affinity === AFFINITY_TUPLE ? AFFINITY_ADDRESSES : affinity);
-  }
-
   /** Notes the bytes of packet `i` in its entry; false when the entry speaks against it: then it is a drop. */
   function track(i: number, at: number, now: number): boolean {
     const from = fragmentStart(batch, i);
@@ -109,15 +95,20 @@ export function fragmentStage(
     return answer !== TRACK_DUPLICATE && answer !== TRACK_OVERLAP;
   }
 
+  /** Stands for the flow where its ports are not known. */
+  function addressHash(i: number): number {
+    const at = networkAt[i];
+    return family[i] === 4
+      ? hashAddresses4(view.getInt32(at + ipv4.SOURCE_AT), view.getInt32(at + ipv4.DESTINATION_AT), protocol[i])
+      : hashAddresses6(view, at + ipv6.SOURCE_AT, at + ipv6.DESTINATION_AT, protocol[i]);
+  }
+
   /** By the addresses alone: the table before the last change, then the current one. */
   function steerByAddress(snapshot: Snapshot, i: number, number: number, now: number): void {
     const words = snapshot.words;
-    const pool = words[words[H_SERVICES] + number * SERVICE_WORDS + S_POOL];
-    const poolAt = words[H_POOLS] + pool * POOL_WORDS;
-    const hash = addressHash(words, i, number);
-    let id = previousBackend(snapshot, pool, poolAt, hash, protocol[i] === TCP, now);
-    if (id < 0) id = currentBackend(snapshot, poolAt, hash);
-    flowHash[i] = hash;
+    tuple.fromPacket(batch, i, 0);
+    const id = tableBackendOf(batch, i, snapshot, words[H_SERVICES] + number * SERVICE_WORDS, true, now, tuple);
+    flowHash[i] = addressHash(i);
     service[i] = number;
     backend[i] = id;
     if (id < 0) drop(i, NO_BACKEND);
@@ -148,6 +139,7 @@ export function fragmentStage(
     else if (!track(i, at, now)) return;
     // With this fragment the datagram may have been complete: then its entry is free, and stays so.
     if (isNew || table.find(low, high, now) >= 0) {
+      table.noteRows(at, rowHash[i], secondRowHash[i]);
       table.assign(at, backend[i], true, view.getUint16(transportAt[i] + 2), protocol[i], flowHash[i], now);
     }
     if (isNew) track(i, at, now);
@@ -162,6 +154,7 @@ export function fragmentStage(
       const at = own >= 0 ? own : table.insert(low, high, now);
       const { foreignBackend, foreignPort, foreignProtocol, foreignHash } = sibling;
       table.assign(at, foreignBackend, false, foreignPort, foreignProtocol, foreignHash, now);
+      table.noteRows(at, sibling.foreignRow, sibling.foreignSecondRow);
       if (sibling.foreignSpoiled) table.spoil(at);
       return at;
     }
@@ -188,6 +181,7 @@ export function fragmentStage(
       if (verdict[i] !== VERDICT_FORWARD) return;
       if (!isByAddress(words, rule)) {
         const at = table.insert(keyLow[i], keyHigh[i], now);
+        table.noteRows(at, rowHash[i], secondRowHash[i]);
         table.assign(at, backend[i], false, 0, protocol[i], flowHash[i], now);
         track(i, at, now);
       }
@@ -203,11 +197,12 @@ export function fragmentStage(
   /** True when the pool's table before its last change gives the same backend as the current one: no flow of these addresses was moved by it. */
   function agrees(snapshot: Snapshot, i: number, number: number): boolean {
     const words = snapshot.words;
-    const pool = words[words[H_SERVICES] + number * SERVICE_WORDS + S_POOL];
-    const poolAt = words[H_POOLS] + pool * POOL_WORDS;
-    if (words[poolAt + P_PREVIOUS_TABLE] < 0) return true;
-    const hash = addressHash(words, i, number);
-    return previousBackend(snapshot, pool, poolAt, hash, true, 0) === currentBackend(snapshot, poolAt, hash);
+    const serviceAt = words[H_SERVICES] + number * SERVICE_WORDS;
+    if (words[words[H_POOLS] + words[serviceAt + S_POOL] * POOL_WORDS + P_PREVIOUS_TABLE] < 0) return true;
+    tuple.fromPacket(batch, i, 0);
+    // However long ago the change was: second 0 is before it.
+    const before = tableBackendOf(batch, i, snapshot, serviceAt, true, 0, tuple);
+    return before === tableBackendOf(batch, i, snapshot, serviceAt, false, 0, tuple);
   }
 
   function settleLater(snapshot: Snapshot, i: number, now: number, tally: FragmentsTally): void {
@@ -229,6 +224,8 @@ export function fragmentStage(
     const port = table.portAt(at);
     const id = table.backendAt(at);
     const hash = table.hashAt(at);
+    const row = table.rowAt(at);
+    const secondRow = table.secondRowAt(at);
     const seen = table.seenAt(at);
     const to = networkAt[i];
     const known = table.hasFirst(at) || port !== 0;
@@ -244,6 +241,8 @@ export function fragmentStage(
     service[i] = number;
     protocol[i] = kind;
     flowHash[i] = hash;
+    rowHash[i] = row;
+    secondRowHash[i] = secondRow;
     const pool = words[words[H_SERVICES] + number * SERVICE_WORDS + S_POOL];
     if (!serves(words, id, pool) || seen < since(words, id)) {
       drop(i, NO_BACKEND);

@@ -4,11 +4,12 @@
  * have been, or until none was seen for `timeout` seconds, or until newer datagrams need its place: the one unused longest goes.
  *
  *     bucket: 4 entries     entry (one cache line):
- *     | fingerprint low | high | state | last seen (s) | order | port, protocol | flow hash | bytes of all | range 0 | … | range 7 |
+ *     | fingerprint low | high | state | last seen (s) | order | port, protocol | flow hash | bytes of all | rows (2) | range 0 | … | range 5 |
  *
  *     state    bits 0–23 backend id + 1 (a free entry is 0 as a whole)   24 the first fragment was seen   25 spoiled: it had an overlap
  *              26 too many ranges: no longer followed                    27–30 number of ranges
  *     port     bits 0–15 destination port   16–23 protocol               by these its service is found, whatever the snapshot
+ *     rows     row hashes of scheme glb, by which encapsulation finds the hops
  *     range    first unit << 16 | unit behind the last; units of 8 bytes, as offsets count
  *
  * Ranges that touch become one. Fragments in order make one range; in any order they make at most half as many as there are fragments.
@@ -23,8 +24,9 @@ const ORDER = 4;
 const PORT = 5;
 const HASH = 6;
 const TOTAL = 7;
-const RANGES = 8;
-const MOST_RANGES = 8;
+const ROWS = 8;
+const RANGES = 10;
+const MOST_RANGES = 6;
 const ID_MASK = 0xffffff;
 const FIRST = 1 << 24;
 const SPOILED = 1 << 25;
@@ -58,6 +60,8 @@ export class FragmentTable {
   foreignPort = 0;
   foreignProtocol = 0;
   foreignHash = 0;
+  foreignRow = 0;
+  foreignSecondRow = 0;
   #order = 0;
 
   /**
@@ -123,6 +127,8 @@ export class FragmentTable {
     this.foreignPort = words[at + PORT] & 0xffff;
     this.foreignProtocol = (words[at + PORT] >>> 16) & 0xff;
     this.foreignHash = words[at + HASH];
+    this.foreignRow = words[at + ROWS];
+    this.foreignSecondRow = words[at + ROWS + 1];
     const same = words[at] === low && words[at + 1] === high;
     return same && (Atomics.load(words, at + STATE) & ID_MASK) === (state & ID_MASK);
   }
@@ -173,7 +179,7 @@ export class FragmentTable {
 
   /**
    * Notes that bytes `from` (a multiple of 8) to `end` of the datagram have been seen; `isLast`: no byte follows. A refusal changes nothing.
-   * Of a datagram in more than 8 separate ranges no further range is noted.
+   * Of a datagram in more than 6 separate ranges no further range is noted.
    */
   track(at: number, from: number, end: number, isLast: boolean, now: number): number {
     const words = this.words;
@@ -262,6 +268,20 @@ export class FragmentTable {
 
   hashAt(at: number): number {
     return this.words[at + HASH];
+  }
+
+  /** Before `assign`: what `tableBackendOf` noted of the packet that the backend was chosen for. */
+  noteRows(at: number, row: number, secondRow: number): void {
+    this.words[at + ROWS] = row;
+    this.words[at + ROWS + 1] = secondRow;
+  }
+
+  rowAt(at: number): number {
+    return this.words[at + ROWS];
+  }
+
+  secondRowAt(at: number): number {
+    return this.words[at + ROWS + 1];
   }
 
   /** Entries that live: a scan of the whole table, for status and tests. */

@@ -21,11 +21,13 @@ import { type FragmentTally, fragmentOuterStage } from './fragment-outer.ts';
 import { type FragmentsTally, fragmentStage } from './fragment-stage.ts';
 import { FragmentTable } from './fragment-table.ts';
 import { Identifiers } from './identifiers.ts';
+import { H_STATELESS_POOLS } from './layout.ts';
 import { type ClampTally, mssClampStage } from './mss-clamp.ts';
 import { guardFragmentsStage, guardStage } from './offsets.ts';
 import { ReplyRate } from './reply-rate.ts';
 import { type SegmentTally, segmentStage } from './segment-stage.ts';
 import type { Snapshot } from './snapshot.ts';
+import { statelessStage } from './stateless.ts';
 import { type SteerTally, steerStage } from './steer.ts';
 
 const HITS = counterAt('flow_table_hits_total');
@@ -92,6 +94,7 @@ export const FRAGMENT_TIMEOUT_DEFAULT = 5;
 interface Stages {
   readonly batch: Batch;
   readonly classify: ReturnType<typeof classifyStage>;
+  readonly markStateless: ReturnType<typeof statelessStage>;
   readonly steer: ReturnType<typeof steerStage>;
   readonly fragments: ReturnType<typeof fragmentStage>;
   readonly clamp: ReturnType<typeof mssClampStage>;
@@ -155,6 +158,7 @@ export class Pipeline {
     const stages = this.#stagesOf(batch);
     batch.linkHeadersLost = false;
     stages.classify(snapshot, this.#classified);
+    if (snapshot.words[H_STATELESS_POOLS] !== 0) stages.markStateless(snapshot);
     stages.steer(snapshot, now, this.#steered);
     if (batch.fragments > 0) stages.fragments(snapshot, now, this.#fragmentsSteered);
     stages.clamp(snapshot, this.#clamped);
@@ -287,6 +291,7 @@ export class Pipeline {
     const made = {
       batch,
       classify: classifyStage(batch),
+      markStateless: statelessStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
       fragments: fragmentStage(batch, this.#fragments, this.#fragmentSiblings, this.#hold),
       clamp: mssClampStage(batch, this.#pathMtu),
