@@ -190,17 +190,20 @@ export class FragmentTable {
     const total = words[at + TOTAL];
     let before = -1;
     let after = -1;
+    let isContained = false;
+    let wrong = total !== 0 && (isLast ? end !== total : end > total);
     for (let k = at + RANGES; k < at + RANGES + count; k++) {
       const start = words[k] >>> 16;
       const stop = words[k] & 0xffff;
-      if (first >= start && behind <= stop)
-        return total !== 0 && (isLast ? end !== total : end > total) ? TRACK_OVERLAP : TRACK_DUPLICATE;
-      if (first < stop && behind > start) return TRACK_OVERLAP;
-      if (isLast && stop > first) return TRACK_OVERLAP;
+      if (first >= start && behind <= stop) isContained = true;
+      else if (first < stop && behind > start) wrong = true;
+      // A byte behind the last one.
+      if (isLast && stop > behind) wrong = true;
       if (stop === first) before = k;
       if (start === behind) after = k;
     }
-    if (total !== 0 && (isLast ? end !== total : end > total)) return TRACK_OVERLAP;
+    if (wrong) return TRACK_OVERLAP;
+    if (isContained) return TRACK_DUPLICATE;
     if (isLast) words[at + TOTAL] = end;
     words[at + SEEN] = now;
     this.#order = (this.#order + 1) | 0;
