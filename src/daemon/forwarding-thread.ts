@@ -65,6 +65,7 @@ function run(start: ThreadStart): void {
           fragments: tables[number],
           fragmentSiblings: tables.filter((_, other) => other !== number),
           hold,
+          thread: number,
           bank: start.bank,
           sourcePortBase: egress.facts.sourcePortBase,
           sourcePortMask: egress.facts.sourcePortMask,

@@ -17,18 +17,23 @@ import {
   H_LENGTHS4_COUNT,
   H_LENGTHS6,
   H_LENGTHS6_COUNT,
+  H_PROTOCOLS,
   INDEX4_WORDS,
   INDEX6_WORDS,
   INTERVAL_WORDS,
   indexKey,
+  USES_ANY,
 } from './layout.ts';
 import { type IndexParts, mask6, mix4, mix6 } from './service-index.ts';
-import type { ServiceSpec } from './spec.ts';
+import { PROTOCOL_ANY, type ServiceSpec } from './spec.ts';
 
 export const RULE_HOLD = -1;
 export const RULE_DROP = -2;
 /** The address has no service of this protocol. */
 export const RULE_NONE = -3;
+
+/** TCP, UDP, SCTP; and what may be any of them. */
+const PORTS: ReadonlySet<number> = new Set([6, 17, 132, PROTOCOL_ANY]);
 
 interface RuledService extends ServiceSpec {
   /** Number of its pool in the snapshot. */
@@ -37,8 +42,10 @@ interface RuledService extends ServiceSpec {
 
 /** By what the service's fragments are hashed when nothing else is known of them; empty when by nothing. */
 function addressesOf(service: RuledService): string {
-  const affinity = service.affinity === '5-tuple' && service.fragments === 'by-address' ? '3-tuple' : service.affinity;
-  return affinity === '5-tuple' ? '' : affinity;
+  if (service.affinity === '3-tuple' || service.affinity === 'source-address') return service.affinity;
+  // A protocol without ports has no flows but those of its addresses.
+  const hasPorts = PORTS.has(service.protocol);
+  return hasPorts && service.fragments !== 'by-address' ? '' : '3-tuple';
 }
 
 /** Rules in the order of the index's intervals, which only the first of each entry has. `services`: as their numbers say. */
@@ -46,10 +53,12 @@ export function fragmentRules(index: IndexParts, services: readonly RuledService
   const rules = new Int32Array(index.intervals.length / INTERVAL_WORDS).fill(RULE_NONE);
   for (const { prefix, protocol, first } of index.entries) {
     if (protocol === 0) continue;
-    // A port that the longest prefix has no service for is found under a shorter one.
+    // What no service of the protocol takes is for those of any. A port that the longest prefix has no service for is found under a shorter one.
     const own = services.filter(
       (service) =>
-        service.protocol === protocol && service.prefix.length <= prefix.length && prefixContains(service.prefix, prefix.bytes),
+        (service.protocol === protocol || service.protocol === PROTOCOL_ANY) &&
+        service.prefix.length <= prefix.length &&
+        prefixContains(service.prefix, prefix.bytes),
     );
     if (own.length === 0) continue;
     const takes = own.filter(({ fragments }) => fragments !== 'drop');
@@ -70,8 +79,7 @@ export function fragmentRules(index: IndexParts, services: readonly RuledService
   return rules;
 }
 
-/** Rule for an IPv4 destination (as a 32-bit number) and protocol, RULE_NONE when no service has both. */
-export function fragmentRule4(words: Int32Array, address: number, protocol: number): number {
+function search4(words: Int32Array, address: number, protocol: number): number {
   const lengths = words[H_LENGTHS4];
   const count = words[H_LENGTHS4_COUNT];
   const table = words[H_INDEX4];
@@ -88,8 +96,7 @@ export function fragmentRule4(words: Int32Array, address: number, protocol: numb
   return RULE_NONE;
 }
 
-/** The same for the 16 bytes at `at`. */
-export function fragmentRule6(words: Int32Array, view: DataView, at: number, protocol: number): number {
+function search6(words: Int32Array, view: DataView, at: number, protocol: number): number {
   const lengths = words[H_LENGTHS6];
   const count = words[H_LENGTHS6_COUNT];
   const table = words[H_INDEX6];
@@ -108,4 +115,16 @@ export function fragmentRule6(words: Int32Array, view: DataView, at: number, pro
     }
   }
   return RULE_NONE;
+}
+
+/** Rule for an IPv4 destination (as a 32-bit number) and protocol, RULE_NONE when no service takes both. */
+export function fragmentRule4(words: Int32Array, address: number, protocol: number): number {
+  const rule = search4(words, address, protocol);
+  return rule !== RULE_NONE || (words[H_PROTOCOLS] & USES_ANY) === 0 ? rule : search4(words, address, PROTOCOL_ANY);
+}
+
+/** The same for the 16 bytes at `at`. */
+export function fragmentRule6(words: Int32Array, view: DataView, at: number, protocol: number): number {
+  const rule = search6(words, view, at, protocol);
+  return rule !== RULE_NONE || (words[H_PROTOCOLS] & USES_ANY) === 0 ? rule : search6(words, view, at, PROTOCOL_ANY);
 }

@@ -13,6 +13,7 @@ import { VERDICT_DROP, VERDICT_FORWARD, VERDICT_HELD, VERDICT_PASS } from '../ba
 import { fingerprints, hashAddresses4, hashAddresses6 } from '../maglev-hash/index.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
+import { PROTOCOL_SCTP } from '../wire/sctp.ts';
 import { serves, since, tableBackendOf } from './choice.ts';
 import { FlowTuple } from './flow-tuple.ts';
 import { fragmentBytes, fragmentIdentification, fragmentStart, isByAddress, moreFragments } from './fragment-facts.ts';
@@ -118,6 +119,13 @@ export function fragmentStage(
     }
   }
 
+  function portOf(i: number): number {
+    const kind = protocol[i];
+    return kind === ipv4.PROTOCOL_TCP || kind === ipv4.PROTOCOL_UDP || kind === PROTOCOL_SCTP
+      ? view.getUint16(transportAt[i] + 2)
+      : 0;
+  }
+
   function settleFirst(snapshot: Snapshot, i: number, now: number): void {
     if (lookup[i] === LOOKUP_FRAGMENT) {
       steerByAddress(snapshot, i, service[i], now);
@@ -140,7 +148,7 @@ export function fragmentStage(
     // With this fragment the datagram may have been complete: then its entry is free, and stays so.
     if (isNew || table.find(low, high, now) >= 0) {
       table.noteRows(at, rowHash[i], secondRowHash[i]);
-      table.assign(at, backend[i], true, view.getUint16(transportAt[i] + 2), protocol[i], flowHash[i], now);
+      table.assign(at, backend[i], true, portOf(i), protocol[i], flowHash[i], now);
     }
     if (isNew) track(i, at, now);
     if (hold !== null) hold.wake(low, high);
@@ -182,7 +190,7 @@ export function fragmentStage(
       if (!isByAddress(words, rule)) {
         const at = table.insert(keyLow[i], keyHigh[i], now);
         table.noteRows(at, rowHash[i], secondRowHash[i]);
-        table.assign(at, backend[i], false, 0, protocol[i], flowHash[i], now);
+        table.assign(at, backend[i], false, -1, protocol[i], flowHash[i], now);
         track(i, at, now);
       }
       tally.steered++;
@@ -228,9 +236,8 @@ export function fragmentStage(
     const secondRow = table.secondRowAt(at);
     const seen = table.seenAt(at);
     const to = networkAt[i];
-    const known = table.hasFirst(at) || port !== 0;
     let number: number;
-    if (!known) number = ruleOf(words, i);
+    if (port < 0) number = ruleOf(words, i);
     else if (family[i] === 4) number = findService4(words, view.getInt32(to + ipv4.DESTINATION_AT), kind, port);
     else number = findService6(words, view, to + ipv6.DESTINATION_AT, kind, port);
     if (!track(i, at, now)) return;

@@ -8,7 +8,7 @@
  *
  *     state    bits 0–23 backend id + 1 (a free entry is 0 as a whole)   24 the first fragment was seen   25 spoiled: it had an overlap
  *              26 too many ranges: no longer followed                    27–30 number of ranges
- *     port     bits 0–15 destination port   16–23 protocol               by these its service is found, whatever the snapshot
+ *     port     bits 0–15 destination port   16–23 protocol   24 both are known               by these its service is found, whatever the snapshot
  *     rows     row hashes of scheme glb, by which encapsulation finds the hops
  *     range    first unit << 16 | unit behind the last; units of 8 bytes, as offsets count
  *
@@ -27,6 +27,7 @@ const TOTAL = 7;
 const ROWS = 8;
 const RANGES = 10;
 const MOST_RANGES = 6;
+const KNOWN = 1 << 24;
 const ID_MASK = 0xffffff;
 const FIRST = 1 << 24;
 const SPOILED = 1 << 25;
@@ -164,10 +165,13 @@ export class FragmentTable {
     return victim;
   }
 
-  /** Says where the datagram goes. `isFirst`: by its first fragment, which is authoritative. `hash`: its flow's. `seen`: now. */
+  /**
+   * Says where the datagram goes. `isFirst`: by its first fragment, which is authoritative. `port`: 0 where the protocol has none, −1 while it is not known.
+   * `hash`: its flow's. `seen`: now.
+   */
   assign(at: number, backend: number, isFirst: boolean, port: number, protocol: number, hash: number, seen: number): void {
     const words = this.words;
-    words[at + PORT] = port | (protocol << 16);
+    words[at + PORT] = port < 0 ? protocol << 16 : port | (protocol << 16) | KNOWN;
     words[at + HASH] = hash;
     words[at + SEEN] = seen;
     this.#order = (this.#order + 1) | 0;
@@ -261,8 +265,9 @@ export class FragmentTable {
     return this.words[at + SEEN];
   }
 
+  /** −1 when no first fragment has told it. */
   portAt(at: number): number {
-    return this.words[at + PORT] & 0xffff;
+    return (this.words[at + PORT] & KNOWN) === 0 ? -1 : this.words[at + PORT] & 0xffff;
   }
 
   protocolAt(at: number): number {
