@@ -215,7 +215,8 @@ function completed(packet: Uint8Array, { start, offset }: RemoteChecksum): Uint8
     `remote checksum from ${start} to ${offset} in ${packet.length}`,
   );
   demand(offset >= start, `remote checksum at ${offset}, before its start ${start}`);
-  const whole = packet.slice();
+  // Not slice: a Buffer’s shares its memory.
+  const whole = Uint8Array.from(packet);
   setWord(whole, offset, naiveChecksum(packet, start, packet.length - start) || 0xffff);
   return whole;
 }
