@@ -1,11 +1,14 @@
-// Byte for byte what IPVS sends: the same packets through the kernel's own director (User-Mode Linux) and through ours with `headers: ipvs`.
+// Byte for byte what IPVS sends: the same packets through the kernel's own director (User-Mode Linux) and through ours with `headers: ipvs`. Both are
+// also held against the reference twin, which is told the port and the identification that each has drawn, and nothing else.
 
 import { VIRTIO_NEEDS_CSUM } from '../../src/base/batch.ts';
 import { VERDICT_FORWARD } from '../../src/base/verdict.ts';
 import { loadText } from '../../src/config/load.ts';
 import { MemoryIngress } from '../../src/io/memory/ingress.ts';
 import { variedPacket } from '../interop/varied.ts';
-import { decodeTunnel, type Tunnel, type TunnelKind } from '../reference/tunnel.ts';
+import { outerFields, type Policy } from '../reference/header-policy.ts';
+import { completed, decodeTunnel, type Tunnel, type TunnelKind } from '../reference/tunnel.ts';
+import { afterHop, encodeTunnel } from '../reference/tunnel-writer.ts';
 import { forwardThroughIpvs, type Incoming, type IpvsTunnel, WIRE4, WIRE6 } from '../uml/ipvs-forward.ts';
 import type { Line, Outcome, Scale } from './line.ts';
 import { openPath, RAW_IP } from './path.ts';
@@ -118,15 +121,38 @@ function comparable(packet: Uint8Array, tunnel: Tunnel): Uint8Array {
   return copy;
 }
 
+/** net/netfilter/ipvs/ip_vs_xmit.c ip_vs_tunnel_xmit and ip_vs_prepare_tunneled_skb, sysctl pmtu_disc 1. */
+const IPVS_POLICY: Policy = { ttl: 'copy', dscp: 'copy', ecn: 'rfc3168', df: 'copy', identification: 'fresh' };
+
+/** What the twin makes of the packet, with the source port and the identification of `tunnel`. */
+function twin(way: Way, { packet, partial }: Incoming, tunnel: Tunnel): Uint8Array {
+  const place = partial === null ? null : { start: partial.start, offset: partial.start + partial.offset };
+  const remoteChecksum = way.checksum === 'remcsum' && place !== null ? place : undefined;
+  const inner = afterHop(place === null || remoteChecksum !== undefined ? packet : completed(packet, place));
+  const fields = outerFields(IPVS_POLICY, tunnel.outerFamily, inner);
+  return encodeTunnel(inner, {
+    kind: way.kind,
+    source: tunnel.source,
+    destination: tunnel.destination,
+    sourcePort: tunnel.sourcePort,
+    checksum: way.checksum === 'none' ? 'none' : 'full',
+    outer: { ...fields, identification: fields.identification ?? tunnel.outer.identification },
+    ...(remoteChecksum === undefined ? {} : { remoteChecksum }),
+  });
+}
+
 const hex = (bytes: Uint8Array | null) => (bytes === null ? 'nothing' : Buffer.from(bytes).toString('hex'));
 
 /** What is wrong with our packet beside the kernel's; null when they are equal. */
-function difference(way: Way, kernel: Uint8Array | null, own: Uint8Array | null): string | null {
+function difference(way: Way, incoming: Incoming, kernel: Uint8Array | null, own: Uint8Array | null): string | null {
   if (kernel === null || own === null) return `the kernel sent ${hex(kernel)}, we sent ${hex(own)}`;
   const expected = { kind: way.kind, remoteChecksum: way.checksum === 'remcsum' };
   const [theirs, mine] = [decodeTunnel(kernel, expected), decodeTunnel(own, expected)];
   if (theirs.hasChecksum !== mine.hasChecksum) return `checksum ${theirs.hasChecksum} there, ${mine.hasChecksum} here`;
   if (way.kind === 'gue' && (mine.sourcePort < 32768 || mine.sourcePort > 60999)) return `source port ${mine.sourcePort}`;
+  const isTwin = (bytes: Uint8Array, tunnel: Tunnel) => Buffer.compare(twin(way, incoming, tunnel), bytes) === 0;
+  if (!isTwin(kernel, theirs)) return `the kernel sent ${hex(kernel)}, the twin says ${hex(twin(way, incoming, theirs))}`;
+  if (!isTwin(own, mine)) return `we sent ${hex(own)}, the twin says ${hex(twin(way, incoming, mine))}`;
   if (Buffer.compare(comparable(kernel, theirs), comparable(own, mine)) === 0) return null;
   return `the kernel sent ${hex(kernel.subarray(0, 80))}, we sent ${hex(own.subarray(0, 80))}`;
 }
@@ -145,7 +171,7 @@ async function run(scale: Scale): Promise<Outcome> {
       if (packet.partial !== null) partial++;
       if (packet.partial !== null && way.checksum === 'remcsum') remote++;
       try {
-        return difference(way, kernel[k][i], mine) ?? [];
+        return difference(way, packet, kernel[k][i], mine) ?? [];
       } catch (error) {
         return `${(error as Error).message}: the kernel sent ${hex(kernel[k][i])}, we sent ${hex(mine)}`;
       }
