@@ -11,7 +11,6 @@ import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
 import { incident } from './incident.ts';
 import { interop } from './interop.ts';
-import { ipvsBytes } from './ipvs-bytes.ts';
 import { ipvsMh } from './ipvs-mh.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
@@ -40,5 +39,4 @@ export const LINES: readonly Line[] = [
   clients,
   incident,
   ipvsMh,
-  ipvsBytes,
 ];
