@@ -226,12 +226,13 @@ export function staleOffsets(): GuardResult {
 }
 
 /**
- * The plain tunnel by every way; of the others each by the ways that take it, on the wire for super-packets alone: what the guard says does not depend on the
- * way, and a capture is waited for.
+ * The plain tunnel by every way; the others into memory, and on the wire one kind of super-packet: what the guard says does not depend on the way, and a
+ * capture is waited for.
  */
 function tunnelsFor(way: EgressSettings['driver'], kind: Kind): readonly TunnelChoice[] {
-  if (way === 'memory' || (way === 'raw' && kind.facts.gsoType !== undefined)) return TUNNELS;
-  if (way === 'auto' && kind.facts.gsoType !== undefined) return TUNNELS.filter(({ encapsulation }) => encapsulation !== 'fou');
+  if (way === 'memory') return TUNNELS;
+  const isWaitedFor = (way === 'raw' || way === 'auto') && kind.facts.gsoType === 1;
+  if (isWaitedFor) return TUNNELS;
   return TUNNELS.slice(0, 1);
 }
 
