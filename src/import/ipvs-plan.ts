@@ -201,14 +201,15 @@ function planService(
       'not every server of mh is here: its table, and so the choices, differ from those of IPVS',
     );
   }
-  const serverPort = service.servers[0]?.port ?? 0;
+  const ownPort = service.name.kind === 'address' ? service.name.port : 0;
+  const serverPort = service.servers[0]?.port ?? ownPort;
   const mh = {
     // A client of a persistent service stays on one server whatever its port.
     port: flags.includes('mh-port') && persistence === null,
     fallback: flags.includes('mh-fallback'),
     tableSize: options.mhTableSize,
     serverPort,
-    isServicePort: service.name.kind === 'address' && serverPort === service.name.port && serverPort !== 0,
+    isServicePort: serverPort === ownPort && serverPort !== 0,
   };
   return { affinity, pool: { mh, ...pool } };
 }

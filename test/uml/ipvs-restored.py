@@ -1,7 +1,7 @@
 """Runs in the guest: restores rules into the kernel's IPVS and asks for the real server of many flows.
 
-Standard input: JSON {"rules": text for ipvsadm-restore, "addresses": [...], "flows": [[protocol, client, port, address, port], ...]}. The
-addresses go to lo, and the first packet of each flow (a TCP SYN, a UDP datagram, an SCTP INIT) is injected through a TUN device. Output: JSON
+Standard input: JSON {"rules": text for ipvsadm-restore, "addresses": [addresses and prefixes], "marks": [[mark, prefix, protocol], ...], "flows": [[protocol,
+client, port, address, port], ...]}. The addresses become local, packets to a mark's prefix and protocol get the mark, and the first packet of each flow (a TCP SYN, a UDP datagram, an SCTP INIT) is injected through a TUN device. Output: JSON
 {"list": text of /proc/net/ip_vs, "saved": text of ipvsadm-save -n, "made": [[protocol, client, port, address, port, server, server port], ...]},
 of every connection that the kernel made.
 """
@@ -80,7 +80,12 @@ run('ip', 'route', 'add', 'default', 'dev', 'flows')
 run('ip', '-6', 'route', 'add', 'default', 'dev', 'flows')
 for address in question['addresses']:
     six = ':' in address
-    run('ip', 'addr', 'add', address + ('/128' if six else '/32'), 'dev', 'lo', *(['nodad'] if six else []))
+    run('ip', *(['-6'] if six else []), 'route', 'add', 'local', address, 'dev', 'lo')
+if question['marks']:
+    run('nft', 'add table inet marks; add chain inet marks pre { type filter hook prerouting priority -150; }')
+for mark, prefix, protocol in question['marks']:
+    family = 'ip6' if ':' in prefix else 'ip'
+    run('nft', 'add rule inet marks pre %s daddr %s meta l4proto %s meta mark set %d' % (family, prefix, protocol, mark))
 run('ipvsadm', '-R', input=question['rules'])
 for flow in question['flows']:
     os.write(tun, packet(*flow))

@@ -19,12 +19,15 @@ export interface RestoredIpvs {
 export interface IpvsQuestion {
   /** For ipvsadm-restore. */
   readonly rules: string;
-  /** Virtual addresses. */
+  /** Virtual addresses and prefixes. */
   readonly addresses: readonly string[];
+  /** What the packet filter marks. */
+  readonly marks: readonly (readonly [mark: number, prefix: string, protocol: string])[];
   readonly flows: readonly IpvsFlow[];
 }
 
-const MODULES = 'ip_vs ip_vs_mh ip_vs_rr ip_vs_wrr ip_vs_wlc ip_vs_lc ip_vs_sh ip_vs_sed ip_vs_fo ip_vs_dh ip_vs_pe_sip tun';
+const MODULES =
+  'ip_vs ip_vs_mh ip_vs_rr ip_vs_wrr ip_vs_wlc ip_vs_lc ip_vs_sh ip_vs_sed ip_vs_fo ip_vs_dh ip_vs_pe_sip tun nf_tables';
 
 /** One guest for all questions, with a network namespace for each. */
 export async function askRestoredIpvs(questions: readonly IpvsQuestion[]): Promise<RestoredIpvs[]> {

@@ -1,7 +1,7 @@
 /** `gue-director import`: configurations of other load balancers → ours. */
 import { type Command, Option } from 'commander';
 import { EXIT } from '../../base/errors.ts';
-import type { Imported, NamedText } from '../../import/ipvs.ts';
+import type { Imported } from '../../import/ipvs.ts';
 import { jsonOption, wholeNumber } from '../options.ts';
 import { paintFor } from '../render/paint.ts';
 
@@ -28,7 +28,7 @@ export function register(program: Command): void {
       'Reads what "ipvsadm-save -n" prints and writes the configuration to standard output, with a comment at every place that is not the same ' +
         'as under IPVS. The list of these goes to standard error. Touches nothing: no kernel, no network.',
     )
-    .argument('[file]', 'what ipvsadm-save -n printed', '/dev/stdin')
+    .argument('[file]', 'what ipvsadm-save -n printed; without it, or as -, standard input')
     .addOption(jsonOption())
     .option('--source <address>', 'outer IPv4 source address, one of this host; without it, by the route to each worker')
     .option('--source6 <address>', 'the same for IPv6')
@@ -50,28 +50,28 @@ Examples:
 
 docs/import.md: each option of ipvsadm and what stands for it.`,
     )
-    .action(async (file: string, options: Options) => {
-      process.exitCode = await importIpvs(file, options);
+    .action(async (file: string | undefined, options: Options) => {
+      process.exitCode = await importIpvs(file ?? '-', options);
     });
 }
 
 async function importIpvs(file: string, options: Options): Promise<number> {
   const { importIpvs } = await import('../../import/ipvs.ts');
-  const { readSource } = await import('../../config/source.ts');
+  const { readRules } = await import('../../import/read-rules.ts');
   const { importReport, importText } = await import('../render/import.ts');
-  const read = (path: string): NamedText => ({ text: readSource(path), name: path === '/dev/stdin' ? 'standard input' : path });
+  const rules = readRules(file);
   const imported = importIpvs({
-    rules: read(file),
+    rules,
     marks: options.fwmark,
-    ...(options.order === undefined ? {} : { order: read(options.order) }),
+    ...(options.order === undefined ? {} : { order: readRules(options.order) }),
     ...(options.source === undefined ? {} : { source4: options.source }),
     ...(options.source6 === undefined ? {} : { source6: options.source6 }),
     ...(options.mhTableSize === undefined ? {} : { mhTableSize: options.mhTableSize }),
   });
-  if (options.json) process.stdout.write(`${JSON.stringify(importReport(imported, file), null, 2)}\n`);
+  if (options.json) process.stdout.write(`${JSON.stringify(importReport(imported, rules.name), null, 2)}\n`);
   else {
     process.stdout.write(imported.yaml);
-    process.stderr.write(importText(imported, file, paintFor(process.stderr)));
+    process.stderr.write(importText(imported, rules.name, paintFor(process.stderr)));
   }
   if (!imported.accepted) return EXIT.CONFIG;
   return options.denyChanges && hasChanges(imported) ? EXIT.FAILED : EXIT.OK;
