@@ -18,8 +18,9 @@ import type { Line, Outcome, Scale } from './line.ts';
 
 /** Flows of each service with scheduler mh. */
 const FLOWS = { full: 2_000, scaled: 100 };
-/** The fleet of 200 services has 120 of them. */
-const FLOWS_OF_MANY = { full: 250, scaled: 5 };
+/** Of the fleet, three in five of them with mh. */
+const SERVICES_OF_MANY = { full: 200, scaled: 30 };
+const FLOWS_OF_MANY = { full: 250, scaled: 10 };
 
 interface Case {
   readonly name: string;
@@ -88,7 +89,7 @@ function cases(scale: Scale): Case[] {
       from: 'rules',
     };
   });
-  const many = manyServices();
+  const many = manyServices(SERVICES_OF_MANY[scale]);
   const fleet = { rules: many, addresses: addressesOf(many), marks: [], flows: flowsOf(many, FLOWS_OF_MANY[scale]) };
   const web = list.find(({ name }) => name === 'web-mh-gue')!.question;
   const [first, ...rest] = web.rules.trimEnd().split('\n');
@@ -97,7 +98,7 @@ function cases(scale: Scale): Case[] {
   const inOrder = { ...web, rules: turned, flows: flowsOf(turned, FLOWS[scale]) };
   return [
     ...list,
-    { name: '200 services', question: fleet, options: [], from: 'rules' },
+    { name: `${SERVICES_OF_MANY[scale]} services`, question: fleet, options: [], from: 'rules' },
     {
       name: 'web-mh-gue, servers added the other way round, imported with --order',
       question: inOrder,

@@ -38,7 +38,7 @@ test('every file of rules becomes the configuration beside it, which check accep
 });
 
 test('200 services: every one of them, each with its servers, the same text every time', () => {
-  const rules = { text: manyServices(), name: 'many' };
+  const rules = { text: manyServices(200), name: 'many' };
   const { yaml, accepted, plan } = importIpvs({ rules });
   assert.ok(accepted);
   assert.equal(importIpvs({ rules }).yaml, yaml);

@@ -34,11 +34,11 @@ export function shapes(): Shape[] {
     });
 }
 
-/** A fleet's director: 200 services of seven servers each out of forty, TCP and UDP, mh among others. */
-export function manyServices(): string {
+/** A fleet's director: services (at most 200) of seven servers each out of forty, TCP and UDP, mh among others. */
+export function manyServices(count: number): string {
   const lines: string[] = [];
   const schedulers = ['mh -b mh-port', 'mh', 'wrr', 'mh -b mh-fallback,mh-port', 'wlc'];
-  for (let i = 0; i < 200; i++) {
+  for (let i = 0; i < count; i++) {
     const six = i % 4 === 3;
     const address = six ? `[2001:db8:aa::${(i + 1).toString(16)}]` : `203.0.113.${i + 1}`;
     const service = `${i % 3 === 2 ? '-u' : '-t'} ${address}:${i % 2 === 0 ? 443 : 8000 + i}`;
@@ -47,7 +47,7 @@ export function manyServices(): string {
       const host = ((i * 11 + k * 5) % 40) + 1;
       const server = six ? `[2001:db8:1::${host.toString(16)}]` : `198.51.100.${host}`;
       lines.push(
-        `-a ${service} -r ${server}:${i % 2 === 0 ? 443 : 8000 + i} -i -w ${(i * k) % 9} --tun-type gue --tun-port 6080 --tun-nocsum`,
+        `-a ${service} -r ${server}:${i % 2 === 0 ? 443 : 8000 + i} -i -w ${(i + k) % 8} --tun-type gue --tun-port 6080 --tun-nocsum`,
       );
     }
   }

@@ -78,14 +78,15 @@ run('ip', 'link', 'set', 'flows', 'up')
 run('ip', 'link', 'set', 'lo', 'up')
 run('ip', 'route', 'add', 'default', 'dev', 'flows')
 run('ip', '-6', 'route', 'add', 'default', 'dev', 'flows')
-for address in question['addresses']:
-    six = ':' in address
-    run('ip', *(['-6'] if six else []), 'route', 'add', 'local', address, 'dev', 'lo')
+for six in (False, True):
+    routes = ['route add local %s dev lo\n' % address for address in question['addresses'] if (':' in address) == six]
+    run('ip', *(['-6'] if six else []), '-batch', '-', input=''.join(routes))
 if question['marks']:
-    run('nft', 'add table inet marks; add chain inet marks pre { type filter hook prerouting priority -150; }')
+    run('tc', 'qdisc', 'add', 'dev', 'flows', 'ingress')
 for mark, prefix, protocol in question['marks']:
-    family = 'ip6' if ':' in prefix else 'ip'
-    run('nft', 'add rule inet marks pre %s daddr %s meta l4proto %s meta mark set %d' % (family, prefix, protocol, mark))
+    family = 'ipv6' if ':' in prefix else 'ip'
+    match = ['protocol', family, 'flower', 'ip_proto', protocol, 'dst_ip', prefix]
+    run('tc', 'filter', 'add', 'dev', 'flows', 'parent', 'ffff:', *match, 'action', 'skbedit', 'mark', str(mark))
 run('ipvsadm', '-R', input=question['rules'])
 for flow in question['flows']:
     os.write(tun, packet(*flow))

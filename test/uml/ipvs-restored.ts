@@ -27,7 +27,7 @@ export interface IpvsQuestion {
 }
 
 const MODULES =
-  'ip_vs ip_vs_mh ip_vs_rr ip_vs_wrr ip_vs_wlc ip_vs_lc ip_vs_sh ip_vs_sed ip_vs_fo ip_vs_dh ip_vs_pe_sip tun nf_tables';
+  'ip_vs ip_vs_mh ip_vs_rr ip_vs_wrr ip_vs_wlc ip_vs_lc ip_vs_sh ip_vs_sed ip_vs_fo ip_vs_dh ip_vs_pe_sip tun sch_ingress cls_flower act_skbedit';
 
 /** One guest for all questions, with a network namespace for each. */
 export async function askRestoredIpvs(questions: readonly IpvsQuestion[]): Promise<RestoredIpvs[]> {
