@@ -16,8 +16,9 @@ import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import { answerEcho } from './echo.ts';
-import { H_TUNNEL_COUNT, H_TUNNELS, T_FAMILY, T_PORT, T_SOURCE, TUNNEL_WORDS } from './layout.ts';
+import { H_PROTOCOLS, H_TUNNEL_COUNT, H_TUNNELS, T_FAMILY, T_PORT, T_SOURCE, TUNNEL_WORDS, USES_AH } from './layout.ts';
 import { answerArp, answerSolicitation, isAddressedTo } from './neighbour.ts';
+import { otherProtocols } from './other-protocols.ts';
 import { recentServices } from './recent-services.ts';
 import { refusalReason } from './refusal.ts';
 import { findService4, findService6 } from './service-index.ts';
@@ -42,6 +43,7 @@ const TCP = ipv4.PROTOCOL_TCP;
 const UDP = ipv4.PROTOCOL_UDP;
 const ICMP = ipv4.PROTOCOL_ICMP;
 const ICMPV6 = ipv6.NEXT_ICMPV6;
+const AH = ipv6.NEXT_AUTHENTICATION;
 const IPV4 = ethernet.ETHERTYPE_IPV4;
 const IPV6 = ethernet.ETHERTYPE_IPV6;
 const ARP = ethernet.ETHERTYPE_ARP;
@@ -153,6 +155,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
   /** Nobody else answers on the link for who has a service address. */
   const isOurLink = linkAddress !== undefined;
   const minimumTtl = hopDone ? 1 : 2;
+  const matchOther = otherProtocols(batch, minimumTtl);
   const { find4: recent4, find6: recent6, forget } = recentServices();
   /** The snapshot whose services are remembered. */
   let answered: Int32Array | null = null;
@@ -189,14 +192,22 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       if (ipv6.isFragment(found)) return judge6(view, at, words, FRAGMENT);
       next = ipv6.transportProtocol(found);
       offset = ipv6.transportOffset(found);
+      if ((words[H_PROTOCOLS] & USES_AH) !== 0 && findService6(words, view, at + DESTINATION6, AH, 0) >= 0) {
+        const header = ipv6.findAuthentication6(view, at, at + total);
+        if (header > 0) {
+          next = AH;
+          offset = header;
+        }
+      }
     }
     protocol[i] = next;
     transportAt[i] = at + offset;
     return 0;
   }
 
-  /** Neither TCP nor UDP: a ping to a service address is answered, the rest is not ours. */
-  function classifyOther(i: number, at: number, words: Int32Array): number {
+  /** Neither TCP nor UDP: a ping to a service address is answered, another protocol may have a service; the rest is not ours. */
+  function classifyOther(i: number, at: number, words: Int32Array, tally: ClassifyTally): number {
+    if (protocol[i] !== ICMP && protocol[i] !== ICMPV6) return matchOther(i, words, tally);
     const isOurs =
       family[i] === 4
         ? protocol[i] === ICMP && findService4(words, view.getInt32(at + DESTINATION4), 0, 0) >= 0
@@ -224,7 +235,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
   /** From a parsed network header to a service: 0, a reason, NOT_OURS or ANSWERED. */
   function match(i: number, at: number, words: Int32Array, tally: ClassifyTally): number {
     const kind = protocol[i];
-    if (kind !== TCP && kind !== UDP) return classifyOther(i, at, words);
+    if (kind !== TCP && kind !== UDP) return classifyOther(i, at, words, tally);
     const isInner4 = family[i] === 4;
     const transport = transportAt[i];
     const packetEnd = (at + networkLength[i]) | 0;
