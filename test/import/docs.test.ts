@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { loadText } from '../../src/config/load.ts';
 import { OPTION_NAMES } from '../../src/import/ipvs-options.ts';
 import { filesBelow, read } from '../rules/sources.ts';
 
@@ -48,4 +49,10 @@ test('every option of ipvsadm that a rule may have is on the page', () => {
     const word = short[name] ?? `--${name}`;
     assert.ok(new RegExp(`(?<![\\w-])${word}(?![\\w-])`).test(docs), `${word} (${name})`);
   }
+});
+
+test('check accepts the configurations in docs/migration.md', () => {
+  const examples = [...read('docs/migration.md').matchAll(/^```yaml\n([\s\S]*?)^```$/gm)];
+  assert.equal(examples.length, 2);
+  for (const [, yaml] of examples) assert.deepEqual(loadText(yaml, 'docs/migration.md').warnings, []);
 });
