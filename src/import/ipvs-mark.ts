@@ -15,7 +15,7 @@ export interface MarkedTraffic {
   readonly port: string;
 }
 
-const EXAMPLES = 'such as 7=tcp:192.0.2.0/28:80-90, 7=udp:192.0.2.10 (every port) or 8=tcp:[2001:db8::/64]:443';
+const EXAMPLES = '7=tcp:192.0.2.0/28:80-90, 7=udp:192.0.2.10 (every port) or 8=tcp:[2001:db8::/64]:443';
 
 /** `MARK=PROTOCOL:ADDRESS[/LENGTH][:PORTS]`. Throws GD_IMPORT_MARK (exit code 2) with what is wrong. */
 export function parseMarkedTraffic(text: string): MarkedTraffic {
@@ -39,5 +39,5 @@ export function parseMarkedTraffic(text: string): MarkedTraffic {
 }
 
 function refused(message: string): CodedError {
-  return new CodedError('GD_IMPORT_MARK', message, { exitCode: EXIT.USAGE, hint: `write --fwmark ${EXAMPLES}` });
+  return new CodedError('GD_IMPORT_MARK', message, { exitCode: EXIT.USAGE, hint: `write for example --fwmark ${EXAMPLES}` });
 }

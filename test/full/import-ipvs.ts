@@ -10,7 +10,7 @@ import { loadText } from '../../src/config/load.ts';
 import type { BackendSpec, PoolSpec, ServiceSpec, Spec } from '../../src/pipeline/spec.ts';
 import { ip } from '../builder/addresses.ts';
 import { packet } from '../builder/packet.ts';
-import { manyServices, shapes } from '../import/shapes.ts';
+import { manyServices, SOURCES, shapes } from '../import/shapes.ts';
 import { Rig } from '../pipeline/rig.ts';
 import { built } from '../uml/director.ts';
 import { askRestoredIpvs, type IpvsFlow, type IpvsQuestion, type RestoredIpvs } from '../uml/ipvs-restored.ts';
@@ -130,7 +130,7 @@ function imported({ question, options, from }: Case, kernel: RestoredIpvs): { ya
     writeFileSync(rules, from === 'rules' ? question.rules : kernel.saved);
     writeFileSync(list, kernel.list);
     const order = from === 'rules' ? [] : ['--order', list];
-    const sources = ['--source', '10.255.0.1', '--source6', 'fd00:ffff::1'];
+    const sources = ['--source', SOURCES.source4, '--source6', SOURCES.source6];
     const { status, out, err } = director('import', 'ipvs', rules, ...options, ...order, ...sources);
     if (status !== 0) return { yaml: out, refusal: err };
     writeFileSync(config, out);

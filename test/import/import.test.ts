@@ -9,12 +9,13 @@ import { basename, join, resolve } from 'node:path';
 import { after, test } from 'node:test';
 import { loadText } from '../../src/config/load.ts';
 import { importIpvs } from '../../src/import/ipvs.ts';
-import { folder, MARKS, manyServices, shapes } from './shapes.ts';
+import { folder, MARKS, manyServices, SOURCES, shapes } from './shapes.ts';
 
 const main = resolve(import.meta.dirname, '../../src/cli/main.ts');
 const scratch = mkdtempSync(join(tmpdir(), 'gue-director-import-'));
 after(() => rmSync(scratch, { recursive: true }));
 
+const sources = ['--source', SOURCES.source4, '--source6', SOURCES.source6];
 const environment = { ...process.env, NO_COLOR: '1', NODE_OPTIONS: '', NODE_TEST_CONTEXT: undefined };
 
 function command(args: readonly string[], input = ''): { code: number | null; out: string; err: string } {
@@ -39,9 +40,9 @@ test('every file of rules becomes the configuration beside it, which check accep
 
 test('200 services: every one of them, each with its servers, the same text every time', () => {
   const rules = { text: manyServices(200), name: 'many' };
-  const { yaml, accepted, plan } = importIpvs({ rules });
+  const { yaml, accepted, plan } = importIpvs({ rules, ...SOURCES });
   assert.ok(accepted);
-  assert.equal(importIpvs({ rules }).yaml, yaml);
+  assert.equal(importIpvs({ rules, ...SOURCES }).yaml, yaml);
   const { spec } = loadText(yaml, 'many.yaml');
   assert.equal(spec.services.length, 200);
   assert.deepEqual(plan.leftOut, []);
@@ -51,7 +52,7 @@ test('200 services: every one of them, each with its servers, the same text ever
 
 test('the command: configuration on standard output, what changes on standard error', () => {
   const path = join(folder, 'keepalived-wrr-dr.ipvs');
-  const { code, out, err } = command(['import', 'ipvs', 'keepalived-wrr-dr.ipvs', '--source', '10.20.0.2']);
+  const { code, out, err } = command(['import', 'ipvs', 'keepalived-wrr-dr.ipvs', ...sources]);
   assert.equal(code, 0, err);
   assert.equal(out, readFileSync(path.replace('.ipvs', '.yaml'), 'utf8'));
   assert.match(
@@ -69,15 +70,15 @@ test('the command: configuration on standard output, what changes on standard er
 
 test('the command reads standard input, and --deny-changes says so by its exit code', () => {
   const same = '-A -t 192.0.2.1:80 -s mh\n-a -t 192.0.2.1:80 -r 10.0.0.1:80 -i -w 1 --tun-type gue --tun-port 6080 --tun-csum\n';
-  assert.equal(command(['import', 'ipvs', '--deny-changes'], same).code, 0);
-  const { code, out } = command(['import', 'ipvs', '--deny-changes'], same.replace('-s mh', '-s wlc'));
+  assert.equal(command(['import', 'ipvs', '--deny-changes', ...sources], same).code, 0);
+  const { code, out } = command(['import', 'ipvs', '--deny-changes', ...sources], same.replace('-s mh', '-s wlc'));
   assert.equal(code, 1);
   assert.match(out, /^# Imported from standard input /);
 });
 
 test('--json: every note with its place', () => {
   const marks = MARKS.flatMap((mark) => ['--fwmark', mark]);
-  const { code, out } = command(['import', 'ipvs', '--json', ...marks, 'marks.ipvs']);
+  const { code, out } = command(['import', 'ipvs', '--json', ...sources, ...marks, 'marks.ipvs']);
   assert.equal(code, 0);
   const report = JSON.parse(out);
   assert.equal(report.ok, true);
@@ -107,6 +108,6 @@ test('what can not be read is refused with line and column', () => {
   const empty = command(['import', 'ipvs'], '# nothing\n');
   assert.match(empty.err, /^standard input:1:1 no virtual service in it.*\[GD_IMPORT_EMPTY\]\n$/);
   const mark = command(['import', 'ipvs', '--fwmark', '7=80'], '-A -f 7\n');
-  assert.deepEqual([mark.code, /\[GD_IMPORT_MARK\]\nhint: write --fwmark 7=tcp:/.test(mark.err)], [2, true]);
+  assert.deepEqual([mark.code, /\[GD_IMPORT_MARK\]\nhint: write for example --fwmark 7=tcp:/.test(mark.err)], [2, true]);
   assert.equal(command(['import', 'ipvs', '--mh-table-size', '4096'], '-A -f 7\n').code, 2);
 });
