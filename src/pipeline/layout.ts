@@ -35,7 +35,14 @@ export const H_TUNNELS = 19;
 export const H_TUNNEL_COUNT = 20;
 /** Services that lower the MSS of SYNs. */
 export const H_MSS_CLAMPS = 21;
+/** What becomes of pings, and of ICMP errors about flows: one of the ICMP_ numbers each. */
+export const H_ICMP_ECHO = 24;
+export const H_ICMP_ERRORS = 25;
 export const HEADER_WORDS = 32;
+
+export const ICMP_ANSWER = 0;
+export const ICMP_STEER = 1;
+export const ICMP_DROP = 2;
 
 /**
  * Index entries. The key word holds prefix length and protocol, plus one so that an empty slot is 0:

@@ -20,10 +20,12 @@ import { type FragmentTally, fragmentOuterStage } from './fragment-outer.ts';
 import { Identifiers } from './identifiers.ts';
 import { type ClampTally, mssClampStage } from './mss-clamp.ts';
 import { guardFragmentsStage, guardStage } from './offsets.ts';
+import { quoteTally } from './quote-steering.ts';
 import { ReplyRate } from './reply-rate.ts';
 import { type SegmentTally, segmentStage } from './segment-stage.ts';
 import type { Snapshot } from './snapshot.ts';
 import { type SteerTally, steerStage } from './steer.ts';
+import { type ExpiredTally, timeExceededStage } from './time-exceeded.ts';
 
 const HITS = counterAt('flow_table_hits_total');
 const MISSES = counterAt('flow_table_misses_total');
@@ -34,6 +36,15 @@ const RESEGMENTED = counterAt('resegmented_packets_total');
 const CLAMPED = counterAt('mss_clamped_packets_total');
 const ANSWERED = counterAt('too_big_answers_total');
 const ANSWERS_LOST = counterAt('too_big_answers_lost_total');
+const EXPIRED_ANSWERED = counterAt('ttl_expired_answers_total');
+/** Place in the bank of each kind of ICMP message that is steered: by the ERROR_ numbers of icmp-quote.ts, pings first. */
+const STEERED_ICMP = Int32Array.of(
+  counterAt('echo_forwarded_total'),
+  counterAt('icmp_unreachable_steered_total'),
+  counterAt('icmp_too_big_steered_total'),
+  counterAt('icmp_time_exceeded_steered_total'),
+  counterAt('icmp_parameter_problem_steered_total'),
+);
 const FRAGMENTED_INNER = counterAt('fragmented_inner_packets_total');
 const FRAGMENTED_OUTER = counterAt('fragmented_outer_packets_total');
 
@@ -62,6 +73,8 @@ export interface PipelineOptions {
   readonly outerFragments?: boolean;
   /** How often this thread may say that a packet is too big. Absent: the defaults of reply-rate.ts. */
   readonly replyRate?: ReplyRate;
+  /** How often it may say that a TTL ran out: apart, so that a flood of such packets leaves the other answers alone. Absent: the same. */
+  readonly expiredRate?: ReplyRate;
   /** Identifications for what is fragmented. Absent: from 1 on. */
   readonly identifiers?: Identifiers;
 }
@@ -70,6 +83,7 @@ export interface PipelineOptions {
 interface Stages {
   readonly batch: Batch;
   readonly classify: ReturnType<typeof classifyStage>;
+  readonly timeExceeded: ReturnType<typeof timeExceededStage>;
   readonly steer: ReturnType<typeof steerStage>;
   readonly clamp: ReturnType<typeof mssClampStage>;
   readonly segment: ReturnType<typeof segmentStage>;
@@ -91,13 +105,14 @@ export class Pipeline {
   readonly #trainsNeedChecksum: boolean;
   readonly #pathMtu: Int32Array | null;
   readonly #replyRate: ReplyRate;
+  readonly #expiredRate: ReplyRate;
   readonly #cutNotes: Int32Array | null;
   readonly #wholeTrains: boolean;
   readonly #outerFragments: boolean;
   readonly #identifiers: Identifiers;
   #stages: Stages | null = null;
-  readonly #classified: ClassifyTally = { completedChecksums: 0 };
-  readonly #steered: SteerTally = { hits: 0, misses: 0, inserts: 0, touched: 0 };
+  readonly #classified: ClassifyTally & ExpiredTally = { completedChecksums: 0, expired: 0, expiredAnswered: 0 };
+  readonly #steered: SteerTally = { hits: 0, misses: 0, inserts: 0, touched: 0, ...quoteTally() };
   readonly #clamped: ClampTally = { clamped: 0 };
   readonly #segmented: SegmentTally & FragmentTally = { resegmented: 0, answered: 0, fragmentedInner: 0, fragmentedOuter: 0 };
 
@@ -111,6 +126,7 @@ export class Pipeline {
     this.#trainsNeedChecksum = options.trainsNeedChecksum ?? false;
     this.#pathMtu = options.pathMtu ?? null;
     this.#replyRate = options.replyRate ?? new ReplyRate();
+    this.#expiredRate = options.expiredRate ?? new ReplyRate();
     this.#cutNotes = options.cutNotes ?? null;
     this.#wholeTrains = options.wholeTrains ?? false;
     this.#outerFragments = options.outerFragments ?? false;
@@ -123,6 +139,10 @@ export class Pipeline {
     const stages = this.#stagesOf(batch);
     batch.linkHeadersLost = false;
     stages.classify(snapshot, this.#classified);
+    if (this.#classified.expired > 0) {
+      stages.timeExceeded(now, this.#classified);
+      this.#classified.expired = 0;
+    }
     stages.steer(snapshot, now, this.#steered);
     stages.clamp(snapshot, this.#clamped);
     this.#finish(batch, now);
@@ -196,6 +216,10 @@ export class Pipeline {
     bank[ANSWERS_LOST] += batch.answersLost;
     bank[FRAGMENTED_INNER] += this.#segmented.fragmentedInner;
     bank[FRAGMENTED_OUTER] += this.#segmented.fragmentedOuter;
+    bank[EXPIRED_ANSWERED] += this.#classified.expiredAnswered;
+    for (let kind = 0; kind < STEERED_ICMP.length; kind++) bank[STEERED_ICMP[kind]] += steered.steered[kind];
+    steered.steered.fill(0);
+    this.#classified.expiredAnswered = 0;
     steered.hits = 0;
     steered.misses = 0;
     steered.inserts = 0;
@@ -215,6 +239,7 @@ export class Pipeline {
     const made = {
       batch,
       classify: classifyStage(batch),
+      timeExceeded: timeExceededStage(batch, this.#expiredRate),
       steer: steerStage(batch, this.#flows, this.#siblings),
       clamp: mssClampStage(batch, this.#pathMtu),
       segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#identifiers, this.#cutNotes, {

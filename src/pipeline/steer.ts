@@ -6,7 +6,7 @@
  *   2. touch each flow's bucket: independent loads, so the processor overlaps their cache misses;
  *   3. decide: entry, sibling shard, previous table, current table (design.md §4).
  */
-import { type Batch, LOOKUP_FLOW } from '../base/batch.ts';
+import { type Batch, LOOKUP_FLOW, LOOKUP_QUOTE } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
 import { fingerprints } from '../maglev-hash/index.ts';
@@ -31,12 +31,14 @@ import {
   STATE_DRAINING,
   STATE_SERVING,
 } from './layout.ts';
+import { type QuoteTally, quoteSteering } from './quote-steering.ts';
 import type { Snapshot } from './snapshot.ts';
 
 const NO_BACKEND = dropReason('no-backend');
 
 // Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
 const BY_FLOW = LOOKUP_FLOW;
+const BY_QUOTE = LOOKUP_QUOTE;
 const FORWARD = VERDICT_FORWARD;
 const DROP = VERDICT_DROP;
 const TCP = ipv4.PROTOCOL_TCP;
@@ -60,7 +62,7 @@ const CONFIRMED_BIT = ENTRY_CONFIRMED;
 const findEntry = findInBucket;
 
 /** What steering did in one batch; added to the thread's counters. */
-export interface SteerTally {
+export interface SteerTally extends QuoteTally {
   hits: number;
   misses: number;
   inserts: number;
@@ -83,11 +85,14 @@ export function steerStage(
   const { mask, words: entries } = flows;
   const { tuple4: fingerprint4, tuple6: fingerprint6 } = fingerprints(flows.key0, flows.key1, fingerprintLow, fingerprintHigh);
 
+  const byQuote = quoteSteering(batch, flows, siblings);
+
   /** A packet that is not steered by its own 5-tuple. */
-  function otherwise(i: number): void {
-    backend[i] = -1;
-    verdict[i] = DROP;
-    reason[i] = NO_BACKEND;
+  function otherwise(snapshot: Snapshot, i: number, now: number, tally: SteerTally): void {
+    const id = lookup[i] === BY_QUOTE ? byQuote(snapshot, i, now, tally) : -1;
+    backend[i] = id;
+    verdict[i] = id < 0 ? DROP : FORWARD;
+    if (id < 0) reason[i] = NO_BACKEND;
   }
 
   /** A packet whose flow has no entry that serves. `entry`: place of the entry that no longer serves, or −1. */
@@ -150,7 +155,7 @@ export function steerStage(
     for (let i = 0; i < count; i++) {
       if (service[i] < 0) continue;
       if (lookup[i] !== BY_FLOW) {
-        otherwise(i);
+        otherwise(snapshot, i, now, tally);
         continue;
       }
       // A SYN reads the entry that its 5-tuple may have from an earlier connection, because the packets behind it will find it
