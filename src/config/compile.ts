@@ -32,6 +32,7 @@ function compileSpec(section: ConfigSection): Spec {
   return {
     services: section.services.flatMap(compileService),
     pools: Object.entries(section.pools).map(([name, pool]) => compilePool(name, pool, section.tunnel)),
+    icmp: section.icmp,
   };
 }
 

@@ -148,21 +148,24 @@ export function icmpStage(batch: Batch): (i: number, words: Int32Array, addressS
     if (icmpAt + icmpv4.HEADER_LENGTH > end) return TRUNCATED;
     if (gsoType[i] !== 0) return SUPER_PACKET;
     const is4 = family[i] === 4;
+    const isEcho = is4 ? icmpv4.isEchoRequest(view, icmpAt) : icmpv6.isEchoRequest(view, icmpAt);
+    const policy = words[isEcho ? H_ICMP_ECHO : H_ICMP_ERRORS];
+    if (isEcho) {
+      if (policy === ICMP_DROP) return ECHO_DROPPED;
+    } else {
+      const kind = is4 ? errorKind4(view, icmpAt) : errorKind6(view, icmpAt);
+      if (kind === ERROR_NONE || policy === ICMP_DROP) return ICMP_NOT_STEERED;
+    }
+    // What is answered ends here, whatever its TTL; what goes on needs a hop more. The answer to what has none quotes it as it came.
+    if (policy !== ICMP_ANSWER && isExpired(i)) return TTL_EXPIRED;
     // The kernel leaves only ICMPv6's checksum to the device, and only with the pseudo-header sum in place.
     const partial = (virtioFlags[i] & VIRTIO_NEEDS_CSUM) !== 0 && frameAt[i] + csumStart[i] === icmpAt;
     if (partial) checksum.completePartial(view, icmpAt, csumOffset[i], end);
-    if (is4 ? icmpv4.isEchoRequest(view, icmpAt) : icmpv6.isEchoRequest(view, icmpAt)) {
-      const policy = words[H_ICMP_ECHO];
-      if (policy === ICMP_ANSWER) {
-        answerEcho(batch, i);
-        return ICMP_ANSWERED;
-      }
-      if (policy === ICMP_DROP) return ECHO_DROPPED;
-      return isExpired(i) ? TTL_EXPIRED : forwardEcho(i, addressService);
+    if (isEcho) {
+      if (policy !== ICMP_ANSWER) return forwardEcho(i, addressService);
+      answerEcho(batch, i);
+      return ICMP_ANSWERED;
     }
-    const kind = is4 ? errorKind4(view, icmpAt) : errorKind6(view, icmpAt);
-    if (kind === ERROR_NONE || words[H_ICMP_ERRORS] === ICMP_DROP) return ICMP_NOT_STEERED;
-    if (isExpired(i)) return TTL_EXPIRED;
     return is4 ? steerError4(i, words, icmpAt, end) : steerError6(i, words, icmpAt, end);
   };
 }

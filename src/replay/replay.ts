@@ -16,7 +16,7 @@ import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from '../pipeline/outer-templa
 import { Pipeline } from '../pipeline/pipeline.ts';
 import { Snapshot, SnapshotBuilder, type SnapshotNames } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
-import { readTuple, type Tuple, tupleText } from './tuple.ts';
+import { readQuoted, readTuple, type Tuple, tupleText } from './tuple.ts';
 
 /** What happened to one packet of the capture; its addresses, protocol and ports (Tuple) as far as it has them. */
 export interface ReplayedPacket extends Tuple {
@@ -37,6 +37,8 @@ export interface ReplayedPacket extends Tuple {
   readonly encapsulatedLength?: number;
   /** Packets that it leaves as; only when more than one. */
   readonly segments?: number;
+  /** Of an ICMP error: the packet that it quotes. */
+  readonly quoted?: Tuple;
   /** True when its sender is told that it was too big, although it is forwarded. */
   readonly answered?: boolean;
 }
@@ -97,6 +99,7 @@ export function replay(options: ReplayOptions): ReplaySummary {
   const reasons: Record<string, number> = {};
   const perBackend: Record<string, number> = Object.fromEntries(parts.names.backends.map((b) => [`${b.pool}/${b.name}`, 0]));
   const tuples: Tuple[] = [];
+  const quotes: (Tuple | null)[] = [];
   let packets = 0;
   let began = 0;
   let now = 0;
@@ -109,6 +112,7 @@ export function replay(options: ReplayOptions): ReplaySummary {
       for (let i = 0; i < batch.count; i++) {
         const at = batch.frameAt[i];
         tuples[i] = readTuple(batch.arena.view, at, at + batch.frameLength[i], ingress.facts.link);
+        quotes[i] = readQuoted(batch.arena.view, at, at + batch.frameLength[i], ingress.facts.link);
       }
     }
     pipeline.process(batch, now);
@@ -125,6 +129,8 @@ export function replay(options: ReplayOptions): ReplaySummary {
         verdict,
         ...tuples[i],
       };
+      const quoted = quotes[i];
+      if (quoted !== null && quoted !== undefined) told.quoted = quoted;
       if (batch.verdict[i] === VERDICT_DROP) {
         told.reason = DROP_REASONS[batch.reason[i]].word;
         reasons[told.reason] = (reasons[told.reason] ?? 0) + 1;
@@ -166,7 +172,8 @@ export function innerMtuOf(spec: Spec, pathMtu: number): number {
 export function replayedText(packet: ReplayedPacket): string {
   const head = `${String(packet.packet).padStart(6)}  ${packet.verdict.padEnd(7)}`;
   const tuple = tupleText(packet);
-  const tail = tuple === '' ? '' : `  ${tuple}`;
+  const about = packet.quoted === undefined ? '' : tupleText(packet.quoted);
+  const tail = (tuple === '' ? '' : `  ${tuple}`) + (about === '' ? '' : `  about ${about}`);
   if (packet.reason !== undefined) return `${head}  ${packet.reason}  (${packet.length} bytes)${tail}`;
   if (packet.backend === undefined) return `${head}  (${packet.length} bytes)${tail}`;
   const route = `${packet.service} → ${packet.pool}/${packet.backend} (${packet.address})`;
