@@ -18,12 +18,14 @@ import { encapsulateStage } from './encapsulate.ts';
 import type { FlowTable } from './flow-table.ts';
 import { type FragmentTally, fragmentOuterStage } from './fragment-outer.ts';
 import { Identifiers } from './identifiers.ts';
+import { H_STATELESS_POOLS } from './layout.ts';
 import { type ClampTally, mssClampStage } from './mss-clamp.ts';
 import { guardFragmentsStage, guardStage } from './offsets.ts';
 import { quoteTally } from './quote-steering.ts';
 import { ReplyRate } from './reply-rate.ts';
 import { type SegmentTally, segmentStage } from './segment-stage.ts';
 import type { Snapshot } from './snapshot.ts';
+import { statelessStage } from './stateless.ts';
 import { type SteerTally, steerStage } from './steer.ts';
 import { type ExpiredTally, timeExceededStage } from './time-exceeded.ts';
 
@@ -84,6 +86,7 @@ interface Stages {
   readonly batch: Batch;
   readonly classify: ReturnType<typeof classifyStage>;
   readonly timeExceeded: ReturnType<typeof timeExceededStage>;
+  readonly markStateless: ReturnType<typeof statelessStage>;
   readonly steer: ReturnType<typeof steerStage>;
   readonly clamp: ReturnType<typeof mssClampStage>;
   readonly segment: ReturnType<typeof segmentStage>;
@@ -143,6 +146,7 @@ export class Pipeline {
       stages.timeExceeded(now, this.#classified);
       this.#classified.expired = 0;
     }
+    if (snapshot.words[H_STATELESS_POOLS] !== 0) stages.markStateless(snapshot);
     stages.steer(snapshot, now, this.#steered);
     stages.clamp(snapshot, this.#clamped);
     this.#finish(batch, now);
@@ -240,6 +244,7 @@ export class Pipeline {
       batch,
       classify: classifyStage(batch),
       timeExceeded: timeExceededStage(batch, this.#expiredRate),
+      markStateless: statelessStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
       clamp: mssClampStage(batch, this.#pathMtu),
       segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#identifiers, this.#cutNotes, {

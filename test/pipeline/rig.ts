@@ -120,6 +120,7 @@ export class Rig {
       /** Of every backend. */
       pathMtu?: number;
       replyRate?: ReplyRate;
+      expiredRate?: ReplyRate;
       trainsNeedChecksum?: boolean;
       outerFragments?: boolean;
       cutNotes?: Int32Array;
@@ -140,6 +141,7 @@ export class Rig {
       trainsNeedChecksum: options.trainsNeedChecksum ?? false,
       outerFragments: options.outerFragments ?? false,
       ...(options.replyRate === undefined ? {} : { replyRate: options.replyRate }),
+      ...(options.expiredRate === undefined ? {} : { expiredRate: options.expiredRate }),
       ...(options.cutNotes === undefined ? {} : { cutNotes: options.cutNotes }),
     });
   }
