@@ -2,12 +2,15 @@
 import { dirname, isAbsolute, join } from 'node:path';
 import type { BackendSpec, PoolSpec, ServiceSpec, Spec, TunnelSpec } from '../pipeline/spec.ts';
 import { parseHostAddress, parsePrefix } from './address.ts';
+import { servicePort } from './checks/schemes.ts';
 import type { Config, EgressConfig, IngressConfig } from './config.ts';
+import { draftOf } from './draft.ts';
 import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
 import type { Problem } from './problem.ts';
 import type { ConfigSection, PoolSection, ServiceSection, TunnelSection } from './schema.ts';
+import { compileScheme, DEFAULT_TABLE_SIZE } from './scheme.ts';
 
 /** IP protocol numbers (IANA). */
 const PROTOCOL = { tcp: 6, udp: 17 } as const;
@@ -29,9 +32,12 @@ export function compile(section: ConfigSection, file: string, warnings: readonly
 }
 
 function compileSpec(section: ConfigSection): Spec {
+  const draft = draftOf(section);
   return {
     services: section.services.flatMap(compileService),
-    pools: Object.entries(section.pools).map(([name, pool]) => compilePool(name, pool, section.tunnel)),
+    pools: Object.entries(section.pools).map(([name, pool]) =>
+      compilePool(name, pool, section.tunnel, servicePort(name, draft) ?? 0),
+    ),
     icmp: section.icmp,
   };
 }
@@ -58,7 +64,8 @@ export function compileService(service: ServiceSection): ServiceSpec[] {
   return specs;
 }
 
-function compilePool(name: string, pool: PoolSection, defaults: TunnelSection): PoolSpec {
+/** `port`: that of the services, for schemes that ask for it. */
+function compilePool(name: string, pool: PoolSection, defaults: TunnelSection, port: number): PoolSpec {
   const backends = pool.backends.map(
     (backend): BackendSpec => ({
       name: backend.name,
@@ -67,7 +74,9 @@ function compilePool(name: string, pool: PoolSection, defaults: TunnelSection): 
       state: backend.state,
     }),
   );
-  return { name, tableSize: pool['table-size'], seed: pool.seed, tunnel: compileTunnel(pool.tunnel, defaults), backends };
+  const scheme = compileScheme(pool.scheme, port);
+  const tableSize = pool['table-size'] ?? DEFAULT_TABLE_SIZE[scheme.name];
+  return { name, scheme, tableSize, seed: pool.seed, tunnel: compileTunnel(pool.tunnel, defaults), backends };
 }
 
 /** What a pool says of its tunnel, completed with the defaults; the two source addresses are completed one by one. */

@@ -11,6 +11,7 @@ import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
 import { nearestPrimes } from './prime.ts';
+import { schemeSchema } from './scheme.ts';
 
 /** The greatest table: ten times the usual one, as in the Maglev paper's second size (65,537 and 655,373). */
 export const MAX_TABLE_SIZE = 655_373;
@@ -126,18 +127,23 @@ const tableSize = z
   });
 
 const poolKeys = {
+  scheme: schemeSchema,
   'table-size': tableSize
-    .default(65537)
-    .describe('Slots of the Maglev table: a prime, at least 100 for each backend so that shares are even within 1 %.'),
+    .optional()
+    .describe(
+      'Slots of the table: a prime, at least 100 for each backend so that shares are even within 1 %. Unset: 65537; as the peer has it with another scheme.',
+    ),
   seed: z
     .int()
     .min(0)
     .max(0xffffffff)
     .default(0)
-    .describe('Seed of table and flow hashes. Directors that share traffic must have the same; changing it moves every flow.'),
+    .describe(
+      'Seed of table and flow hashes. Directors that share traffic must have the same; changing it moves every flow. Only with scheme maglev.',
+    ),
   tunnel: poolTunnelSchema.prefault({}).describe('What differs from the tunnel defaults for this pool.'),
 };
-const backendsDescription = 'The workers. Their order has no meaning.';
+const backendsDescription = 'The workers. Their order has no meaning, but with scheme ipvs-mh.';
 
 export const poolSchema = z.strictObject({
   ...poolKeys,

@@ -29,6 +29,7 @@ test('the example shows every key of the schema, of its own drivers at least', (
     .filter(
       (key) =>
         !drivers.test(key) &&
+        !/scheme\([a-z-]+\)$/.test(key) &&
         !key.endsWith('(tun)') &&
         !key.endsWith('(auto)') &&
         !key.endsWith('(raw)') &&
@@ -73,10 +74,12 @@ test('docs/configuration.md has the row of every key, and no other', () => {
 test('docs/configuration.md explains every code, and every code it explains is given somewhere', () => {
   const text = readFileSync(new URL('docs/configuration.md', root), 'utf8');
   const explained = new Set(text.slice(text.indexOf('## Codes')).match(/GD_CONFIG_[A-Z_]+/g));
-  const rooms = ['address', 'document', 'issue', 'link-address', 'listen', 'port', 'schema', 'source'].map(
+  const rooms = ['address', 'document', 'issue', 'link-address', 'listen', 'port', 'schema', 'scheme', 'source'].map(
     (name) => `src/config/${name}.ts`,
   );
-  const checks = ['drivers', 'loops', 'mss-clamp', 'names', 'overlaps', 'pools'].map((name) => `src/config/checks/${name}.ts`);
+  const checks = ['drivers', 'loops', 'mss-clamp', 'names', 'overlaps', 'pools', 'schemes'].map(
+    (name) => `src/config/checks/${name}.ts`,
+  );
   const given = new Set<string>();
   for (const file of [...rooms, ...checks]) {
     for (const code of readFileSync(new URL(file, root), 'utf8').match(/GD_CONFIG_[A-Z_]+/g) ?? []) given.add(code);

@@ -8,6 +8,7 @@ import { checkMssClamps } from './mss-clamp.ts';
 import { checkNames } from './names.ts';
 import { checkOverlaps } from './overlaps.ts';
 import { checkPools } from './pools.ts';
+import { checkSchemes } from './schemes.ts';
 
 export type Report = (path: Path, code: string, message: string, severity?: Severity) => void;
 
@@ -20,6 +21,7 @@ export function checkDraft(draft: Draft, document: SourceDocument): Problem[] {
   checkMssClamps(draft, report);
   checkLoops(draft, report);
   checkPools(draft, report);
+  checkSchemes(draft, report);
   checkDrivers(draft, report);
   return sortProblems(problems);
 }
