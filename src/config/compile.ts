@@ -1,6 +1,6 @@
 /** A checked configuration → the plain data that the other rooms are told. */
 import { dirname, isAbsolute, join } from 'node:path';
-import type { BackendSpec, PoolSpec, ServiceSpec, Spec, TunnelSpec } from '../pipeline/spec.ts';
+import type { BackendSpec, PoolSpec, QuicSpec, ServiceSpec, Spec, TunnelSpec } from '../pipeline/spec.ts';
 import { parseHostAddress, parsePrefix } from './address.ts';
 import { servicePort } from './checks/schemes.ts';
 import type { Config, EgressConfig, IngressConfig } from './config.ts';
@@ -9,11 +9,10 @@ import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
 import type { Problem } from './problem.ts';
+import { hasPorts, protocolNumber } from './protocol.ts';
 import type { ConfigSection, PoolSection, ServiceSection, TunnelSection } from './schema.ts';
 import { compileScheme, DEFAULT_TABLE_SIZE } from './scheme.ts';
-
-/** IP protocol numbers (IANA). */
-const PROTOCOL = { tcp: 6, udp: 17 } as const;
+import { parseServerId } from './server-id.ts';
 
 /** `section` has passed the schema and every check without error. */
 export function compile(section: ConfigSection, file: string, warnings: readonly Problem[]): Config {
@@ -24,6 +23,14 @@ export function compile(section: ConfigSection, file: string, warnings: readonly
     egress: compileEgress(section.egress, file),
     threads: section.threads,
     flows: { entries: section.flows.entries },
+    fragments: {
+      entries: section.fragments.entries,
+      timeout: section.fragments.timeout,
+      holdBytes: section.fragments['hold-bytes'],
+      holdPackets: section.fragments['hold-packets'],
+      holdPerSource: section.fragments['hold-per-source'],
+      holdTimeout: section.fragments['hold-timeout'],
+    },
     listen: { metrics: listen },
     log: { level: section.log.level, format: section.log.format },
     file,
@@ -46,22 +53,35 @@ function compileSpec(section: ConfigSection): Spec {
 export function compileService(service: ServiceSection): ServiceSpec[] {
   const specs: ServiceSpec[] = [];
   for (const address of listOf(service.address)) {
-    for (const port of listOf(service.port)) {
+    for (const port of portsOf(service)) {
       const { from, to } = must(parsePorts(port))!;
       specs.push({
         name: service.name,
         prefix: must(parsePrefix(address))!,
-        protocol: PROTOCOL[service.protocol],
+        protocol: protocolNumber(service.protocol),
         portFrom: from,
         portTo: to,
         affinity: service.affinity,
         oversize: service.oversize,
         mssClamp: service['mss-clamp'],
+        fragments: service.fragments,
+        ...(service.quic === undefined ? {} : { quic: compileQuic(service.quic) }),
         pool: service.pool,
       });
     }
   }
   return specs;
+}
+
+/** What has no ports, or was given none, is asked for by port 0 and has them all. */
+export function portsOf(service: ServiceSection): readonly (number | string)[] {
+  return service.port === undefined || !hasPorts(protocolNumber(service.protocol)) ? ['all'] : listOf(service.port);
+}
+
+function compileQuic(quic: NonNullable<ServiceSection['quic']>): QuicSpec {
+  if (quic.scheme === 'katran') return { scheme: 'katran' };
+  // The check has seen to it that the length is there.
+  return { scheme: 'quic-lb', rotations: listOf(quic['config-rotation'] ?? 0), serverIdLength: quic['server-id-length'] ?? 1 };
 }
 
 /** `port`: that of the services, for schemes that ask for it. */
@@ -72,6 +92,9 @@ function compilePool(name: string, pool: PoolSection, defaults: TunnelSection, p
       address: must(parseHostAddress(backend.address))!,
       weight: backend.weight,
       state: backend.state,
+      ...(backend['server-id'] === undefined
+        ? {}
+        : { serverIds: listOf(backend['server-id']).map((id) => must(parseServerId(id))!) }),
     }),
   );
   const scheme = compileScheme(pool.scheme, port);

@@ -11,7 +11,9 @@ import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
 import { nearestPrimes } from './prime.ts';
+import { PROTOCOL_NAMES, protocolRefusal } from './protocol.ts';
 import { schemeSchema } from './scheme.ts';
+import { parseServerId } from './server-id.ts';
 
 /** The greatest table: ten times the usual one, as in the Maglev paper's second size (65,537 and 655,373). */
 export const MAX_TABLE_SIZE = 655_373;
@@ -47,20 +49,42 @@ const interfaceName = z.string().superRefine((text, context) => {
 const MSS = { least: 88, most: 65495 };
 const mssClamp = z.union([z.enum(['off', 'auto']), z.int().min(MSS.least).max(MSS.most)]).default('off');
 
+const protocol = z.union([z.enum(PROTOCOL_NAMES), z.int().min(1).max(254)]).superRefine((value, context) => {
+  const refusal = typeof value === 'number' ? protocolRefusal(value) : null;
+  if (refusal !== null) context.addIssue({ code: 'custom', message: refusal.message, params: { code: refusal.code } });
+});
+
+/** Config rotation 7 says that an id is not to be routed by (draft-ietf-quic-load-balancers-21 §3.2). */
+const rotation = z.int().min(0).max(6);
+
+const quicSchema = z.strictObject({
+  scheme: z
+    .enum(['quic-lb', 'katran'])
+    .describe('Where the server id stands: as in the IETF draft without a key, or as Katran has it.'),
+  'server-id-length': z.int().min(1).max(15).optional().describe('Bytes of the server id. Only quic-lb, which needs it.'),
+  'config-rotation': z
+    .union([rotation, z.array(rotation).min(1)])
+    .optional()
+    .describe('Value of the first three bits of the ids that are read, or a list of them; unset: 0. Only quic-lb.'),
+});
+
 export const serviceSchema = z.strictObject({
   name: name.describe('Name of the service, unique: metric label, log field. Letters, digits, ".", "_" and "-".'),
   address: z
     .union([prefix, z.array(prefix).min(1)])
     .describe('The virtual IP: an address or a prefix, IPv4 or IPv6, or a list of them. The longest prefix wins.'),
-  protocol: z.enum(['tcp', 'udp']).describe('Transport protocol.'),
+  protocol: protocol.describe('IP protocol, by name or number; any for whatever no other service of the address takes.'),
   port: z
     .union([servicePort, z.array(servicePort).min(1)])
-    .describe('Destination port: a number, a range such as "8000-8999", all, or a list of them. The narrowest range wins.'),
+    .optional()
+    .describe(
+      'Destination port: a number, a range such as "8000-8999", all, or a list of them. The narrowest range wins. TCP, UDP and SCTP need it.',
+    ),
   affinity: z
-    .enum(['5-tuple', '3-tuple', 'source-address'])
+    .enum(['5-tuple', '3-tuple', 'source-address', 'ports', 'none'])
     .default('5-tuple')
     .describe(
-      'Which packets stay together on one backend: those of a connection; of a client, service address and protocol; of a client.',
+      'Which packets stay together on one backend: those of a connection; of a client, service address and protocol; of a client; of a pair of ports (SCTP); none (UDP).',
     ),
   oversize: z
     .enum(['segment', 'segment-and-tell', 'icmp', 'fragment-inner', 'fragment-outer', 'drop'])
@@ -68,9 +92,18 @@ export const serviceSchema = z.strictObject({
     .describe(
       'What becomes of a packet too big for its tunnel: cut or fragmented and nothing said, cut and told, told, fragmented inside or outside, lost.',
     ),
+  fragments: z
+    .enum(['hold', 'by-address', 'drop'])
+    .default('hold')
+    .describe(
+      'IP fragments: hold follows the first one of each packet and keeps early ones until it comes; by-address steers all by their addresses; drop takes none.',
+    ),
   'mss-clamp': mssClamp.describe(
     'The largest MSS that a SYN may announce to the worker: off, bytes, or auto for what fits the tunnel whole. Only TCP.',
   ),
+  quic: quicSchema
+    .optional()
+    .describe('Routing by QUIC connection id, so that a client which moves keeps its backend. Only UDP.'),
   pool: name.describe('Name of the pool that serves it.'),
 });
 
@@ -105,6 +138,8 @@ export const poolTunnelSchema = z.strictObject({
   checksum: tunnelKeys.checksum.optional().describe(tunnelKeys.checksum.description!),
 });
 
+const serverId = z.union([z.int().min(0).max(0xffffffff), parsedText(parseServerId)]);
+
 export const backendSchema = z.strictObject({
   name: name.describe('Name of the backend, unique in its pool: metric label, log field.'),
   address: hostAddress.describe("The worker's tunnel address, IPv4 or IPv6; also its identity in the table."),
@@ -113,6 +148,10 @@ export const backendSchema = z.strictObject({
     .enum(['active', 'draining', 'down'])
     .default('active')
     .describe('active serves; draining keeps its flows and takes no new one; down gets nothing.'),
+  'server-id': z
+    .union([serverId, z.array(serverId).min(1)])
+    .optional()
+    .describe('Its number in QUIC connection ids, unique in the pool: a number, or bytes in hexadecimal, or a list of them.'),
 });
 
 const tableSize = z
@@ -275,6 +314,37 @@ export const sectionSchemas = {
     })
     .prefault({})
     .describe('What becomes of ICMP and ICMPv6 to service addresses.'),
+  fragments: z
+    .strictObject({
+      entries: z
+        .int()
+        .min(64)
+        .max(16_777_216)
+        .default(65_536)
+        .describe('Packets in fragments that are followed at a time, all threads together; 64 bytes each.'),
+      timeout: z
+        .int()
+        .min(1)
+        .max(60)
+        .default(5)
+        .describe('Seconds without a fragment after which a packet is no longer followed.'),
+      'hold-bytes': z
+        .int()
+        .min(65_536)
+        .max(268_435_456)
+        .default(4_194_304)
+        .describe('Bytes of fragments that each thread may keep until the first one of their packet comes.'),
+      'hold-packets': z.int().min(16).max(65_536).default(4096).describe('The number of such fragments, for each thread.'),
+      'hold-per-source': z
+        .int()
+        .min(1)
+        .max(65_535)
+        .default(512)
+        .describe('How many of them may come from one address (IPv6: from one network of 64 bits).'),
+      'hold-timeout': z.int().min(1).max(30).default(1).describe('Seconds that one may wait; then it is dropped.'),
+    })
+    .prefault({})
+    .describe('IP fragments: how many packets are followed, and what waits for the first fragment.'),
   metrics: z
     .strictObject({
       listen: listen

@@ -12,8 +12,12 @@ import * as icmpv4 from '../wire/icmpv4.ts';
 import * as icmpv6 from '../wire/icmpv6.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
+import { PROTOCOL_SCTP } from '../wire/sctp.ts';
 
 // Module-local for speed; see src/wire/README.md, "Constants".
+const TCP = ipv4.PROTOCOL_TCP;
+const UDP = ipv4.PROTOCOL_UDP;
+const SCTP = PROTOCOL_SCTP;
 const HEADER4 = ipv4.HEADER_LENGTH;
 const HEADER6 = ipv6.HEADER_LENGTH;
 const QUOTE4 = icmpv4.QUOTE_AT;
@@ -112,6 +116,11 @@ export function quoteProtocol(answer: number): number {
 /** False for the quote of a later fragment. */
 export function quoteHasPorts(answer: number): boolean {
   return (answer & LATER) === 0;
+}
+
+/** True for the protocols whose header begins with source and destination port: TCP, UDP and SCTP. */
+export function beginsWithPorts(protocol: number): boolean {
+  return protocol === TCP || protocol === UDP || protocol === SCTP;
 }
 
 /** Bytes from the quoted IP header to the quoted transport header; its first 8 bytes are there unless it is a later fragment. */

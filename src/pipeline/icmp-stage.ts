@@ -19,6 +19,7 @@ import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { answerEcho } from './echo.ts';
 import {
+  beginsWithPorts,
   ERROR_NONE,
   errorKind4,
   errorKind6,
@@ -30,7 +31,8 @@ import {
   turnPorts,
 } from './icmp-quote.ts';
 import {
-  AFFINITY_TUPLE,
+  AFFINITY_ADDRESSES,
+  AFFINITY_SOURCE,
   H_ICMP_ECHO,
   H_ICMP_ERRORS,
   H_SERVICES,
@@ -56,6 +58,12 @@ export const ICMP_ANSWERED = -2;
 
 /** By which the service index finds an address alone: no quoted packet may ask for it. */
 const ANY_PROTOCOL = 0;
+
+/** True when the service's affinity chooses by addresses alone. */
+function needsNoPorts(words: Int32Array, service: number): boolean {
+  const affinity = words[words[H_SERVICES] + service * SERVICE_WORDS + S_AFFINITY];
+  return affinity === AFFINITY_ADDRESSES || affinity === AFFINITY_SOURCE;
+}
 
 const sameWord = (view: DataView, a: number, b: number) => view.getInt32(a) === view.getInt32(b);
 
@@ -99,21 +107,17 @@ export function icmpStage(batch: Batch): (i: number, words: Int32Array, addressS
     const kind = quoteProtocol(answer);
     const vip = view.getInt32(quote + ipv4.SOURCE_AT);
     const client = view.getInt32(quote + ipv4.DESTINATION_AT);
+    if (kind === ANY_PROTOCOL) return ICMP_QUOTE_UNKNOWN;
+    const hasPorts = beginsWithPorts(kind);
+    const ports = hasPorts && quoteHasPorts(answer) ? turnPorts(view.getInt32(quote + quoteTransport(answer))) : 0;
     let found: number;
-    let hash: number;
-    if (quoteHasPorts(answer)) {
-      const ports = turnPorts(view.getInt32(quote + quoteTransport(answer)));
-      found = kind === ANY_PROTOCOL ? -1 : findService4(words, vip, kind, ports & 0xffff);
-      hash = hashTuple4(client, vip, ports, kind);
-    } else {
-      found = kind === ANY_PROTOCOL ? -1 : findSoleService4(words, vip, kind);
-      if (found >= 0 && words[words[H_SERVICES] + found * SERVICE_WORDS + S_AFFINITY] === AFFINITY_TUPLE)
-        return ICMP_QUOTE_FRAGMENT;
-      hash = hashAddresses4(client, vip, kind);
-    }
-    if (found < 0) return quoteHasPorts(answer) ? ICMP_QUOTE_UNKNOWN : ICMP_QUOTE_FRAGMENT;
+    if (hasPorts && !quoteHasPorts(answer)) {
+      found = findSoleService4(words, vip, kind);
+      if (found < 0 || !needsNoPorts(words, found)) return ICMP_QUOTE_FRAGMENT;
+    } else found = findService4(words, vip, kind, ports & 0xffff);
+    if (found < 0) return ICMP_QUOTE_UNKNOWN;
     if (!icmpv4.verifyChecksum(view, icmpAt, end)) return ICMP_CHECKSUM;
-    return become(i, found, hash);
+    return become(i, found, hashTuple4(client, vip, ports, kind));
   }
 
   function steerError6(i: number, words: Int32Array, icmpAt: number, end: number): number {
@@ -124,21 +128,17 @@ export function icmpStage(batch: Batch): (i: number, words: Int32Array, addressS
     const clientAt = quote + ipv6.DESTINATION_AT;
     for (let w = 0; w < 16; w += 4) if (!sameWord(view, vipAt + w, networkAt[i] + ipv6.DESTINATION_AT + w)) return ICMP_QUOTE;
     const kind = quoteProtocol(answer);
+    if (kind === ANY_PROTOCOL) return ICMP_QUOTE_UNKNOWN;
+    const hasPorts = beginsWithPorts(kind);
+    const ports = hasPorts && quoteHasPorts(answer) ? turnPorts(view.getInt32(quote + quoteTransport(answer))) : 0;
     let found: number;
-    let hash: number;
-    if (quoteHasPorts(answer)) {
-      const ports = turnPorts(view.getInt32(quote + quoteTransport(answer)));
-      found = kind === ANY_PROTOCOL ? -1 : findService6(words, view, vipAt, kind, ports & 0xffff);
-      hash = hashTuple6(view, clientAt, vipAt, ports, kind);
-    } else {
-      found = kind === ANY_PROTOCOL ? -1 : findSoleService6(words, view, vipAt, kind);
-      if (found >= 0 && words[words[H_SERVICES] + found * SERVICE_WORDS + S_AFFINITY] === AFFINITY_TUPLE)
-        return ICMP_QUOTE_FRAGMENT;
-      hash = hashAddresses6(view, clientAt, vipAt, kind);
-    }
-    if (found < 0) return quoteHasPorts(answer) ? ICMP_QUOTE_UNKNOWN : ICMP_QUOTE_FRAGMENT;
+    if (hasPorts && !quoteHasPorts(answer)) {
+      found = findSoleService6(words, view, vipAt, kind);
+      if (found < 0 || !needsNoPorts(words, found)) return ICMP_QUOTE_FRAGMENT;
+    } else found = findService6(words, view, vipAt, kind, ports & 0xffff);
+    if (found < 0) return ICMP_QUOTE_UNKNOWN;
     if (!icmpv6.verifyChecksum(view, networkAt[i] + ipv6.SOURCE_AT, icmpAt, end)) return ICMP_CHECKSUM;
-    return become(i, found, hash);
+    return become(i, found, hashTuple6(view, clientAt, vipAt, ports, kind));
   }
 
   return function classifyIcmp(i: number, words: Int32Array, addressService: number): number {

@@ -11,10 +11,12 @@ import * as icmpv4 from '../wire/icmpv4.ts';
 import * as icmpv6 from '../wire/icmpv6.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
+import { PROTOCOL_SCTP } from '../wire/sctp.ts';
 import { serves, siblingBackend, since, tableBackendOf } from './choice.ts';
 import type { FlowTable } from './flow-table.ts';
 import type { FlowTuple } from './flow-tuple.ts';
 import {
+  beginsWithPorts,
   ERROR_KINDS,
   ERROR_NONE,
   errorKind4,
@@ -26,8 +28,21 @@ import {
   readQuote6,
   turnPorts,
 } from './icmp-quote.ts';
-import { H_POOLS, H_SERVICES, P_SCHEME, POOL_WORDS, S_POOL, SCHEME_GLB, SERVICE_WORDS } from './layout.ts';
+import {
+  AFFINITY_PORTS,
+  H_POOLS,
+  H_SERVICES,
+  P_SCHEME,
+  POOL_WORDS,
+  S_AFFINITY,
+  S_ID,
+  S_POOL,
+  SCHEME_GLB,
+  SERVICE_WORDS,
+} from './layout.ts';
 import type { Snapshot } from './snapshot.ts';
+
+const SCTP = PROTOCOL_SCTP;
 
 export interface QuoteTally {
   /** ICMP errors that were given a backend, by ERROR_ number; place 0: pings. */
@@ -45,8 +60,10 @@ function takeQuoted(flow: FlowTuple, view: DataView, family: number, icmpAt: num
   flow.family = is4 ? 4 : 6;
   flow.sourceAt = quote + (is4 ? ipv4.DESTINATION_AT : ipv6.DESTINATION_AT);
   flow.destinationAt = quote + (is4 ? ipv4.SOURCE_AT : ipv6.SOURCE_AT);
-  flow.protocol = quoteProtocol(answer);
-  flow.ports = quoteHasPorts(answer) ? turnPorts(view.getInt32(quote + quoteTransport(answer))) : 0;
+  const protocol = quoteProtocol(answer);
+  const hasPorts = beginsWithPorts(protocol) && quoteHasPorts(answer);
+  flow.protocol = protocol;
+  flow.ports = hasPorts ? turnPorts(view.getInt32(quote + quoteTransport(answer))) : 0;
 }
 
 /**
@@ -63,18 +80,20 @@ export function quoteSteering(
   const { view } = batch.arena;
   const { tuple4: fingerprint4, tuple6: fingerprint6 } = fingerprints(flows.key0, flows.key1, fingerprintLow, fingerprintHigh);
 
-  /** Writes the flow's fingerprint to place `i` of the batch's columns, as a packet of the flow would have it. */
-  function fingerprint(i: number): void {
+  /** Writes the flow's fingerprint to place `i` of the batch's columns, as a packet of the flow would have it (steer.ts, wide-flow.ts). */
+  function fingerprint(words: Int32Array, i: number, serviceAt: number): void {
     const { sourceAt, destinationAt, ports, protocol } = flow;
-    if (flow.family === 4) fingerprint4(view.getInt32(sourceAt), view.getInt32(destinationAt), ports, protocol, i);
+    if (words[serviceAt + S_AFFINITY] === AFFINITY_PORTS && protocol === SCTP)
+      fingerprint4(words[serviceAt + S_ID], 0, ports, protocol, i);
+    else if (flow.family === 4) fingerprint4(view.getInt32(sourceAt), view.getInt32(destinationAt), ports, protocol, i);
     else fingerprint6(view, sourceAt, destinationAt, ports, protocol, i);
   }
 
   /** Backend by the flow's entry in this shard or a sibling's; −1: none. `stale`: an entry of this shard was there and no longer serves. */
   let stale = false;
-  function byEntry(snapshot: Snapshot, i: number, pool: number): number {
+  function byEntry(snapshot: Snapshot, i: number, serviceAt: number, pool: number): number {
     const { words } = snapshot;
-    fingerprint(i);
+    fingerprint(words, i, serviceAt);
     const entry = flows.find(fingerprintLow[i], fingerprintHigh[i]);
     stale = entry >= 0;
     if (!stale) return siblingBackend(snapshot, siblings, fingerprintLow[i], fingerprintHigh[i], pool);
@@ -100,7 +119,8 @@ export function quoteSteering(
       // Directors of a glb pool keep no flows: every packet of one asks the current rows.
       const keepsFlows = words[words[H_POOLS] + pool * POOL_WORDS + P_SCHEME] !== SCHEME_GLB;
       stale = false;
-      if (keepsFlows && quoteHasPorts(answer)) id = byEntry(snapshot, i, pool);
+      const knowsFlow = quoteHasPorts(answer) || !beginsWithPorts(flow.protocol);
+      if (keepsFlows && knowsFlow) id = byEntry(snapshot, i, serviceAt, pool);
       // An entry that no longer serves: the flow's next packet is steered anew.
       if (id < 0) id = tableBackendOf(batch, i, snapshot, serviceAt, keepsFlows && !stale, now, flow);
     }

@@ -1,6 +1,6 @@
 /**
  * Which service a packet belongs to. Rule: the longest prefix that has a service for this protocol and port wins; inside one
- * prefix the narrowest port range wins. One hash probe per prefix length in use, then a search over disjoint port intervals.
+ * prefix the narrowest port range wins, and a service for any protocol comes last. One hash probe per prefix length in use, then a search over disjoint port intervals.
  */
 import type { Prefix } from '../base/address.ts';
 import {
@@ -13,11 +13,16 @@ import {
   H_LENGTHS4_COUNT,
   H_LENGTHS6,
   H_LENGTHS6_COUNT,
+  H_PROTOCOLS,
   INDEX4_WORDS,
   INDEX6_WORDS,
   INTERVAL_WORDS,
   indexKey,
+  USES_ANY,
 } from './layout.ts';
+import { PROTOCOL_ANY } from './spec.ts';
+
+const ANY = PROTOCOL_ANY;
 
 /** What the index needs to know of a service; `service` is its number in the snapshot. */
 export interface IndexedService {
@@ -28,14 +33,16 @@ export interface IndexedService {
   readonly service: number;
   /** Decides which service stands for an address that several have: the first by name, whatever their order. */
   readonly name?: string;
+  /** Stands for a service of any protocol: what names the protocol goes before it, also with all ports. */
+  readonly isAny?: boolean;
 }
 
-function mix4(address: number, key: number): number {
+export function mix4(address: number, key: number): number {
   const h = Math.imul(address ^ Math.imul(key, 0x9e3779b1), 0x85ebca6b);
   return h ^ (h >>> 15);
 }
 
-function mix6(a: number, b: number, c: number, d: number, key: number): number {
+export function mix6(a: number, b: number, c: number, d: number, key: number): number {
   let h = mix4(a, key);
   h = mix4(h ^ b, 0x3c6ef372);
   h = mix4(h ^ c, 0x1b873593);
@@ -48,6 +55,10 @@ export function addressWords(bytes: Uint8Array): Int32Array {
   return Int32Array.from({ length: bytes.length / 4 }, (_, i) => view.getInt32(i * 4));
 }
 
+function widthOf(service: IndexedService): number {
+  return service.portTo - service.portFrom + (service.isAny === true ? 1 : 0);
+}
+
 /** Disjoint intervals of one prefix and protocol, ascending: in each the narrowest covering range wins, then the lower number. */
 export function flattenPorts(services: readonly IndexedService[]): { from: number; to: number; service: number }[] {
   const bounds = [...new Set(services.flatMap((s) => [s.portFrom, s.portTo + 1]))].sort((a, b) => a - b);
@@ -58,8 +69,8 @@ export function flattenPorts(services: readonly IndexedService[]): { from: numbe
     let best: IndexedService | null = null;
     for (const s of services) {
       if (s.portFrom > from || s.portTo < to) continue;
-      const width = s.portTo - s.portFrom;
-      const bestWidth = best === null ? Infinity : best.portTo - best.portFrom;
+      const width = widthOf(s);
+      const bestWidth = best === null ? Infinity : widthOf(best);
       if (width < bestWidth || (width === bestWidth && best !== null && s.service < best.service)) best = s;
     }
     if (best === null) continue;
@@ -76,10 +87,30 @@ export interface IndexParts {
   readonly index4: Int32Array;
   readonly index6: Int32Array;
   readonly intervals: Int32Array;
+  /** Entries of both tables: their prefix, protocol, and first interval. */
+  readonly entries: readonly IndexEntry[];
+}
+
+export interface IndexEntry {
+  readonly prefix: Prefix;
+  readonly protocol: number;
+  readonly first: number;
+}
+
+/**
+ * A service for any protocol stands in the index once more for each protocol that some service names, behind that one's own services of the
+ * same prefix: then one search for a named protocol finds the longest prefix of either kind.
+ */
+function withAny(services: readonly IndexedService[]): IndexedService[] {
+  const named = new Set(services.map((s) => s.protocol).filter((protocol) => protocol !== ANY));
+  return services.flatMap((s) =>
+    s.protocol === ANY ? [s, ...[...named].map((protocol) => ({ ...s, protocol, isAny: true }))] : [s],
+  );
 }
 
 /** Builds both families' hash tables and the interval list; numbers in the entries are indexes into `intervals`, in intervals. */
-export function buildIndex(services: readonly IndexedService[]): IndexParts {
+export function buildIndex(given: readonly IndexedService[]): IndexParts {
+  const services = withAny(given);
   const groups = new Map<string, IndexedService[]>();
   for (const s of services) {
     const words = addressWords(s.prefix.bytes).join(',');
@@ -93,6 +124,7 @@ export function buildIndex(services: readonly IndexedService[]): IndexParts {
   const intervals: number[] = [];
   const entries4: number[][] = [];
   const entries6: number[][] = [];
+  const entries: IndexEntry[] = [];
   const lengths4 = new Set<number>();
   const lengths6 = new Set<number>();
   for (const [id, group] of groups) {
@@ -101,6 +133,7 @@ export function buildIndex(services: readonly IndexedService[]): IndexParts {
     // The entry of the address itself answers with one service of it: who asks wants to know that the address is ours, or has only that.
     const ranges = protocol === 0 ? [{ from: 0, to: 65535, service: firstByName(group).service }] : flattenPorts(group);
     const first = intervals.length / INTERVAL_WORDS;
+    entries.push({ prefix, protocol, first });
     for (const range of ranges) intervals.push(range.from, range.to, range.service);
     const entry = [...addressWords(prefix.bytes), indexKey(prefix.length, protocol), first, ranges.length];
     if (prefix.bytes.length === 4) {
@@ -118,6 +151,7 @@ export function buildIndex(services: readonly IndexedService[]): IndexParts {
     index4: hashTable(entries4, INDEX4_WORDS, (e) => mix4(e[0], e[1]), 1),
     index6: hashTable(entries6, INDEX6_WORDS, (e) => mix6(e[0], e[1], e[2], e[3], e[4]), 4),
     intervals: Int32Array.from(intervals),
+    entries,
   };
 }
 
@@ -154,6 +188,17 @@ function serviceOfPort(words: Int32Array, first: number, count: number, port: nu
 
 /** Service of an IPv4 packet, −1 when none. `address` is the destination as a 32-bit number; protocol 0 asks for the address alone. */
 export function findService4(words: Int32Array, address: number, protocol: number, port: number): number {
+  const found = search4(words, address, protocol, port);
+  return found >= 0 || (words[H_PROTOCOLS] & USES_ANY) === 0 ? found : search4(words, address, ANY, port);
+}
+
+/** Service of an IPv6 packet, −1 when none. The destination is the 16 bytes at `at`. */
+export function findService6(words: Int32Array, view: DataView, at: number, protocol: number, port: number): number {
+  const found = search6(words, view, at, protocol, port);
+  return found >= 0 || (words[H_PROTOCOLS] & USES_ANY) === 0 ? found : search6(words, view, at, ANY, port);
+}
+
+function search4(words: Int32Array, address: number, protocol: number, port: number): number {
   const lengths = words[H_LENGTHS4];
   const count = words[H_LENGTHS4_COUNT];
   const table = words[H_INDEX4];
@@ -198,6 +243,12 @@ function joinSole(words: Int32Array, first: number, count: number, known: number
  * there is none or more than one.
  */
 export function findSoleService4(words: Int32Array, address: number, protocol: number): number {
+  const sole = sole4(words, address, protocol);
+  const asksAny = sole === -1 && (words[H_PROTOCOLS] & USES_ANY) !== 0;
+  return Math.max(-1, asksAny ? sole4(words, address, ANY) : sole);
+}
+
+function sole4(words: Int32Array, address: number, protocol: number): number {
   const lengths = words[H_LENGTHS4];
   const table = words[H_INDEX4];
   const mask = words[H_INDEX4_MASK];
@@ -214,17 +265,16 @@ export function findSoleService4(words: Int32Array, address: number, protocol: n
       break;
     }
   }
-  return sole === AMBIGUOUS ? -1 : sole;
+  return sole;
 }
 
 /** Mask of word `index` (0–3) of an IPv6 prefix of `length` bits. */
-function mask6(length: number, index: number): number {
+export function mask6(length: number, index: number): number {
   const bits = length - index * 32;
   return bits <= 0 ? 0 : bits >= 32 ? -1 : -1 << (32 - bits);
 }
 
-/** Service of an IPv6 packet, −1 when none. The destination is the 16 bytes at `at`. */
-export function findService6(words: Int32Array, view: DataView, at: number, protocol: number, port: number): number {
+function search6(words: Int32Array, view: DataView, at: number, protocol: number, port: number): number {
   const lengths = words[H_LENGTHS6];
   const count = words[H_LENGTHS6_COUNT];
   const table = words[H_INDEX6];
@@ -254,6 +304,12 @@ export function findService6(words: Int32Array, view: DataView, at: number, prot
 
 /** `findSoleService4` for the 16 bytes at `at`. */
 export function findSoleService6(words: Int32Array, view: DataView, at: number, protocol: number): number {
+  const sole = sole6(words, view, at, protocol);
+  const asksAny = sole === -1 && (words[H_PROTOCOLS] & USES_ANY) !== 0;
+  return Math.max(-1, asksAny ? sole6(words, view, at, ANY) : sole);
+}
+
+function sole6(words: Int32Array, view: DataView, at: number, protocol: number): number {
   const lengths = words[H_LENGTHS6];
   const table = words[H_INDEX6];
   const mask = words[H_INDEX6_MASK];
@@ -274,5 +330,5 @@ export function findSoleService6(words: Int32Array, view: DataView, at: number, 
       break;
     }
   }
-  return sole === AMBIGUOUS ? -1 : sole;
+  return sole;
 }

@@ -2,17 +2,25 @@
 import { formatAddress, prefixContains } from '../base/address.ts';
 import { MAX_BACKENDS, MAX_SERVICES } from '../base/counters.ts';
 import { CodedError } from '../base/errors.ts';
+import { fragmentRules } from './fragment-rules.ts';
 import { writeIcmp } from './icmp-policy.ts';
 import { IdentityRegistry } from './identity.ts';
 import * as L from './layout.ts';
 import { outerTemplate, TEMPLATE_BYTES } from './outer-template.ts';
 import { buildPoolTable, digestOf, slotCounts } from './pool-table.ts';
+import { protocolBits, quicWord, serverIdTable } from './protocol-words.ts';
 import { type SchemeBlock, schemeBlock } from './scheme-block.ts';
 import { addressWords, buildIndex, type IndexParts } from './service-index.ts';
 import type { SnapshotNames, SnapshotParts } from './snapshot.ts';
 import type { BackendSpec, MssClamp, PoolSpec, ServiceSpec, Spec } from './spec.ts';
 
-const AFFINITY = { '5-tuple': L.AFFINITY_TUPLE, '3-tuple': L.AFFINITY_ADDRESSES, 'source-address': L.AFFINITY_SOURCE } as const;
+const AFFINITY = {
+  '5-tuple': L.AFFINITY_TUPLE,
+  '3-tuple': L.AFFINITY_ADDRESSES,
+  'source-address': L.AFFINITY_SOURCE,
+  ports: L.AFFINITY_PORTS,
+  none: L.AFFINITY_NONE,
+} as const;
 const OVERSIZE = {
   segment: L.OVERSIZE_SEGMENT,
   'segment-and-tell': L.OVERSIZE_SEGMENT_AND_TELL,
@@ -21,6 +29,7 @@ const OVERSIZE = {
   'fragment-outer': L.OVERSIZE_FRAGMENT_OUTER,
   drop: L.OVERSIZE_DROP,
 } as const;
+const FRAGMENTS = { hold: L.FRAGMENTS_HOLD, 'by-address': L.FRAGMENTS_BY_ADDRESS, drop: L.FRAGMENTS_DROP } as const;
 const STATE = { active: L.STATE_SERVING, draining: L.STATE_DRAINING, down: L.STATE_DOWN } as const;
 
 /**
@@ -190,6 +199,11 @@ export class SnapshotBuilder {
     const index4At = place(index.index4.length, 16);
     const index6At = place(index.index6.length, 16);
     const intervalsAt = place(index.intervals.length);
+    const rules = fragmentRules(
+      index,
+      services.map(({ spec, pool }) => ({ ...spec, poolNumber: pool })),
+    );
+    const rulesAt = place(rules.length);
     const servicesAt = place(services.length * L.SERVICE_WORDS, 16);
     const poolsAt = place(pools.length * L.POOL_WORDS, 16);
     const membersAt = place(memberCount);
@@ -197,6 +211,8 @@ export class SnapshotBuilder {
     const tunnels = tunnelEnds(pools);
     const tunnelsAt = place(tunnels.length * L.TUNNEL_WORDS);
     const backendsAt = place(this.#backendIds.limit * L.BACKEND_WORDS, 16);
+    const serverIds = serverIdTable(backends);
+    const serverIdsAt = place(serverIds.words.length, 16);
 
     const root = new SharedArrayBuffer(length * 4);
     const words = new Int32Array(root);
@@ -218,6 +234,8 @@ export class SnapshotBuilder {
     words[L.H_INDEX6] = index6At;
     words[L.H_INDEX6_MASK] = index.index6.length / L.INDEX6_WORDS - 1;
     words[L.H_INTERVALS] = intervalsAt;
+    words.set(rules, rulesAt);
+    words[L.H_FRAGMENT_RULES] = rulesAt;
     words[L.H_SERVICES] = servicesAt;
     words[L.H_SERVICE_COUNT] = services.length;
     words[L.H_POOLS] = poolsAt;
@@ -230,6 +248,9 @@ export class SnapshotBuilder {
     });
     words[L.H_BACKENDS] = backendsAt;
     words[L.H_BACKEND_LIMIT] = this.#backendIds.limit;
+    words.set(serverIds.words, serverIdsAt);
+    words[L.H_SERVER_IDS] = serverIds.words.length === 0 ? 0 : serverIdsAt;
+    words[L.H_PROTOCOLS] = serverIds.sizeBits | protocolBits(services.map(({ spec }) => spec));
 
     services.forEach(({ spec, pool, id }, i) => {
       const at = servicesAt + i * L.SERVICE_WORDS;
@@ -239,6 +260,8 @@ export class SnapshotBuilder {
       words[at + L.S_OVERSIZE] = OVERSIZE[spec.oversize ?? 'segment'];
       words[at + L.S_ALL_PORTS] = spec.portFrom === 0 && spec.portTo === 65535 ? 1 : 0;
       words[at + L.S_MSS_CLAMP] = mssClampWord(spec.mssClamp ?? 'off');
+      words[at + L.S_FRAGMENTS] = FRAGMENTS[spec.fragments ?? 'hold'];
+      words[at + L.S_QUIC] = quicWord(spec.quic);
       if (words[at + L.S_MSS_CLAMP] !== 0) words[L.H_MSS_CLAMPS]++;
     });
 

@@ -6,13 +6,24 @@
  *   2. touch each flow's bucket: independent loads, so the processor overlaps their cache misses;
  *   3. decide: entry, sibling shard, previous table, current table (design.md §4).
  */
-import { type Batch, LOOKUP_FLOW, LOOKUP_QUOTE, LOOKUP_TABLE } from '../base/batch.ts';
+import {
+  type Batch,
+  LOOKUP_ADDRESSES,
+  LOOKUP_FLOW,
+  LOOKUP_FRAGMENT,
+  LOOKUP_PACKET,
+  LOOKUP_PORTS,
+  LOOKUP_QUOTE,
+  LOOKUP_SERVER_ID,
+  LOOKUP_TABLE,
+} from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
 import { fingerprints } from '../maglev-hash/index.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
+import { appointmentNotes } from './appointment-notes.ts';
 import { siblingBackend, tableBackend } from './choice.ts';
 import { ENTRY_CONFIRMED, ENTRY_ID_MASK, type FlowTable, findInBucket } from './flow-table.ts';
 import { FlowTuple } from './flow-tuple.ts';
@@ -31,6 +42,7 @@ import {
 } from './layout.ts';
 import { type QuoteTally, quoteSteering } from './quote-steering.ts';
 import type { Snapshot } from './snapshot.ts';
+import { WIDE_STEERED, wideFlows } from './wide-flow.ts';
 
 const NO_BACKEND = dropReason('no-backend');
 
@@ -83,14 +95,33 @@ export function steerStage(
   const { view } = batch.arena;
   const flow = new FlowTuple(view);
   const { mask, words: entries } = flows;
-  const { tuple4: fingerprint4, tuple6: fingerprint6 } = fingerprints(flows.key0, flows.key1, fingerprintLow, fingerprintHigh);
+  const fingerprint = fingerprints(flows.key0, flows.key1, fingerprintLow, fingerprintHigh);
+  const { tuple4: fingerprint4, tuple6: fingerprint6 } = fingerprint;
+  const followWide = wideFlows(batch, flows, fingerprint);
+  const note = appointmentNotes(batch, flows, fingerprint);
 
   const byQuote = quoteSteering(batch, flows, siblings, flow);
 
-  /** A packet that its own flow entry has no part in. */
+  /** A packet that is not steered by its own 5-tuple. */
   function otherwise(snapshot: Snapshot, i: number, now: number, tally: SteerTally): void {
-    const serviceAt = snapshot.words[H_SERVICES] + service[i] * SERVICE;
     const how = lookup[i];
+    // The appoint stage has had the last word, the fragment stage will have it.
+    if (how === LOOKUP_PACKET || how === LOOKUP_FRAGMENT) return;
+    if (how === LOOKUP_SERVER_ID) {
+      note(snapshot.words, i, now);
+      return;
+    }
+    if (how === LOOKUP_ADDRESSES || how === LOOKUP_PORTS) {
+      const entry = followWide(snapshot.words, i, now);
+      if (entry === WIDE_STEERED) {
+        tally.hits++;
+        return;
+      }
+      tally.misses++;
+      miss(snapshot, i, entry, false, now, tally);
+      return;
+    }
+    const serviceAt = snapshot.words[H_SERVICES] + service[i] * SERVICE;
     let id = -1;
     if (how === BY_TABLE) id = tableBackend(batch, i, snapshot, serviceAt, false, now, flow);
     else if (how === BY_QUOTE) id = byQuote(snapshot, i, now, tally);

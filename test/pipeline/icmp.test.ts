@@ -373,7 +373,8 @@ test('any cut and any damage: what the slow twin says, nothing read behind the p
       return;
     }
     const isService = said.protocol === 6 && said.servicePort === 443;
-    if (said.servicePort === null) assert.equal(out.reason, 'icmp-quote-fragment');
+    const hasPorts = [6, 17, 132].includes(said.protocol);
+    if (said.servicePort === null && hasPorts) assert.equal(out.reason, 'icmp-quote-fragment');
     else assert.equal(out.reason, isService ? 'none' : 'icmp-quote-not-a-service');
     if (isService) steered++;
   });
@@ -470,4 +471,30 @@ test('TTL exceeded: so many in a second, without a word less for packets that ar
   );
   const big = packet().ethernet().ipv4({ dst: SERVICE4 }).tcp({ dport: 443, flags: 'SYN' }).payload(1460).bytes();
   assert.equal(rig.one(big, { now: 5 }).verdict, 'reply', 'told that it is too big');
+});
+
+test('other protocols: SCTP by its ports, by ports alone, and what has no ports by its addresses', () => {
+  for (const [protocol, affinity] of [
+    [132, '5-tuple'],
+    [132, 'ports'],
+    [47, '5-tuple'],
+  ] as const) {
+    const spec = (list: ReturnType<typeof backends>) =>
+      specOf({ backends: list, protocol, affinity, ports: protocol === 47 ? [0, 65535] : [443, 443] });
+    const ends = (port: number) => ({ src: protocol === 47 ? `192.0.2.${port % 200}` : CLIENT4, dst: SERVICE4, protocol });
+    const ports = (a: number, b: number) => Uint8Array.of(a >> 8, a & 255, b >> 8, b & 255, ...new Array(28).fill(0));
+    const owner = new Rig(spec(backends(3)));
+    const flow = backendsOf(
+      owner,
+      PORTS.map((port) => packet().ipv4(ends(port)).payload(ports(port, 443)).bytes()),
+    );
+    assert.equal(new Set(flow).size, 3);
+    const errors = PORTS.map((port) => {
+      const { src, dst } = ends(port);
+      return error(4, packet().ipv4({ src: dst, dst: src, protocol }).payload(ports(443, port)).bytes().slice(0, QUOTED4));
+    });
+    assert.deepEqual(backendsOf(owner, errors), flow, `protocol ${protocol}, ${affinity}: its own entries`);
+    const other = new Rig(spec(backends(6)), TUN, { siblings: [owner.flows] });
+    assert.deepEqual(backendsOf(other, errors), flow, `protocol ${protocol}, ${affinity}: the sibling’s entries`);
+  }
 });

@@ -49,7 +49,7 @@ export function servicePort(pool: string, draft: Draft): number | null {
   let found: number | null = null;
   for (const { value } of draft.services) {
     if (value.pool !== pool) continue;
-    for (const port of [value.port].flat()) {
+    for (const port of [value.port ?? 'all'].flat()) {
       const range = parsePorts(port).value;
       if (range === null) continue;
       // IPVS has services of one port, and those of any, which is port 0.
