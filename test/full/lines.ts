@@ -10,6 +10,7 @@ import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
 import { incident } from './incident.ts';
+import { interop } from './interop.ts';
 import { ipvsMh } from './ipvs-mh.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
@@ -22,6 +23,7 @@ import { umlInterop } from './uml-interop.ts';
 export const LINES: readonly Line[] = [
   freshClone,
   umlInterop,
+  interop,
   decoders,
   tables,
   pipelineCost,
