@@ -92,6 +92,12 @@ export const serviceSchema = z.strictObject({
     .describe(
       'What becomes of a packet too big for its tunnel: cut or fragmented and nothing said, cut and told, told, fragmented inside or outside, lost.',
     ),
+  fragments: z
+    .enum(['hold', 'by-address', 'drop'])
+    .default('hold')
+    .describe(
+      'IP fragments: hold follows the first one of each packet and keeps early ones until it comes; by-address steers all by their addresses; drop takes none.',
+    ),
   'mss-clamp': mssClamp.describe(
     'The largest MSS that a SYN may announce to the worker: off, bytes, or auto for what fits the tunnel whole. Only TCP.',
   ),
@@ -107,12 +113,15 @@ const source = z.strictObject({
 });
 
 const tunnelKeys = {
-  encapsulation: z.enum(['gue']).describe('How packets are wrapped: GUE variant 0 over UDP.'),
-  port: portNumber.describe('UDP destination port of the tunnel: where the backends listen.'),
+  encapsulation: z
+    .enum(['gue', 'gue-v1', 'fou', 'ipip', 'gre'])
+    .describe('How packets are wrapped: GUE variant 0, GUE variant 1 or FOU over UDP; IP in IP; GRE.'),
+  port: portNumber.describe('UDP destination port of the tunnel: where the backends listen. With fou, for IPv4 packets inside.'),
+  'port-ipv6': portNumber.describe('With fou, the UDP destination port for IPv6 packets inside. Unset: the same as port.'),
   checksum: z
-    .enum(['auto', 'none', 'full'])
+    .enum(['auto', 'none', 'full', 'remcsum'])
     .describe(
-      'Outer UDP checksum: auto is full over IPv6; over IPv4 it is none, but full for trains sent by egress auto or udp; full always fills it; none never does.',
+      'Outer checksum: auto is full for UDP over IPv6; over IPv4 it is none, but full for trains sent by egress auto or udp; full always fills it; none never does; remcsum (gue) also leaves partial inner checksums to the worker.',
     ),
 };
 
@@ -121,6 +130,7 @@ const sourceDescription = 'Outer source addresses; one for each address family t
 export const tunnelSchema = z.strictObject({
   encapsulation: tunnelKeys.encapsulation.default('gue').describe(tunnelKeys.encapsulation.description!),
   port: tunnelKeys.port.default(6080).describe(tunnelKeys.port.description!),
+  'port-ipv6': tunnelKeys['port-ipv6'].optional().describe(tunnelKeys['port-ipv6'].description!),
   source: source.prefault({}).describe(sourceDescription),
   checksum: tunnelKeys.checksum.default('auto').describe(tunnelKeys.checksum.description!),
 });
@@ -128,9 +138,13 @@ export const tunnelSchema = z.strictObject({
 export const poolTunnelSchema = z.strictObject({
   encapsulation: tunnelKeys.encapsulation.optional().describe(tunnelKeys.encapsulation.description!),
   port: tunnelKeys.port.optional().describe(tunnelKeys.port.description!),
+  'port-ipv6': tunnelKeys['port-ipv6'].optional().describe(tunnelKeys['port-ipv6'].description!),
   source: source.optional().describe(sourceDescription),
   checksum: tunnelKeys.checksum.optional().describe(tunnelKeys.checksum.description!),
 });
+
+/** Its source addresses are its pool's. */
+const backendTunnelSchema = poolTunnelSchema.pick({ encapsulation: true, port: true, 'port-ipv6': true, checksum: true });
 
 const serverId = z.union([z.int().min(0).max(0xffffffff), parsedText(parseServerId)]);
 
@@ -142,6 +156,7 @@ export const backendSchema = z.strictObject({
     .enum(['active', 'draining', 'down'])
     .default('active')
     .describe('active serves; draining keeps its flows and takes no new one; down gets nothing.'),
+  tunnel: backendTunnelSchema.optional().describe("What differs from the pool's tunnel for this backend."),
   'server-id': z
     .union([serverId, z.array(serverId).min(1)])
     .optional()
@@ -295,6 +310,37 @@ export const sectionSchemas = {
     })
     .prefault({})
     .describe('The flow table, which keeps flows on their backend while the table changes.'),
+  fragments: z
+    .strictObject({
+      entries: z
+        .int()
+        .min(64)
+        .max(16_777_216)
+        .default(65_536)
+        .describe('Packets in fragments that are followed at a time, all threads together; 64 bytes each.'),
+      timeout: z
+        .int()
+        .min(1)
+        .max(60)
+        .default(5)
+        .describe('Seconds without a fragment after which a packet is no longer followed.'),
+      'hold-bytes': z
+        .int()
+        .min(65_536)
+        .max(268_435_456)
+        .default(4_194_304)
+        .describe('Bytes of fragments that each thread may keep until the first one of their packet comes.'),
+      'hold-packets': z.int().min(16).max(65_536).default(4096).describe('The number of such fragments, for each thread.'),
+      'hold-per-source': z
+        .int()
+        .min(1)
+        .max(65_535)
+        .default(512)
+        .describe('How many of them may come from one address (IPv6: from one network of 64 bits).'),
+      'hold-timeout': z.int().min(1).max(30).default(1).describe('Seconds that one may wait; then it is dropped.'),
+    })
+    .prefault({})
+    .describe('IP fragments: how many packets are followed, and what waits for the first fragment.'),
   metrics: z
     .strictObject({
       listen: listen
