@@ -9,6 +9,7 @@ import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
+import { importIpvsLine } from './import-ipvs.ts';
 import { incident } from './incident.ts';
 import { interop } from './interop.ts';
 import { ipvsMh } from './ipvs-mh.ts';
@@ -16,6 +17,7 @@ import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
 import { memory } from './memory.ts';
 import { pipelineCost } from './pipeline-cost.ts';
+import { quic } from './quic.ts';
 import { tables } from './tables.ts';
 import { transfers } from './transfers.ts';
 import { umlInterop } from './uml-interop.ts';
@@ -39,4 +41,6 @@ export const LINES: readonly Line[] = [
   clients,
   incident,
   ipvsMh,
+  importIpvsLine,
+  quic,
 ];
