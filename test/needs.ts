@@ -24,6 +24,7 @@ export const PARTS = [
   'ipvsadm',
   'cc',
   'strace',
+  'ping',
   'uml',
   'debootstrap',
   'node24',
@@ -90,6 +91,7 @@ const descriptions: Record<Part, Description> = {
   python3: command('python3', 'python3'),
   iperf3: command('iperf3', 'iperf3'),
   haproxy: command('haproxy', 'haproxy'),
+  ping: command('ping', 'iputils-ping'),
   ipvsadm: command('ipvsadm', 'ipvsadm'),
   cc: command('cc', 'gcc', 'libc6-dev'),
   strace: {
