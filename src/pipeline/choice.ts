@@ -2,7 +2,7 @@
  * The choice of a backend where the flow table has no answer: another thread's shard, the table before the last change, the current one
  * (design in docs/architecture.md). What has no flow of its own (ICMP errors, later fragments) asks here too.
  */
-import type { Batch } from '../base/batch.ts';
+import { type Batch, HOPS } from '../base/batch.ts';
 import {
   hashAddresses4,
   hashAddresses6,
@@ -94,7 +94,7 @@ export function tableBackend(
 /**
  * The same by explicit addresses and ports, whatever the pool's scheme: what ICMP quotes, fragments and other protocols ask. `flow`: the
  * tuple as the CLIENT's packets of the flow have it (of an ICMP error's quote: turned round). `i`: the packet that is steered; where the scheme is
- * glb its row hashes are noted in the batch, by which encapsulation finds the hops.
+ * glb its row's hops are noted in the batch, for encapsulation.
  */
 export function tableBackendOf(
   batch: Batch,
@@ -121,11 +121,14 @@ export function tableBackendOf(
   const scheme = words[poolAt + P_SCHEME];
   if (scheme === SCHEME_MAGLEV) return maglevCurrent(snapshot, poolAt, tupleHash(flow, affinity));
   const id = peerCurrent(snapshot, poolAt, flow);
-  if (scheme === SCHEME_GLB) {
-    batch.rowHash[i] = flow.rowHash;
-    batch.secondRowHash[i] = flow.secondRowHash;
-  }
+  if (scheme === SCHEME_GLB) noteRow(batch, i, flow);
   return id;
+}
+
+/** What the glb table said of packet `i`, for those who write its headers. */
+export function noteRow(batch: Batch, i: number, flow: FlowTuple): void {
+  batch.rowHash[i] = flow.rowHash;
+  for (let k = 0; k < HOPS; k++) batch.hops[i * HOPS + k] = flow.hops[k];
 }
 
 /** Hash by which a table of scheme maglev is asked. */

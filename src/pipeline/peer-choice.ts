@@ -2,7 +2,7 @@
  * The choice of a backend as a peer's director makes it (docs/peer-tables.md): the packet's slot by the peer's own packet hash, the slot's
  * owner by the peer's own table. Per packet; no allocation.
  */
-import { foldAddress6, IPVS_OFFSET_KEY, ipvsHash, katranHash4, katranHash6, sipHash } from '../maglev-hash/index.ts';
+import { EMPTY_SLOT, foldAddress6, IPVS_OFFSET_KEY, ipvsHash, katranHash4, katranHash6, sipHash } from '../maglev-hash/index.ts';
 import type { FlowTuple } from './flow-tuple.ts';
 import {
   GLB_DESTINATION_ADDRESS,
@@ -32,6 +32,7 @@ const glbBytes = new Uint8Array(glbMessage.buffer);
 const glbKey = new Int32Array(new ArrayBuffer(16));
 const glbOut = new Int32Array(new ArrayBuffer(8));
 const GLB_ROW_MASK = 0xffff;
+const EMPTY = EMPTY_SLOT;
 /** Stands for the source address where Katran leaves it out. */
 const noAddress = new DataView(new ArrayBuffer(16));
 
@@ -41,7 +42,7 @@ function swapBytes(word: number): number {
 
 /**
  * Backend id of `flow` by a table of one of the peers' schemes, −1 when it has no server for it. `scheme`, `blockAt`, `size`, `membersAt`: the
- * pool's words for the current or the previous table. With glb the flow's row hashes are left in `flow` (`rowHash`, `secondRowHash`).
+ * pool's words for the current or the previous table. With glb the flow's row hash and its hops are left in `flow`.
  */
 export function peerBackend(
   words: Int32Array,
@@ -57,8 +58,7 @@ export function peerBackend(
     const slot = (katranHash(words, blockAt, flow) >>> 0) % size;
     return words[membersAt + table[slot]];
   }
-  hashRows(words, blockAt, flow);
-  return words[membersAt + table[flow.rowHash & GLB_ROW_MASK]];
+  return glbBackend(words, table, blockAt, size, membersAt, flow);
 }
 
 /** ip_vs_mh_get() and ip_vs_mh_get_fallback() of net/netfilter/ipvs/ip_vs_mh.c; only available servers take new flows. */
@@ -104,12 +104,38 @@ function katranHash(words: Int32Array, blockAt: number, flow: FlowTuple): number
   return katranHash6(view, sourceAt, wire, words[blockAt + X_ADDRESS_SEED], portsSeed);
 }
 
-/** The two row hashes of a flow (glb_compute_hash() of GLB director) into `flow`; the second is 0 where there is none. */
-export function hashRows(words: Int32Array, blockAt: number, flow: FlowTuple): void {
+/**
+ * The primary of the flow's row (glb_encap.c of GLB director). `flow.hops` become the others that GLB's directors name, as backend ids: the row's
+ * secondary, then primary and secondary of the row of the second hash; −1 where there is none.
+ */
+export function glbBackend(
+  words: Int32Array,
+  table: Uint16Array,
+  blockAt: number,
+  rows: number,
+  membersAt: number,
+  flow: FlowTuple,
+): number {
   for (let k = 0; k < 4; k++) glbKey[k] = words[blockAt + X_KEY + k];
+  const { hops } = flow;
   flow.rowHash = glbHash(words[blockAt + X_FLAGS], flow);
+  const row = flow.rowHash & GLB_ROW_MASK;
+  hops[0] = memberAt(words, table, membersAt, rows + row);
   const second = words[blockAt + X_SECOND_FIELDS];
-  flow.secondRowHash = second === 0 ? 0 : glbHash(second, flow);
+  hops[1] = -1;
+  hops[2] = -1;
+  if (second !== 0) {
+    const secondRow = glbHash(second, flow) & GLB_ROW_MASK;
+    hops[1] = memberAt(words, table, membersAt, secondRow);
+    hops[2] = memberAt(words, table, membersAt, rows + secondRow);
+  }
+  return memberAt(words, table, membersAt, row);
+}
+
+/** A row of a backend that is alone has no secondary. */
+function memberAt(words: Int32Array, table: Uint16Array, membersAt: number, at: number): number {
+  const member = table[at];
+  return member === EMPTY ? -1 : words[membersAt + member];
 }
 
 function glbHash(fields: number, flow: FlowTuple): number {

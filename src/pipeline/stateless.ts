@@ -1,13 +1,26 @@
 /** Marks the packets of pools whose scheme keeps no flows (glb), so that steer asks the table for each of them and leaves the flow table alone. */
 import { type Batch, LOOKUP_FLOW, LOOKUP_SERVER_ID, LOOKUP_TABLE } from '../base/batch.ts';
+import { noteRow } from './choice.ts';
 import { FlowTuple } from './flow-tuple.ts';
-import { H_POOLS, H_SERVICES, P_SCHEME, P_SCHEME_AT, POOL_WORDS, S_POOL, SCHEME_GLB, SERVICE_WORDS } from './layout.ts';
-import { hashRows } from './peer-choice.ts';
+import {
+  H_POOLS,
+  H_SERVICES,
+  P_MEMBERS,
+  P_SCHEME,
+  P_SCHEME_AT,
+  P_SIZE,
+  P_TABLE,
+  POOL_WORDS,
+  S_POOL,
+  SCHEME_GLB,
+  SERVICE_WORDS,
+} from './layout.ts';
+import { glbBackend } from './peer-choice.ts';
 import type { Snapshot } from './snapshot.ts';
 
 /** The marking of one batch, behind classify; only for snapshots that have such a pool. */
 export function statelessStage(batch: Batch): (snapshot: Snapshot) => void {
-  const { service, lookup, transportAt, rowHash, secondRowHash } = batch;
+  const { service, lookup, transportAt } = batch;
   const { view } = batch.arena;
   const flow = new FlowTuple(view);
 
@@ -21,9 +34,11 @@ export function statelessStage(batch: Batch): (snapshot: Snapshot) => void {
       else if (lookup[i] === LOOKUP_SERVER_ID) {
         // Its backend stands in the packet; the hops are those of its row all the same.
         flow.fromPacket(batch, i, view.getInt32(transportAt[i]));
-        hashRows(words, words[poolAt + P_SCHEME_AT], flow);
-        rowHash[i] = flow.rowHash;
-        secondRowHash[i] = flow.secondRowHash;
+        const table = words[poolAt + P_TABLE];
+        if (table < 0) continue;
+        const blockAt = words[poolAt + P_SCHEME_AT];
+        glbBackend(words, snapshot.tables[table], blockAt, words[poolAt + P_SIZE], words[poolAt + P_MEMBERS], flow);
+        noteRow(batch, i, flow);
       }
     }
   };
