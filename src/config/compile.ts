@@ -1,6 +1,6 @@
 /** A checked configuration → the plain data that the other rooms are told. */
 import { dirname, isAbsolute, join } from 'node:path';
-import type { BackendSpec, PoolSpec, ServiceSpec, Spec, TunnelSpec } from '../pipeline/spec.ts';
+import type { BackendSpec, PoolSpec, QuicSpec, ServiceSpec, Spec, TunnelSpec } from '../pipeline/spec.ts';
 import { parseHostAddress, parsePrefix } from './address.ts';
 import { servicePort } from './checks/schemes.ts';
 import type { Config, EgressConfig, IngressConfig } from './config.ts';
@@ -9,11 +9,10 @@ import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
 import type { Problem } from './problem.ts';
+import { hasPorts, protocolNumber } from './protocol.ts';
 import type { BackendSection, ConfigSection, PoolSection, ServiceSection, TunnelSection } from './schema.ts';
 import { compileScheme, DEFAULT_TABLE_SIZE, hopsOf } from './scheme.ts';
-
-/** IP protocol numbers (IANA). */
-const PROTOCOL = { tcp: 6, udp: 17 } as const;
+import { parseServerId } from './server-id.ts';
 
 /** `section` has passed the schema and every check without error. */
 export function compile(section: ConfigSection, file: string, warnings: readonly Problem[]): Config {
@@ -45,22 +44,34 @@ function compileSpec(section: ConfigSection): Spec {
 export function compileService(service: ServiceSection): ServiceSpec[] {
   const specs: ServiceSpec[] = [];
   for (const address of listOf(service.address)) {
-    for (const port of listOf(service.port)) {
+    for (const port of portsOf(service)) {
       const { from, to } = must(parsePorts(port))!;
       specs.push({
         name: service.name,
         prefix: must(parsePrefix(address))!,
-        protocol: PROTOCOL[service.protocol],
+        protocol: protocolNumber(service.protocol),
         portFrom: from,
         portTo: to,
         affinity: service.affinity,
         oversize: service.oversize,
         mssClamp: service['mss-clamp'],
+        ...(service.quic === undefined ? {} : { quic: compileQuic(service.quic) }),
         pool: service.pool,
       });
     }
   }
   return specs;
+}
+
+/** What has no ports, or was given none, is asked for by port 0 and has them all. */
+export function portsOf(service: ServiceSection): readonly (number | string)[] {
+  return service.port === undefined || !hasPorts(protocolNumber(service.protocol)) ? ['all'] : listOf(service.port);
+}
+
+function compileQuic(quic: NonNullable<ServiceSection['quic']>): QuicSpec {
+  if (quic.scheme === 'katran') return { scheme: 'katran' };
+  // The check has seen to it that the length is there.
+  return { scheme: 'quic-lb', rotations: listOf(quic['config-rotation'] ?? 0), serverIdLength: quic['server-id-length'] ?? 1 };
 }
 
 /** `port`: that of the services, for schemes that ask for it. */
@@ -75,6 +86,9 @@ function compilePool(name: string, pool: PoolSection, defaults: TunnelSection, p
       weight: backend.weight,
       state: backend.state,
       ...(backend.tunnel === undefined ? {} : { tunnel: backendTunnel(backend.tunnel, tunnel) }),
+      ...(backend['server-id'] === undefined
+        ? {}
+        : { serverIds: listOf(backend['server-id']).map((id) => must(parseServerId(id))!) }),
     }),
   );
   const tableSize = pool['table-size'] ?? DEFAULT_TABLE_SIZE[scheme.name];

@@ -9,6 +9,7 @@ import { checkMssClamps } from './mss-clamp.ts';
 import { checkNames } from './names.ts';
 import { checkOverlaps } from './overlaps.ts';
 import { checkPools } from './pools.ts';
+import { checkProtocols } from './protocols.ts';
 import { checkSchemes } from './schemes.ts';
 
 export type Report = (path: Path, code: string, message: string, severity?: Severity) => void;
@@ -20,6 +21,7 @@ export function checkDraft(draft: Draft, document: SourceDocument): Problem[] {
   checkNames(draft, report);
   checkOverlaps(draft, report);
   checkMssClamps(draft, report);
+  checkProtocols(draft, report);
   checkLoops(draft, report);
   checkPools(draft, report);
   checkSchemes(draft, report);

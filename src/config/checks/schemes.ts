@@ -1,5 +1,6 @@
 /** Pools whose table is a peer's: what that peer can not have, and what has no meaning there. */
 import { GLB_MAX_BACKENDS, IPVS_TABLE_SIZES } from '../../maglev-hash/index.ts';
+import { portsOf } from '../compile.ts';
 import type { Draft, DraftPool } from '../draft.ts';
 import { parsePorts } from '../port.ts';
 import type { Path } from '../problem.ts';
@@ -50,7 +51,7 @@ export function servicePort(pool: string, draft: Draft): number | null {
   let found: number | null = null;
   for (const { value } of draft.services) {
     if (value.pool !== pool) continue;
-    for (const port of [value.port].flat()) {
+    for (const port of portsOf(value)) {
       const range = parsePorts(port).value;
       if (range === null) continue;
       // IPVS has services of one port, and those of any, which is port 0.
