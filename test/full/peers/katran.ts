@@ -185,7 +185,10 @@ function withRightChecksum(expected: Uint8Array): Uint8Array {
     ? [bytes.subarray(12, 16), bytes.subarray(16, 20)]
     : [bytes.subarray(8, 24), bytes.subarray(24, 40)];
   const datagram = bytes.subarray(transport);
-  view.setUint16(transport + 6, naiveChecksum(datagram, 0, datagram.length, naivePseudoSum(src, dst, 17, datagram.length)) || 0xffff);
+  view.setUint16(
+    transport + 6,
+    naiveChecksum(datagram, 0, datagram.length, naivePseudoSum(src, dst, 17, datagram.length)) || 0xffff,
+  );
   return bytes;
 }
 
