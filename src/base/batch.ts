@@ -127,8 +127,9 @@ export class Batch {
   readonly fingerprintHigh: Int32Array;
   /** Backend id, −1 when none. */
   readonly backend: Int32Array;
-  /** Where the pool's scheme is glb: low word of the hash that chose the packet's row. Else anything. */
+  /** Where the pool's scheme is glb: low words of the hashes that chose the packet's row and its second row (0 for none). Else anything. */
   readonly rowHash: Int32Array;
+  readonly secondRowHash: Int32Array;
   /** There too: ids of the backends to which a worker passes on what is not its own, HOPS for each packet in their order; −1 for none. */
   readonly hops: Int32Array;
 
@@ -230,6 +231,7 @@ export class Batch {
     this.fingerprintHigh = int32();
     this.backend = int32();
     this.rowHash = int32();
+    this.secondRowHash = int32();
     this.hops = new Int32Array(new ArrayBuffer(capacity * HOPS * 4));
     this.outAt = int32();
     this.outLength = int32();

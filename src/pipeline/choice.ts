@@ -50,7 +50,7 @@ import {
   STATE_DRAINING,
   STATE_SERVING,
 } from './layout.ts';
-import { peerBackend } from './peer-choice.ts';
+import { findHops, peerBackend } from './peer-choice.ts';
 import type { Snapshot } from './snapshot.ts';
 
 const TCP = ipv4.PROTOCOL_TCP;
@@ -122,14 +122,36 @@ export function tableBackendOf(
   const scheme = words[poolAt + P_SCHEME];
   if (scheme === SCHEME_MAGLEV) return maglevCurrent(snapshot, poolAt, tupleHash(flow, affinity));
   const id = peerCurrent(snapshot, poolAt, flow);
-  if (scheme === SCHEME_GLB) noteRow(batch, i, flow);
+  if (scheme === SCHEME_GLB) noteRow(batch, i, snapshot, poolAt, flow);
   return id;
 }
 
-/** What the glb table said of packet `i`, for those who write its headers. */
-export function noteRow(batch: Batch, i: number, flow: FlowTuple): void {
+/** The row hashes of packet `i`, and the hops of its rows, for those who write its headers. Only for pools of scheme glb. */
+export function noteRow(batch: Batch, i: number, snapshot: Snapshot, poolAt: number, flow: FlowTuple): void {
   batch.rowHash[i] = flow.rowHash;
-  for (let k = 0; k < HOPS; k++) batch.hops[i * HOPS + k] = flow.hops[k];
+  batch.secondRowHash[i] = flow.secondRowHash;
+  noteHops(batch, i, snapshot, poolAt);
+}
+
+/** The hops of a packet whose row hashes stand in the batch. Nothing where the pool's scheme is another than glb. */
+export function noteHops(batch: Batch, i: number, snapshot: Snapshot, poolAt: number): void {
+  const words = snapshot.words;
+  const table = words[poolAt + P_TABLE];
+  if (words[poolAt + P_SCHEME] !== SCHEME_GLB || table < 0) return;
+  const slots = snapshot.tables[table];
+  const members = words[poolAt + P_MEMBERS];
+  const { rowHash, secondRowHash, hops } = batch;
+  findHops(
+    words,
+    slots,
+    words[poolAt + P_SCHEME_AT],
+    words[poolAt + P_SIZE],
+    members,
+    rowHash[i],
+    secondRowHash[i],
+    hops,
+    i * HOPS,
+  );
 }
 
 /** Hash by which a table of scheme maglev is asked. */

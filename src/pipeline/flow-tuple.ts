@@ -2,7 +2,7 @@
  * A flow's addresses, ports and protocol, wherever they lie: in the packet's own headers, or in the packet that an ICMP error quotes (there
  * source and destination change places: the flow is the client's). What the tables are asked by where no flow entry answers.
  */
-import { type Batch, HOPS } from '../base/batch.ts';
+import type { Batch } from '../base/batch.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { PROTOCOL_SCTP } from '../wire/sctp.ts';
@@ -35,9 +35,9 @@ export class FlowTuple {
   protocol = 0;
   /** Set by `tableBackendOf`: 1 when the service has all ports. */
   allPorts = 0;
-  /** Set by `tableBackendOf` where the pool's scheme is glb: low word of the hash that chose the row, and its hops (`Batch.hops`). */
+  /** Set by `tableBackendOf` where the pool's scheme is glb: low words of the hashes that chose the rows. */
   rowHash = 0;
-  readonly hops = new Int32Array(new ArrayBuffer(4 * HOPS));
+  secondRowHash = 0;
 
   constructor(view: DataView) {
     this.view = view;

@@ -42,7 +42,7 @@ function swapBytes(word: number): number {
 
 /**
  * Backend id of `flow` by a table of one of the peers' schemes, −1 when it has no server for it. `scheme`, `blockAt`, `size`, `membersAt`: the
- * pool's words for the current or the previous table. With glb the flow's row hash and its hops are left in `flow`.
+ * pool's words for the current or the previous table. With glb the flow's row hashes are left in `flow`.
  */
 export function peerBackend(
   words: Int32Array,
@@ -58,7 +58,7 @@ export function peerBackend(
     const slot = (katranHash(words, blockAt, flow) >>> 0) % size;
     return words[membersAt + table[slot]];
   }
-  return glbBackend(words, table, blockAt, size, membersAt, flow);
+  return glbBackend(words, table, blockAt, membersAt, flow);
 }
 
 /** ip_vs_mh_get() and ip_vs_mh_get_fallback() of net/netfilter/ipvs/ip_vs_mh.c; only available servers take new flows. */
@@ -104,32 +104,40 @@ function katranHash(words: Int32Array, blockAt: number, flow: FlowTuple): number
   return katranHash6(view, sourceAt, wire, words[blockAt + X_ADDRESS_SEED], portsSeed);
 }
 
+/** The primary of the flow's row (glb_encap.c of GLB director). The row hashes are left in `flow`; the second is 0 where there is none. */
+function glbBackend(words: Int32Array, table: Uint16Array, blockAt: number, membersAt: number, flow: FlowTuple): number {
+  hashRows(words, blockAt, flow);
+  return memberAt(words, table, membersAt, flow.rowHash & GLB_ROW_MASK);
+}
+
+/** The row hashes of a flow into `flow`. */
+export function hashRows(words: Int32Array, blockAt: number, flow: FlowTuple): void {
+  for (let k = 0; k < 4; k++) glbKey[k] = words[blockAt + X_KEY + k];
+  flow.rowHash = glbHash(words[blockAt + X_FLAGS], flow);
+  const second = words[blockAt + X_SECOND_FIELDS];
+  flow.secondRowHash = second === 0 ? 0 : glbHash(second, flow);
+}
+
 /**
- * The primary of the flow's row (glb_encap.c of GLB director). `flow.hops` become the others that GLB's directors name, as backend ids: the row's
- * secondary, then primary and secondary of the row of the second hash; −1 where there is none.
+ * What GLB's directors name beside the primary, as backend ids from `hops[at]` on: the row's secondary; with a second hash primary and secondary of its
+ * row; −1 where there is none. `rows`: of the table, whose second half has the secondaries.
  */
-export function glbBackend(
+export function findHops(
   words: Int32Array,
   table: Uint16Array,
   blockAt: number,
   rows: number,
   membersAt: number,
-  flow: FlowTuple,
-): number {
-  for (let k = 0; k < 4; k++) glbKey[k] = words[blockAt + X_KEY + k];
-  const { hops } = flow;
-  flow.rowHash = glbHash(words[blockAt + X_FLAGS], flow);
-  const row = flow.rowHash & GLB_ROW_MASK;
-  hops[0] = memberAt(words, table, membersAt, rows + row);
-  const second = words[blockAt + X_SECOND_FIELDS];
-  hops[1] = -1;
-  hops[2] = -1;
-  if (second !== 0) {
-    const secondRow = glbHash(second, flow) & GLB_ROW_MASK;
-    hops[1] = memberAt(words, table, membersAt, secondRow);
-    hops[2] = memberAt(words, table, membersAt, rows + secondRow);
-  }
-  return memberAt(words, table, membersAt, row);
+  rowHash: number,
+  secondRowHash: number,
+  hops: Int32Array,
+  at: number,
+): void {
+  hops[at] = memberAt(words, table, membersAt, rows + (rowHash & GLB_ROW_MASK));
+  const hasSecond = words[blockAt + X_SECOND_FIELDS] !== 0;
+  const row = secondRowHash & GLB_ROW_MASK;
+  hops[at + 1] = hasSecond ? memberAt(words, table, membersAt, row) : -1;
+  hops[at + 2] = hasSecond ? memberAt(words, table, membersAt, rows + row) : -1;
 }
 
 /** A row of a backend that is alone has no secondary. */

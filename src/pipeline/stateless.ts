@@ -5,17 +5,14 @@ import { FlowTuple } from './flow-tuple.ts';
 import {
   H_POOLS,
   H_SERVICES,
-  P_MEMBERS,
   P_SCHEME,
   P_SCHEME_AT,
-  P_SIZE,
-  P_TABLE,
   POOL_WORDS,
   S_POOL,
   SCHEME_GLB,
   SERVICE_WORDS,
 } from './layout.ts';
-import { glbBackend } from './peer-choice.ts';
+import { hashRows } from './peer-choice.ts';
 import type { Snapshot } from './snapshot.ts';
 
 /** The marking of one batch, behind classify; only for snapshots that have such a pool. */
@@ -34,11 +31,8 @@ export function statelessStage(batch: Batch): (snapshot: Snapshot) => void {
       else if (lookup[i] === LOOKUP_SERVER_ID) {
         // Its backend stands in the packet; the hops are those of its row all the same.
         flow.fromPacket(batch, i, view.getInt32(transportAt[i]));
-        const table = words[poolAt + P_TABLE];
-        if (table < 0) continue;
-        const blockAt = words[poolAt + P_SCHEME_AT];
-        glbBackend(words, snapshot.tables[table], blockAt, words[poolAt + P_SIZE], words[poolAt + P_MEMBERS], flow);
-        noteRow(batch, i, flow);
+        hashRows(words, words[poolAt + P_SCHEME_AT], flow);
+        noteRow(batch, i, snapshot, poolAt, flow);
       }
     }
   };

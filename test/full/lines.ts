@@ -14,7 +14,6 @@ import { ipvsMh } from './ipvs-mh.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
 import { memory } from './memory.ts';
-import { peers } from './peers.ts';
 import { pipelineCost } from './pipeline-cost.ts';
 import { tables } from './tables.ts';
 import { transfers } from './transfers.ts';
@@ -38,5 +37,4 @@ export const LINES: readonly Line[] = [
   clients,
   incident,
   ipvsMh,
-  peers,
 ];
