@@ -2,16 +2,7 @@
 import { type Batch, LOOKUP_ADDRESSES, LOOKUP_FLOW, LOOKUP_PORTS, LOOKUP_SERVER_ID, LOOKUP_TABLE } from '../base/batch.ts';
 import { noteRow } from './choice.ts';
 import { FlowTuple } from './flow-tuple.ts';
-import {
-  H_POOLS,
-  H_SERVICES,
-  P_SCHEME,
-  P_SCHEME_AT,
-  POOL_WORDS,
-  S_POOL,
-  SCHEME_GLB,
-  SERVICE_WORDS,
-} from './layout.ts';
+import { H_POOLS, H_SERVICES, P_SCHEME, P_SCHEME_AT, POOL_WORDS, S_POOL, SCHEME_GLB, SERVICE_WORDS } from './layout.ts';
 import { hashRows } from './peer-choice.ts';
 import type { Snapshot } from './snapshot.ts';
 
