@@ -22,6 +22,7 @@ export const PARTS = [
   'iperf3',
   'haproxy',
   'ipvsadm',
+  'ngtcp2',
   'cc',
   'strace',
   'ping',
@@ -93,6 +94,10 @@ const descriptions: Record<Part, Description> = {
   haproxy: command('haproxy', 'haproxy'),
   ping: command('ping', 'iputils-ping'),
   ipvsadm: command('ipvsadm', 'ipvsadm'),
+  ngtcp2: {
+    packages: ['ngtcp2-client', 'ngtcp2-server', 'openssl'],
+    present: () => ['gtlsclient', 'gtlsserver', 'openssl'].every((name) => findCommand(name) !== null),
+  },
   cc: command('cc', 'gcc', 'libc6-dev'),
   strace: {
     packages: ['strace'],

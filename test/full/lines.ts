@@ -9,6 +9,7 @@ import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
+import { importIpvsLine } from './import-ipvs.ts';
 import { incident } from './incident.ts';
 import { interop } from './interop.ts';
 import { ipvsMh } from './ipvs-mh.ts';
@@ -16,7 +17,9 @@ import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
 import { memory } from './memory.ts';
 import { pipelineCost } from './pipeline-cost.ts';
+import { quic } from './quic.ts';
 import { replyPathMtu } from './reply-path-mtu.ts';
+
 import { tables } from './tables.ts';
 import { transfers } from './transfers.ts';
 import { umlInterop } from './uml-interop.ts';
@@ -41,4 +44,6 @@ export const LINES: readonly Line[] = [
   incident,
   ipvsMh,
   replyPathMtu,
+  importIpvsLine,
+  quic,
 ];
