@@ -16,6 +16,7 @@ import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
 import { memory } from './memory.ts';
 import { pipelineCost } from './pipeline-cost.ts';
+import { quic } from './quic.ts';
 import { tables } from './tables.ts';
 import { transfers } from './transfers.ts';
 import { umlInterop } from './uml-interop.ts';
@@ -39,4 +40,5 @@ export const LINES: readonly Line[] = [
   clients,
   incident,
   ipvsMh,
+  quic,
 ];
