@@ -9,6 +9,7 @@ import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
+import { importIpvsLine } from './import-ipvs.ts';
 import { incident } from './incident.ts';
 import { interop } from './interop.ts';
 import { ipvsMh } from './ipvs-mh.ts';
@@ -40,5 +41,6 @@ export const LINES: readonly Line[] = [
   clients,
   incident,
   ipvsMh,
+  importIpvsLine,
   quic,
 ];
