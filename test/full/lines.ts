@@ -6,6 +6,7 @@ import { bulk } from './bulk.ts';
 import { clients } from './clients.ts';
 import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
+import { fragments } from './fragments.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
@@ -37,4 +38,5 @@ export const LINES: readonly Line[] = [
   clients,
   incident,
   ipvsMh,
+  fragments,
 ];
