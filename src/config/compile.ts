@@ -10,7 +10,7 @@ import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
 import type { Problem } from './problem.ts';
 import { hasPorts, protocolNumber } from './protocol.ts';
-import type { ConfigSection, PoolSection, ServiceSection, TunnelSection } from './schema.ts';
+import type { BackendSection, ConfigSection, PoolSection, ServiceSection, TunnelSection } from './schema.ts';
 import { compileScheme, DEFAULT_TABLE_SIZE } from './scheme.ts';
 import { parseServerId } from './server-id.ts';
 
@@ -85,12 +85,14 @@ function compileQuic(quic: NonNullable<ServiceSection['quic']>): QuicSpec {
 
 /** `port`: that of the services, for schemes that ask for it. */
 function compilePool(name: string, pool: PoolSection, defaults: TunnelSection, port: number): PoolSpec {
+  const tunnel = compileTunnel(pool.tunnel, defaults);
   const backends = pool.backends.map(
     (backend): BackendSpec => ({
       name: backend.name,
       address: must(parseHostAddress(backend.address))!,
       weight: backend.weight,
       state: backend.state,
+      ...(backend.tunnel === undefined ? {} : { tunnel: backendTunnel(backend.tunnel, tunnel) }),
       ...(backend['server-id'] === undefined
         ? {}
         : { serverIds: listOf(backend['server-id']).map((id) => must(parseServerId(id))!) }),
@@ -98,16 +100,30 @@ function compilePool(name: string, pool: PoolSection, defaults: TunnelSection, p
   );
   const scheme = compileScheme(pool.scheme, port);
   const tableSize = pool['table-size'] ?? DEFAULT_TABLE_SIZE[scheme.name];
-  return { name, scheme, tableSize, seed: pool.seed, tunnel: compileTunnel(pool.tunnel, defaults), backends };
+  return { name, scheme, tableSize, seed: pool.seed, tunnel, backends };
+}
+
+/** What a backend says of its own tunnel, completed with its pool's. */
+function backendTunnel(own: NonNullable<BackendSection['tunnel']>, pool: TunnelSpec): TunnelSpec {
+  const port6 = own['port-ipv6'] ?? pool.port6;
+  return {
+    ...pool,
+    encapsulation: own.encapsulation ?? pool.encapsulation,
+    port: own.port ?? pool.port,
+    ...(port6 === undefined ? {} : { port6 }),
+    checksum: own.checksum ?? pool.checksum,
+  };
 }
 
 /** What a pool says of its tunnel, completed with the defaults; the two source addresses are completed one by one. */
 export function compileTunnel(own: PoolSection['tunnel'], defaults: TunnelSection): TunnelSpec {
   const source4 = own.source?.ipv4 ?? defaults.source.ipv4;
   const source6 = own.source?.ipv6 ?? defaults.source.ipv6;
+  const port6 = own['port-ipv6'] ?? defaults['port-ipv6'];
   return {
     encapsulation: own.encapsulation ?? defaults.encapsulation,
     port: own.port ?? defaults.port,
+    ...(port6 === undefined ? {} : { port6 }),
     source4: source4 === undefined ? null : must(parseHostAddress(source4)),
     source6: source6 === undefined ? null : must(parseHostAddress(source6)),
     checksum: own.checksum ?? defaults.checksum,

@@ -10,9 +10,9 @@ import { type PathMtuTunnel, PathMtuWatch } from '../host/path-mtu-watch.ts';
 import { sourcePortsOf } from '../io/source-ports.ts';
 import type { EventJournal } from '../observe/events.ts';
 import { RepeatedLines } from '../observe/log.ts';
-import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from '../pipeline/outer-template.ts';
 import type { SnapshotNames } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
+import { mostOverheadOf, outerPorts, outerProtocols } from '../pipeline/tunnel-kind.ts';
 import type { BoottimeClock } from '../raw-socket/clock.ts';
 
 const CAUSES = { icmp: 'a router said so', route: 'its route', expired: 'what a router said has expired' } as const;
@@ -100,13 +100,14 @@ export class PathKeeper {
 
 function tunnelsOf(spec: Spec, names: SnapshotNames): PathMtuTunnel[] {
   return spec.pools.flatMap((pool) =>
-    pool.backends.flatMap(({ name, address }): PathMtuTunnel[] => {
+    pool.backends.flatMap(({ name, address, tunnel = pool.tunnel }): PathMtuTunnel[] => {
       const text = formatAddress(address);
       const id = names.backends.find((one) => one.pool === pool.name && one.name === name && one.address === text)?.id;
-      const source = address.length === 4 ? pool.tunnel.source4 : pool.tunnel.source6;
+      const source = address.length === 4 ? tunnel.source4 : tunnel.source6;
       if (id === undefined || source === null) return [];
-      const overhead = (address.length === 4 ? OUTER4 : OUTER6) + UDP_LENGTH + GUE_LENGTH;
-      return [{ id, pool: pool.name, name, address, overhead, source, port: pool.tunnel.port }];
+      const overhead = mostOverheadOf(tunnel, address.length);
+      const [ports, protocols] = [outerPorts(tunnel), outerProtocols(tunnel.encapsulation)];
+      return [{ id, pool: pool.name, name, address, overhead, source, ports, protocols }];
     }),
   );
 }

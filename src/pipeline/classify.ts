@@ -25,9 +25,10 @@ import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import { answerEcho } from './echo.ts';
 import { checkFirst, checkRange, isByAddress } from './fragment-facts.ts';
-import { H_PROTOCOLS, H_TUNNEL_COUNT, H_TUNNELS, T_FAMILY, T_PORT, T_SOURCE, TUNNEL_WORDS, USES_AH } from './layout.ts';
+import { H_PROTOCOLS, USES_AH } from './layout.ts';
 import { answerArp, answerSolicitation, isAddressedTo } from './neighbour.ts';
 import { otherProtocols } from './other-protocols.ts';
+import { isOwnTunnel } from './own-tunnel.ts';
 import { recentServices } from './recent-services.ts';
 import { refusalReason } from './refusal.ts';
 import { findService4, findService6 } from './service-index.ts';
@@ -137,26 +138,10 @@ function completeChecksum(batch: Batch, i: number, protocol: number, at: number,
   const start = batch.frameAt[i] + batch.csumStart[i];
   const field = protocol === TCP ? tcp.CHECKSUM_AT : udp.CHECKSUM_AT;
   if (start !== at || batch.csumOffset[i] !== field) return BAD_VIRTIO_HEADER;
+  if (start + field + 2 <= end) batch.partialChecksum[i] = batch.arena.view.getUint16(start + field);
   if (!checksum.completePartial(batch.arena.view, start, field, end)) return BAD_VIRTIO_HEADER;
   tally.completedChecksums++;
   return 0;
-}
-
-/** Our own tunnel traffic come back as if it were a client's: from a tunnel source of ours to the port that it sends to. */
-function isOwnTunnel(batch: Batch, i: number, words: Int32Array): boolean {
-  const view = batch.arena.view;
-  const port = udp.destinationPort(view, batch.transportAt[i]);
-  const sourceAt = batch.networkAt[i] + (batch.family[i] === 4 ? ipv4.SOURCE_AT : ipv6.SOURCE_AT);
-  const sourceWords = batch.family[i] === 4 ? 1 : 4;
-  const count = words[H_TUNNEL_COUNT];
-  for (let t = 0; t < count; t++) {
-    const tunnel = words[H_TUNNELS] + t * TUNNEL_WORDS;
-    if (words[tunnel + T_PORT] !== port || words[tunnel + T_FAMILY] !== batch.family[i]) continue;
-    let same = true;
-    for (let w = 0; w < sourceWords; w++) same = same && view.getInt32(sourceAt + w * 4) === words[tunnel + T_SOURCE + w];
-    if (same) return true;
-  }
-  return false;
 }
 
 /** The classification of one batch. Frames that the driver already gave a reason keep it. */

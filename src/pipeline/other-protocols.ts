@@ -12,10 +12,12 @@ import * as ipv6 from '../wire/ipv6.ts';
 import * as sctp from '../wire/sctp.ts';
 import { checkFirst, isByAddress } from './fragment-facts.ts';
 import { AFFINITY_PORTS, H_PROTOCOLS, H_SERVICES, S_AFFINITY, SERVICE_WORDS, USES_PORTS } from './layout.ts';
+import { isOwnTunnel } from './own-tunnel.ts';
 import { findService4, findService6 } from './service-index.ts';
 
 const MALFORMED_TRANSPORT = dropReason('malformed-transport');
 const BAD_VIRTIO_HEADER = dropReason('bad-virtio-header');
+const ENCAPSULATION_LOOP = dropReason('encapsulation-loop');
 const TTL_EXPIRED = dropReason('ttl-expired');
 
 // Local names: an imported constant is loaded from its module at every use.
@@ -76,6 +78,8 @@ export function otherProtocols(
       if (wrong !== 0) return wrong;
     }
     if (view.getUint8(at + (isInner4 ? ipv4.TTL_AT : ipv6.HOP_LIMIT_AT)) < minimumTtl) return TTL_EXPIRED;
+    // IP in IP and GRE are tunnels of ours too.
+    if (isOwnTunnel(batch, i, words)) return ENCAPSULATION_LOOP;
     tcpFlags[i] = 0;
     service[i] = found;
     flowHash[i] = isInner4

@@ -3,6 +3,7 @@ import type { SourceDocument } from '../document.ts';
 import type { Draft } from '../draft.ts';
 import { type Path, type Problem, type Severity, sortProblems } from '../problem.ts';
 import { checkDrivers } from './drivers.ts';
+import { checkEncapsulations } from './encapsulations.ts';
 import { checkLoops } from './loops.ts';
 import { checkMssClamps } from './mss-clamp.ts';
 import { checkNames } from './names.ts';
@@ -25,5 +26,6 @@ export function checkDraft(draft: Draft, document: SourceDocument): Problem[] {
   checkPools(draft, report);
   checkSchemes(draft, report);
   checkDrivers(draft, report);
+  checkEncapsulations(draft, report);
   return sortProblems(problems);
 }
