@@ -27,6 +27,12 @@ export interface ClientOptions {
   readonly seed: number;
   /** IPv6: later fragments name another next header, by which the kernel puts them into another queue. */
   readonly spread: boolean;
+  /** Source addresses of the client, 1–8; default all. */
+  readonly sources?: number;
+  /** Number of the first datagram: fragments of two runs must not have the same identifications. Default 0. */
+  readonly firstNumber?: number;
+  /** Workers of the flows, as an earlier run saw them; absent: a whole datagram of each asks. */
+  readonly owners?: readonly (string | null)[];
 }
 
 export interface Seen {
@@ -42,6 +48,8 @@ export interface Seen {
   readonly unanswered: number;
   /** Answers by worker. */
   readonly workers: Readonly<Record<string, number>>;
+  /** Worker of each flow. */
+  readonly owners: readonly (string | null)[];
   readonly seconds: number;
 }
 
@@ -77,9 +85,15 @@ export class FragmentStage {
           'net.ipv6.ip6frag_high_thresh': REASSEMBLY.bytes,
           'net.ipv6.ip6frag_time': REASSEMBLY.seconds,
         });
-        programs.push(await Program.start(worker, process.execPath, [built('cli/main'), 'worker'], 'ready'));
-        programs.push(await Program.start(worker, 'python3', [SCRIPT, 'server', worker.role, String(PORT), VIP4, VIP6], 'ready'));
       }
+      const started = await Promise.allSettled(
+        lab.workers.flatMap((worker) => [
+          Program.start(worker, process.execPath, [built('cli/main'), 'worker'], 'ready'),
+          Program.start(worker, 'python3', [SCRIPT, 'server', worker.role, String(PORT), VIP4, VIP6], 'ready'),
+        ]),
+      );
+      for (const one of started) if (one.status === 'fulfilled') programs.push(one.value);
+      for (const one of started) if (one.status === 'rejected') throw one.reason;
       const director = await RunningDirector.start(lab.director, configuration(lab, more));
       return new FragmentStage(lab, director, programs);
     } catch (error) {
@@ -90,7 +104,9 @@ export class FragmentStage {
   }
 
   async client(options: ClientOptions): Promise<Seen> {
-    const sources = Array.from({ length: SOURCES }, (_, k) => (options.family === 4 ? `10.80.0.${100 + k}` : `fd80::${100 + k}`));
+    const sources = Array.from({ length: options.sources ?? SOURCES }, (_, k) =>
+      options.family === 4 ? `10.80.0.${100 + k}` : `fd80::${100 + k}`,
+    );
     const all = { ...options, port: PORT, target: options.family === 4 ? VIP4 : VIP6, sources, firstPort: 20_000 };
     return JSON.parse(await runIn(this.lab.client, 'python3', [SCRIPT, 'client', JSON.stringify(all)])) as Seen;
   }

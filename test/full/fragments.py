@@ -68,12 +68,12 @@ class Sender:
 
 
 def cut(sender, source, target, identification, datagram, spread):
-    """All fragments of a UDP datagram. `spread`: later ones name another next header, which nobody may read (RFC 8200 4.5) but hashes do."""
+    """All fragments of a UDP datagram. `spread`: later ones name other next headers, which nobody may read (RFC 8200 4.5) but hashes do."""
     pieces = []
     piece = PIECE[sender.family]
     for offset in range(0, len(datagram), piece):
         part = datagram[offset : offset + piece]
-        following = 60 if spread and offset % (2 * piece) else 17
+        following = (17, 60, 43)[offset // piece % 3] if spread else 17
         pieces.append(sender.fragment(source, target, identification, offset, offset + piece < len(datagram), part, following))
     return pieces
 
@@ -166,8 +166,12 @@ def client(options):
                     told["workers"][answer[0]] = told["workers"].get(answer[0], 0) + 1
 
     # A whole datagram of each flow: its worker is the one that the flow's fragments must reach.
-    number = 0
-    for begin in range(0, len(order), 64):
+    number = options.get("firstNumber", 0)
+    owners = options.get("owners")
+    if owners is not None:
+        for flow, owner in zip(order, owners):
+            flow.owner = owner
+    for begin in range(0, len(order) if owners is None else 0, 64):
         for flow in order[begin : begin + 64]:
             number += 1
             data = struct.pack("!I", number) + b"whole"
@@ -210,6 +214,7 @@ def client(options):
         if told["lost"] > 50:
             break
     told["datagrams"] = sent
+    told["owners"] = [flow.owner for flow in order]
     told["seconds"] = round(time.monotonic() - began, 1)
     print(json.dumps(told))
 

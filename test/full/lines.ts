@@ -6,6 +6,7 @@ import { bulk } from './bulk.ts';
 import { clients } from './clients.ts';
 import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
+import { fourThreads } from './four-threads.ts';
 import { fragments } from './fragments.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
@@ -39,4 +40,5 @@ export const LINES: readonly Line[] = [
   incident,
   ipvsMh,
   fragments,
+  fourThreads,
 ];
