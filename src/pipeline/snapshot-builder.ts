@@ -3,6 +3,7 @@ import { formatAddress, prefixContains } from '../base/address.ts';
 import { MAX_BACKENDS, MAX_SERVICES } from '../base/counters.ts';
 import { CodedError } from '../base/errors.ts';
 import { fragmentRules } from './fragment-rules.ts';
+import { writeIcmp } from './icmp-policy.ts';
 import { IdentityRegistry } from './identity.ts';
 import * as L from './layout.ts';
 import { outerTemplate, TEMPLATE_BYTES } from './outer-template.ts';
@@ -99,12 +100,14 @@ export class SnapshotBuilder {
         protocol: s.protocol,
         portFrom: s.portFrom,
         portTo: s.portTo,
+        name: s.name,
         service,
       })),
     );
     const tables: SharedArrayBuffer[] = [];
     const generation = this.#generation + 1;
     const root = this.#writeRoot({ generation, pools, histories, services, backends, index, tables });
+    writeIcmp(new Int32Array(root), spec.icmp);
     const names = this.#names(pools, histories, services, backends);
 
     this.#backendIds.commit(now);
