@@ -11,6 +11,7 @@ import { fragments } from './fragments.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
+import { importIpvsLine } from './import-ipvs.ts';
 import { incident } from './incident.ts';
 import { interop } from './interop.ts';
 import { ipvsMh } from './ipvs-mh.ts';
@@ -44,5 +45,6 @@ export const LINES: readonly Line[] = [
   ipvsMh,
   fragments,
   fourThreads,
+  importIpvsLine,
   quic,
 ];
