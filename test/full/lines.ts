@@ -20,6 +20,8 @@ import type { Line } from './line.ts';
 import { memory } from './memory.ts';
 import { pipelineCost } from './pipeline-cost.ts';
 import { quic } from './quic.ts';
+import { replyPathMtu } from './reply-path-mtu.ts';
+
 import { tables } from './tables.ts';
 import { transfers } from './transfers.ts';
 import { umlInterop } from './uml-interop.ts';
@@ -30,6 +32,8 @@ export const LINES: readonly Line[] = [
   interop,
   decoders,
   tables,
+  fragments,
+  fourThreads,
   pipelineCost,
   configs,
   lifecycle,
@@ -43,8 +47,7 @@ export const LINES: readonly Line[] = [
   clients,
   incident,
   ipvsMh,
-  fragments,
-  fourThreads,
+  replyPathMtu,
   importIpvsLine,
   quic,
 ];
