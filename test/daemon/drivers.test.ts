@@ -59,7 +59,7 @@ for (const [index, options] of CASES.entries()) {
       await capture.stop();
       await atClient.stop();
 
-      const tunnels = readPackets(file).map(decodeTunnel);
+      const tunnels = readPackets(file).map((packet) => decodeTunnel(packet));
       assert.equal(tunnels.length, 180);
       assert.equal(tunnels.filter((tunnel) => tunnel.innerFamily === 6).length, 60);
       for (const tunnel of tunnels) {

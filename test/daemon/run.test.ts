@@ -45,7 +45,7 @@ test(
     await eventually(() => director.metric('received_packets_total') >= 245, 'all packets are counted');
     await capture.stop();
 
-    const tunnels = readPackets(file).map(decodeTunnel);
+    const tunnels = readPackets(file).map((packet) => decodeTunnel(packet));
     assert.equal(tunnels.length, 240);
     const workers = new Map(
       lab.workers.flatMap(({ role, address4, address6 }) => [[address4, role] as const, [address6, role] as const]),
