@@ -3,11 +3,13 @@ import { dirname, isAbsolute, join } from 'node:path';
 import type { BackendSpec, PoolSpec, ServiceSpec, Spec, TunnelSpec } from '../pipeline/spec.ts';
 import { parseHostAddress, parsePrefix } from './address.ts';
 import type { Config, EgressConfig, IngressConfig } from './config.ts';
+import { compileHeaders } from './headers.ts';
 import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
 import type { Problem } from './problem.ts';
 import type { ConfigSection, PoolSection, ServiceSection, TunnelSection } from './schema.ts';
+import { parseTunnelSource, spreadOf } from './tunnel-source.ts';
 
 /** IP protocol numbers (IANA). */
 const PROTOCOL = { tcp: 6, udp: 17 } as const;
@@ -71,14 +73,29 @@ function compilePool(name: string, pool: PoolSection, defaults: TunnelSection): 
 
 /** What a pool says of its tunnel, completed with the defaults; the two source addresses are completed one by one. */
 export function compileTunnel(own: PoolSection['tunnel'], defaults: TunnelSection): TunnelSpec {
-  const source4 = own.source?.ipv4 ?? defaults.source.ipv4;
-  const source6 = own.source?.ipv6 ?? defaults.source.ipv6;
+  const source4 = compileSource(own.source?.ipv4 ?? defaults.source.ipv4, 4);
+  const source6 = compileSource(own.source?.ipv6 ?? defaults.source.ipv6, 6);
   return {
     encapsulation: own.encapsulation ?? defaults.encapsulation,
     port: own.port ?? defaults.port,
-    source4: source4 === undefined ? null : must(parseHostAddress(source4)),
-    source6: source6 === undefined ? null : must(parseHostAddress(source6)),
+    source4: source4.address,
+    source6: source6.address,
+    spread4: source4.spread,
+    spread6: source6.spread,
+    byRoute4: source4.byRoute,
+    byRoute6: source6.byRoute,
     checksum: own.checksum ?? defaults.checksum,
+    headers: compileHeaders([own, defaults]),
+  };
+}
+
+/** An outer source: its address (null: the kernel's choice), how many bits of it flows fill in, and whether each backend has its own. */
+function compileSource(text: string | undefined, family: 4 | 6) {
+  const source = text === undefined ? null : must(parseTunnelSource(text, family));
+  return {
+    address: source?.kind === 'address' ? source.address : source?.kind === 'prefix' ? source.prefix.bytes : null,
+    spread: source?.kind === 'prefix' ? spreadOf(source.prefix) : 0,
+    byRoute: source?.kind === 'by-route',
   };
 }
 

@@ -73,10 +73,12 @@ test('docs/configuration.md has the row of every key, and no other', () => {
 test('docs/configuration.md explains every code, and every code it explains is given somewhere', () => {
   const text = readFileSync(new URL('docs/configuration.md', root), 'utf8');
   const explained = new Set(text.slice(text.indexOf('## Codes')).match(/GD_CONFIG_[A-Z_]+/g));
-  const rooms = ['address', 'document', 'issue', 'link-address', 'listen', 'port', 'schema', 'source'].map(
+  const rooms = ['address', 'document', 'issue', 'link-address', 'listen', 'port', 'schema', 'source', 'tunnel-source'].map(
     (name) => `src/config/${name}.ts`,
   );
-  const checks = ['drivers', 'loops', 'mss-clamp', 'names', 'overlaps', 'pools'].map((name) => `src/config/checks/${name}.ts`);
+  const checks = ['drivers', 'headers', 'loops', 'mss-clamp', 'names', 'overlaps', 'pools'].map(
+    (name) => `src/config/checks/${name}.ts`,
+  );
   const given = new Set<string>();
   for (const file of [...rooms, ...checks]) {
     for (const code of readFileSync(new URL(file, root), 'utf8').match(/GD_CONFIG_[A-Z_]+/g) ?? []) given.add(code);

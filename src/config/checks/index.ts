@@ -3,6 +3,7 @@ import type { SourceDocument } from '../document.ts';
 import type { Draft } from '../draft.ts';
 import { type Path, type Problem, type Severity, sortProblems } from '../problem.ts';
 import { checkDrivers } from './drivers.ts';
+import { checkHeaders } from './headers.ts';
 import { checkLoops } from './loops.ts';
 import { checkMssClamps } from './mss-clamp.ts';
 import { checkNames } from './names.ts';
@@ -19,6 +20,7 @@ export function checkDraft(draft: Draft, document: SourceDocument): Problem[] {
   checkOverlaps(draft, report);
   checkMssClamps(draft, report);
   checkLoops(draft, report);
+  checkHeaders(draft, report);
   checkPools(draft, report);
   checkDrivers(draft, report);
   return sortProblems(problems);
