@@ -34,6 +34,8 @@ export const LOOKUP_QUOTE = 1;
 export const LOOKUP_FRAGMENT = 2;
 /** By a server id in the packet (QUIC connection ids). */
 export const LOOKUP_SERVER_ID = 3;
+/** By the pool's table alone, every packet: a scheme whose directors keep no flows (glb). Set by the stage behind classify. */
+export const LOOKUP_TABLE = 4;
 
 /** Facts about the ingress driver that the stages need; the driver sets them once. */
 export interface IngressFacts {
@@ -105,6 +107,9 @@ export class Batch {
   readonly fingerprintHigh: Int32Array;
   /** Backend id, −1 when none. */
   readonly backend: Int32Array;
+  /** Where the pool's scheme is glb: low words of the hashes that chose the packet's row and its second row (0 for none). Else anything. */
+  readonly rowHash: Int32Array;
+  readonly secondRowHash: Int32Array;
 
   // Written by encapsulate (forward) or by the stage that answered (reply).
   readonly outAt: Int32Array;
@@ -189,6 +194,8 @@ export class Batch {
     this.fingerprintLow = int32();
     this.fingerprintHigh = int32();
     this.backend = int32();
+    this.rowHash = int32();
+    this.secondRowHash = int32();
     this.outAt = int32();
     this.outLength = int32();
     this.outerNetworkAt = int32();

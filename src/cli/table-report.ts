@@ -1,6 +1,7 @@
 /** What `table` shows, as plain data: the JSON output, and what the text is made of. */
 import { formatAddress } from '../base/address.ts';
-import { type Disruption, disruption, EMPTY_SLOT, tableShares } from '../maglev-hash/index.ts';
+import { type Disruption, disruption, EMPTY_SLOT } from '../maglev-hash/index.ts';
+import { schemeKey, slotCounts } from '../pipeline/pool-table.ts';
 import type { PoolSpec } from '../pipeline/spec.ts';
 import { type PoolTable, poolTable } from './pool-table.ts';
 
@@ -18,19 +19,25 @@ export interface BackendShare {
 
 export interface TableReport {
   readonly pool: string;
+  /** Name of its scheme. */
+  readonly scheme: string;
   readonly tableSize: number;
-  readonly seed: number;
+  /** Of scheme maglev; null for a peer's. */
+  readonly seed: number | null;
   readonly digest: string;
   /** The largest of slots ÷ wanted slots over the backends that serve: 1 is perfect; null when none serves. */
   readonly evenness: number | null;
   readonly backends: readonly BackendShare[];
   /** Slot → backend name, null when empty; only when asked for. */
   readonly slots?: readonly (string | null)[];
+  /** Scheme glb, with `slots`: row → the backend where a worker passes on what is not its own. */
+  readonly seconds?: readonly (string | null)[];
 }
 
 export function tableReport(pool: PoolSpec, withSlots: boolean): TableReport {
   const built = poolTable(pool);
-  const { counts } = tableShares(built.slots, built.backends.length);
+  const counts = slotCounts(built);
+  // What has slots but takes no new flow is still asked for by its weight: the slots are its.
   const total = built.backends.reduce((sum, backend) => sum + backend.weight, 0);
   const places = new Map(built.backends.map((backend, i) => [backend.name, i]));
   const backends = pool.backends.map((backend): BackendShare => {
@@ -48,30 +55,34 @@ export function tableReport(pool: PoolSpec, withSlots: boolean): TableReport {
   });
   const ratios = backends.filter((backend) => backend.wanted > 0).map((backend) => backend.share / backend.wanted);
   const evenness = ratios.length === 0 ? null : ratios.reduce((most, ratio) => Math.max(most, ratio));
-  const { tableSize, seed } = pool;
-  const report = { pool: pool.name, tableSize, seed, digest: built.digest, evenness, backends };
-  return withSlots ? { ...report, slots: slotOwners(built) } : report;
+  const { tableSize } = pool;
+  const scheme = pool.scheme?.name ?? 'maglev';
+  const seed = scheme === 'maglev' ? pool.seed : null;
+  const report = { pool: pool.name, scheme, tableSize, seed, digest: built.digest, evenness, backends };
+  if (!withSlots) return report;
+  const slots = owners(built, built.slots);
+  return built.seconds === null ? { ...report, slots } : { ...report, slots, seconds: owners(built, built.seconds) };
 }
 
-function slotOwners(built: PoolTable): (string | null)[] {
-  return Array.from(built.slots, (owner) => (owner === EMPTY_SLOT ? null : built.backends[owner].name));
+function owners(built: PoolTable, slots: Uint16Array): (string | null)[] {
+  return Array.from(slots, (owner) => (owner === EMPTY_SLOT ? null : built.backends[owner].name));
 }
 
-/** One line for each slot: number, backend, address; `-` for an empty one. */
+/** One line for each slot: number, backend, address; `-` for an empty one. With scheme glb the second backend follows. */
 export function slotLines(pool: PoolSpec): string {
   const built = poolTable(pool);
-  const owners = built.backends.map((backend) => `${backend.name} ${formatAddress(backend.address)}`);
+  const names = built.backends.map((backend) => `${backend.name} ${formatAddress(backend.address)}`);
   const lines: string[] = [];
   for (let slot = 0; slot < built.slots.length; slot++) {
-    const owner = built.slots[slot];
-    lines.push(`${pool.name} ${slot} ${owner === EMPTY_SLOT ? '-' : owners[owner]}\n`);
+    const second = built.seconds === null ? '' : ` ${names[built.seconds[slot]] ?? '-'}`;
+    lines.push(`${pool.name} ${slot} ${names[built.slots[slot]] ?? '-'}${second}\n`);
   }
   return lines.join('');
 }
 
 export interface PoolComparison {
   readonly pool: string;
-  /** `rebuilt`: size or seed differ, so no slot means the same flows and nearly all of them move. */
+  /** `rebuilt`: size, seed or scheme differ, so no slot means the same flows and nearly all of them move. */
   readonly change: 'added' | 'removed' | 'none' | 'moved' | 'rebuilt';
   readonly digestBefore: string | null;
   readonly digestAfter: string | null;
@@ -91,7 +102,7 @@ function comparePools(name: string, before: PoolSpec | undefined, after: PoolSpe
   const digests = { digestBefore: old?.digest ?? null, digestAfter: now?.digest ?? null };
   if (old === null || now === null)
     return { pool: name, change: old === null ? 'added' : 'removed', ...digests, disruption: null };
-  if (old.pool.tableSize !== now.pool.tableSize || old.pool.seed !== now.pool.seed) {
+  if (old.pool.tableSize !== now.pool.tableSize || schemeKey(old.pool) !== schemeKey(now.pool)) {
     return { pool: name, change: 'rebuilt', ...digests, disruption: null };
   }
   const difference = disruption(old.slots, old.members, now.slots, now.members);

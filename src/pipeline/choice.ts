@@ -3,10 +3,19 @@
  * (design in docs/architecture.md). What has no flow of its own (ICMP errors, later fragments) asks here too.
  */
 import type { Batch } from '../base/batch.ts';
-import { hashAddresses4, hashAddresses6, hashSource4, hashSource6, slotOf } from '../maglev-hash/index.ts';
+import {
+  hashAddresses4,
+  hashAddresses6,
+  hashSource4,
+  hashSource6,
+  hashTuple4,
+  hashTuple6,
+  slotOf,
+} from '../maglev-hash/index.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import type { FlowTable } from './flow-table.ts';
+import type { FlowTuple } from './flow-tuple.ts';
 import {
   AFFINITY_SOURCE,
   AFFINITY_TUPLE,
@@ -16,20 +25,34 @@ import {
   BACKEND_WORDS,
   H_BACKEND_LIMIT,
   H_BACKENDS,
+  H_POOLS,
   P_MEMBERS,
   P_PREVIOUS_MEMBERS,
+  P_PREVIOUS_SCHEME,
+  P_PREVIOUS_SCHEME_AT,
   P_PREVIOUS_SEED,
   P_PREVIOUS_SIZE,
   P_PREVIOUS_TABLE,
   P_PREVIOUS_UNTIL,
   P_PREVIOUS_UNTIL_OTHERS,
+  P_SCHEME,
+  P_SCHEME_AT,
   P_SEED,
   P_SIZE,
   P_TABLE,
+  POOL_WORDS,
+  S_AFFINITY,
+  S_ALL_PORTS,
+  S_POOL,
+  SCHEME_GLB,
+  SCHEME_MAGLEV,
   STATE_DRAINING,
   STATE_SERVING,
 } from './layout.ts';
+import { peerBackend } from './peer-choice.ts';
 import type { Snapshot } from './snapshot.ts';
+
+const TCP = ipv4.PROTOCOL_TCP;
 
 /** True when `id` is a backend of `pool` that may still get packets of flows it has. */
 export function serves(words: Int32Array, id: number, pool: number): boolean {
@@ -39,8 +62,74 @@ export function serves(words: Int32Array, id: number, pool: number): boolean {
   return words[at + B_POOL] === pool && (state === STATE_SERVING || state === STATE_DRAINING);
 }
 
-/** Hash by which the pool's table is asked. */
-export function slotHash(batch: Batch, i: number, affinity: number): number {
+/**
+ * The backend that the pool's tables give packet `i` by its own 5-tuple, −1 for none: for an `older` flow (no SYN) the table before the last
+ * change while it answers, then the current one. `now`: seconds of the batch clock. Packets that are to be steered by other addresses
+ * and ports than their own (ICMP quotes, fragments) ask `tableBackendOf`.
+ */
+export function tableBackend(
+  batch: Batch,
+  i: number,
+  snapshot: Snapshot,
+  serviceAt: number,
+  older: boolean,
+  now: number,
+  flow: FlowTuple,
+): number {
+  const words = snapshot.words;
+  const pool = words[serviceAt + S_POOL];
+  const poolAt = words[H_POOLS] + pool * POOL_WORDS;
+  if (words[poolAt + P_SCHEME] !== SCHEME_MAGLEV || words[poolAt + P_PREVIOUS_SCHEME] !== SCHEME_MAGLEV) {
+    flow.fromPacket(batch, i, batch.arena.view.getInt32(batch.transportAt[i]));
+    return tableBackendOf(batch, i, snapshot, serviceAt, older, now, flow);
+  }
+  const hash = slotHash(batch, i, words[serviceAt + S_AFFINITY]);
+  if (older) {
+    const id = maglevPrevious(snapshot, poolAt, hash, batch.protocol[i] === TCP, now);
+    if (serves(words, id, pool)) return id;
+  }
+  return maglevCurrent(snapshot, poolAt, hash);
+}
+
+/**
+ * The same by explicit addresses and ports, whatever the pool's scheme: what ICMP quotes, fragments and other protocols ask. `flow`: the
+ * tuple as the CLIENT's packets of the flow have it (of an ICMP error's quote: turned round). `i`: the packet that is steered; where the scheme is
+ * glb its row hashes are noted in the batch, by which encapsulation finds the hops.
+ */
+export function tableBackendOf(
+  batch: Batch,
+  i: number,
+  snapshot: Snapshot,
+  serviceAt: number,
+  older: boolean,
+  now: number,
+  flow: FlowTuple,
+): number {
+  const words = snapshot.words;
+  const pool = words[serviceAt + S_POOL];
+  const poolAt = words[H_POOLS] + pool * POOL_WORDS;
+  flow.allPorts = words[serviceAt + S_ALL_PORTS];
+  const isTcp = flow.protocol === TCP;
+  const affinity = words[serviceAt + S_AFFINITY];
+  if (older) {
+    const id =
+      words[poolAt + P_PREVIOUS_SCHEME] === SCHEME_MAGLEV
+        ? maglevPrevious(snapshot, poolAt, tupleHash(flow, affinity), isTcp, now)
+        : peerPrevious(snapshot, poolAt, flow, isTcp, now);
+    if (serves(words, id, pool)) return id;
+  }
+  const scheme = words[poolAt + P_SCHEME];
+  if (scheme === SCHEME_MAGLEV) return maglevCurrent(snapshot, poolAt, tupleHash(flow, affinity));
+  const id = peerCurrent(snapshot, poolAt, flow);
+  if (scheme === SCHEME_GLB) {
+    batch.rowHash[i] = flow.rowHash;
+    batch.secondRowHash[i] = flow.secondRowHash;
+  }
+  return id;
+}
+
+/** Hash by which a table of scheme maglev is asked. */
+function slotHash(batch: Batch, i: number, affinity: number): number {
   if (affinity === AFFINITY_TUPLE) return batch.flowHash[i];
   const view = batch.arena.view;
   const at = batch.networkAt[i];
@@ -55,8 +144,19 @@ export function slotHash(batch: Batch, i: number, affinity: number): number {
     : hashAddresses6(view, at + ipv6.SOURCE_AT, at + ipv6.DESTINATION_AT, batch.protocol[i]);
 }
 
+/** The same hash of a tuple. */
+function tupleHash(flow: FlowTuple, affinity: number): number {
+  const { view, sourceAt, destinationAt, protocol } = flow;
+  const ports = affinity === AFFINITY_TUPLE ? flow.ports : 0;
+  if (flow.family === 4) {
+    const source = view.getInt32(sourceAt);
+    return affinity === AFFINITY_SOURCE ? hashSource4(source) : hashTuple4(source, view.getInt32(destinationAt), ports, protocol);
+  }
+  return affinity === AFFINITY_SOURCE ? hashSource6(view, sourceAt) : hashTuple6(view, sourceAt, destinationAt, ports, protocol);
+}
+
 /** The current table's backend id, −1 when the pool has none that takes new flows. */
-export function currentBackend(snapshot: Snapshot, poolAt: number, hash: number): number {
+function maglevCurrent(snapshot: Snapshot, poolAt: number, hash: number): number {
   const words = snapshot.words;
   const table = words[poolAt + P_TABLE];
   if (table < 0) return -1;
@@ -64,21 +164,38 @@ export function currentBackend(snapshot: Snapshot, poolAt: number, hash: number)
   return words[words[poolAt + P_MEMBERS] + snapshot.tables[table][slot]];
 }
 
-/** The backend that the table before the last change gave, −1 when it no longer serves or the change is long ago. */
-export function previousBackend(
-  snapshot: Snapshot,
-  pool: number,
-  poolAt: number,
-  hash: number,
-  isTcp: boolean,
-  now: number,
-): number {
+function peerCurrent(snapshot: Snapshot, poolAt: number, flow: FlowTuple): number {
   const words = snapshot.words;
-  const table = words[poolAt + P_PREVIOUS_TABLE];
-  if (table < 0 || now >= words[poolAt + (isTcp ? P_PREVIOUS_UNTIL : P_PREVIOUS_UNTIL_OTHERS)]) return -1;
+  const table = words[poolAt + P_TABLE];
+  if (table < 0) return -1;
+  const blockAt = words[poolAt + P_SCHEME_AT];
+  const size = words[poolAt + P_SIZE];
+  return peerBackend(words, snapshot.tables[table], words[poolAt + P_SCHEME], blockAt, size, words[poolAt + P_MEMBERS], flow);
+}
+
+/** Index of the table before the last change while it answers, −1 when there is none or the change is long ago. */
+function previousTable(words: Int32Array, poolAt: number, isTcp: boolean, now: number): number {
+  const until = isTcp ? P_PREVIOUS_UNTIL : P_PREVIOUS_UNTIL_OTHERS;
+  return now >= words[poolAt + until] ? -1 : words[poolAt + P_PREVIOUS_TABLE];
+}
+
+/** The backend id that the table before the last change gave, which may have gone since; −1 when it no longer answers. */
+function maglevPrevious(snapshot: Snapshot, poolAt: number, hash: number, isTcp: boolean, now: number): number {
+  const words = snapshot.words;
+  const table = previousTable(words, poolAt, isTcp, now);
+  if (table < 0) return -1;
   const slot = slotOf(hash, words[poolAt + P_PREVIOUS_SEED], words[poolAt + P_PREVIOUS_SIZE]);
-  const id = words[words[poolAt + P_PREVIOUS_MEMBERS] + snapshot.tables[table][slot]];
-  return serves(words, id, pool) ? id : -1;
+  return words[words[poolAt + P_PREVIOUS_MEMBERS] + snapshot.tables[table][slot]];
+}
+
+function peerPrevious(snapshot: Snapshot, poolAt: number, flow: FlowTuple, isTcp: boolean, now: number): number {
+  const words = snapshot.words;
+  const table = previousTable(words, poolAt, isTcp, now);
+  if (table < 0) return -1;
+  const blockAt = words[poolAt + P_PREVIOUS_SCHEME_AT];
+  const membersAt = words[poolAt + P_PREVIOUS_MEMBERS];
+  const size = words[poolAt + P_PREVIOUS_SIZE];
+  return peerBackend(words, snapshot.tables[table], words[poolAt + P_PREVIOUS_SCHEME], blockAt, size, membersAt, flow);
 }
 
 /** Entry of the flow in another thread's shard, as backend id; −1 when none has it or it no longer serves. */

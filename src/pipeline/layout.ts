@@ -35,6 +35,8 @@ export const H_TUNNELS = 19;
 export const H_TUNNEL_COUNT = 20;
 /** Services that lower the MSS of SYNs. */
 export const H_MSS_CLAMPS = 21;
+/** Pools whose table is asked for every packet, without flow table (scheme glb): 0 spares the others a look. */
+export const H_STATELESS_POOLS = 28;
 export const HEADER_WORDS = 32;
 
 /**
@@ -64,7 +66,9 @@ export const S_ID = 2;
 export const S_OVERSIZE = 3;
 /** Largest MSS that a SYN may announce: 0 for any, MSS_CLAMP_AUTO for what fits the tunnel. */
 export const S_MSS_CLAMP = 4;
-export const SERVICE_WORDS = 8;
+/** 1: it has all ports, so that Katran takes the destination port for 0. */
+export const S_ALL_PORTS = 15;
+export const SERVICE_WORDS = 16;
 
 export const AFFINITY_TUPLE = 0;
 export const AFFINITY_ADDRESSES = 1;
@@ -92,7 +96,46 @@ export const P_PREVIOUS_MEMBERS = 7;
 /** Seconds (the batch clock) until which the previous table answers: for TCP, and for what has no SYN to tell new flows by. */
 export const P_PREVIOUS_UNTIL = 8;
 export const P_PREVIOUS_UNTIL_OTHERS = 9;
+/** How the table was built and is asked: a SCHEME_ number, and the place of its scheme block; of the current table and of the previous one. */
+export const P_SCHEME = 10;
+export const P_SCHEME_AT = 11;
+export const P_PREVIOUS_SCHEME = 12;
+export const P_PREVIOUS_SCHEME_AT = 13;
+/** Further addresses that a packet carries in its GUE header for the worker (scheme glb). */
+export const P_HOPS = 14;
 export const POOL_WORDS = 16;
+
+export const SCHEME_MAGLEV = 0;
+export const SCHEME_IPVS = 1;
+export const SCHEME_KATRAN = 2;
+export const SCHEME_GLB = 3;
+
+/** Scheme block: how packets are hashed. Its flags, then what the scheme needs. */
+export const X_FLAGS = 0;
+/** katran: seeds of the address's and of the ports' hash. */
+export const X_ADDRESS_SEED = 1;
+export const X_PORTS_SEED = 2;
+/** glb: the four words of the SipHash key; the fields of the second hash, 0 for none (X_FLAGS has those of the first). */
+export const X_KEY = 1;
+export const X_SECOND_FIELDS = 5;
+export const SCHEME_WORDS = 8;
+
+/** X_FLAGS of ipvs-mh. */
+export const IPVS_PORT = 1;
+export const IPVS_FALLBACK = 2;
+/** X_FLAGS of katran. */
+export const KATRAN_NO_SOURCE_PORT = 1;
+export const KATRAN_DESTINATION_PORT_ONLY = 2;
+export const KATRAN_BOTH_PORTS = 4;
+/** X_FLAGS and X_SECOND_FIELDS of glb. */
+export const GLB_SOURCE_ADDRESS = 1;
+export const GLB_DESTINATION_ADDRESS = 2;
+export const GLB_SOURCE_PORT = 4;
+export const GLB_DESTINATION_PORT = 8;
+
+/** Member word: the backend's id, and this bit when it has slots but takes no new flow (ipvs-mh). */
+export const MEMBER_UNAVAILABLE = 1 << 30;
+export const MEMBER_ID = MEMBER_UNAVAILABLE - 1;
 
 /** A tunnel source and the port it sends to: | destination port | family | address as 1 or 4 words of big-endian bytes | 0 … | */
 export const T_PORT = 0;

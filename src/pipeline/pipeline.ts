@@ -18,11 +18,13 @@ import { encapsulateStage } from './encapsulate.ts';
 import type { FlowTable } from './flow-table.ts';
 import { type FragmentTally, fragmentOuterStage } from './fragment-outer.ts';
 import { Identifiers } from './identifiers.ts';
+import { H_STATELESS_POOLS } from './layout.ts';
 import { type ClampTally, mssClampStage } from './mss-clamp.ts';
 import { guardFragmentsStage, guardStage } from './offsets.ts';
 import { ReplyRate } from './reply-rate.ts';
 import { type SegmentTally, segmentStage } from './segment-stage.ts';
 import type { Snapshot } from './snapshot.ts';
+import { statelessStage } from './stateless.ts';
 import { type SteerTally, steerStage } from './steer.ts';
 
 const HITS = counterAt('flow_table_hits_total');
@@ -70,6 +72,7 @@ export interface PipelineOptions {
 interface Stages {
   readonly batch: Batch;
   readonly classify: ReturnType<typeof classifyStage>;
+  readonly markStateless: ReturnType<typeof statelessStage>;
   readonly steer: ReturnType<typeof steerStage>;
   readonly clamp: ReturnType<typeof mssClampStage>;
   readonly segment: ReturnType<typeof segmentStage>;
@@ -123,6 +126,7 @@ export class Pipeline {
     const stages = this.#stagesOf(batch);
     batch.linkHeadersLost = false;
     stages.classify(snapshot, this.#classified);
+    if (snapshot.words[H_STATELESS_POOLS] !== 0) stages.markStateless(snapshot);
     stages.steer(snapshot, now, this.#steered);
     stages.clamp(snapshot, this.#clamped);
     this.#finish(batch, now);
@@ -215,6 +219,7 @@ export class Pipeline {
     const made = {
       batch,
       classify: classifyStage(batch),
+      markStateless: statelessStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
       clamp: mssClampStage(batch, this.#pathMtu),
       segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#identifiers, this.#cutNotes, {

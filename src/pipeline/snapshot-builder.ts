@@ -2,10 +2,11 @@
 import { formatAddress, prefixContains } from '../base/address.ts';
 import { MAX_BACKENDS, MAX_SERVICES } from '../base/counters.ts';
 import { CodedError } from '../base/errors.ts';
-import { buildTable, digestTable, EMPTY_SLOT } from '../maglev-hash/index.ts';
 import { IdentityRegistry } from './identity.ts';
 import * as L from './layout.ts';
 import { outerTemplate, TEMPLATE_BYTES } from './outer-template.ts';
+import { buildPoolTable, digestOf, slotCounts } from './pool-table.ts';
+import { type SchemeBlock, schemeBlock } from './scheme-block.ts';
 import { addressWords, buildIndex, type IndexParts } from './service-index.ts';
 import type { SnapshotNames, SnapshotParts } from './snapshot.ts';
 import type { BackendSpec, MssClamp, PoolSpec, ServiceSpec, Spec } from './spec.ts';
@@ -29,8 +30,9 @@ const STATE = { active: L.STATE_SERVING, draining: L.STATE_DRAINING, down: L.STA
 const PREVIOUS_SECONDS = 3600;
 const PREVIOUS_SECONDS_OTHERS = 60;
 
-/** A pool's table as one build left it. `members` are backend ids by pool-local number. */
+/** A pool's table as one build left it. `members` are member words (layout.ts) by pool-local number. */
 interface PoolTable {
+  readonly scheme: SchemeBlock;
   readonly content: string;
   readonly buffer: SharedArrayBuffer;
   readonly size: number;
@@ -110,32 +112,40 @@ export class SnapshotBuilder {
 
   /** The pool's history as it is while the table's content is the same; otherwise with a new table, the old one as `previous`. */
   #historyOf(pool: PoolSpec, backends: readonly NumberedBackend[], now: number): PoolHistory {
-    const own = backends.filter((b) => b.poolSpec === pool && b.spec.state === 'active' && b.spec.weight > 0);
-    own.sort((a, b) => compareBytes(a.spec.address, b.spec.address));
+    const ids = new Map(backends.filter((b) => b.poolSpec === pool).map((b) => [b.spec, b]));
+    const name = pool.scheme?.name ?? 'maglev';
     const content = JSON.stringify([
+      name === 'maglev' ? null : pool.scheme,
       pool.tableSize,
       pool.seed,
-      own.map((b) => [b.id, b.since, ...b.spec.address, b.spec.weight]),
+      // Only ipvs-mh has an order of its own, and tells those that are down from those that are draining.
+      [...ids.values()]
+        .filter(({ spec }) => name === 'ipvs-mh' || name === 'glb' || (spec.state === 'active' && spec.weight > 0))
+        .map((b) => [b.id, b.since, ...b.spec.address, b.spec.weight, b.spec.state])
+        .sort(name === 'ipvs-mh' ? () => 0 : (a, b) => Number(a[0]) - Number(b[0])),
     ]);
     const history = this.#histories.get(pool.name);
     if (history?.current.content === content) return history;
-    const members = own.map((b) => ({ identity: b.spec.address, weight: b.spec.weight }));
-    const table = buildTable(members, pool.tableSize, pool.seed);
-    const buffer = new SharedArrayBuffer(table.byteLength);
-    new Uint16Array(buffer).set(table);
-    const counts = new Map<number, number>();
-    for (const number of table) {
-      if (number !== EMPTY_SLOT) counts.set(own[number].id, (counts.get(own[number].id) ?? 0) + 1);
-    }
+    const built = buildPoolTable(pool);
+    const length = built.slots.length;
+    const buffer = new SharedArrayBuffer((built.seconds === null ? 1 : 2) * built.slots.byteLength);
+    const slots = new Uint16Array(buffer);
+    slots.set(built.slots);
+    if (built.seconds !== null) slots.set(built.seconds, length);
+    const numbered = built.backends.map((spec) => ids.get(spec)?.id ?? -1);
+    const counts = slotCounts(built);
     const current: PoolTable = {
+      scheme: schemeBlock(pool, numbered.length),
       content,
       buffer,
       size: pool.tableSize,
       seed: pool.seed,
-      members: own.map((b) => b.id),
-      digest: digestTable(table, members),
-      slots: counts,
+      members: numbered.map((id, i) => (built.unavailable[i] ? id | L.MEMBER_UNAVAILABLE : id)),
+      digest: digestOf(pool, built),
+      slots: new Map(numbered.flatMap((id, i) => (counts[i] > 0 ? [[id, counts[i]] as const] : []))),
     };
+    // GLB's directors keep no flows: what the row says is what its workers expect, from the first packet on.
+    if (name === 'glb') return { current, previous: null, changedAt: now };
     return { current, previous: history?.current ?? null, changedAt: now };
   }
 
@@ -180,6 +190,7 @@ export class SnapshotBuilder {
     const servicesAt = place(services.length * L.SERVICE_WORDS, 16);
     const poolsAt = place(pools.length * L.POOL_WORDS, 16);
     const membersAt = place(memberCount);
+    const schemesAt = place(pools.length * 2 * L.SCHEME_WORDS);
     const tunnels = tunnelEnds(pools);
     const tunnelsAt = place(tunnels.length * L.TUNNEL_WORDS);
     const backendsAt = place(this.#backendIds.limit * L.BACKEND_WORDS, 16);
@@ -223,6 +234,7 @@ export class SnapshotBuilder {
       words[at + L.S_AFFINITY] = AFFINITY[spec.affinity];
       words[at + L.S_ID] = id;
       words[at + L.S_OVERSIZE] = OVERSIZE[spec.oversize ?? 'segment'];
+      words[at + L.S_ALL_PORTS] = spec.portFrom === 0 && spec.portTo === 65535 ? 1 : 0;
       words[at + L.S_MSS_CLAMP] = mssClampWord(spec.mssClamp ?? 'off');
       if (words[at + L.S_MSS_CLAMP] !== 0) words[L.H_MSS_CLAMPS]++;
     });
@@ -235,8 +247,8 @@ export class SnapshotBuilder {
       return at;
     };
     const tableNumber = (table: PoolTable): number => {
-      // A pool without members has no table: every slot would be empty.
-      if (table.members.length === 0) return -1;
+      // A pool of which nobody has a slot has no table: every slot would be empty.
+      if (table.slots.size === 0) return -1;
       const known = tables.indexOf(table.buffer);
       return known >= 0 ? known : tables.push(table.buffer) - 1;
     };
@@ -250,6 +262,15 @@ export class SnapshotBuilder {
       words[at + L.P_PREVIOUS_SEED] = previous?.seed ?? 0;
       words[at + L.P_PREVIOUS_TABLE] = previous === null ? -1 : tableNumber(previous);
       words[at + L.P_PREVIOUS_MEMBERS] = previous === null ? 0 : writeMembers(previous);
+      words[at + L.P_SCHEME] = current.scheme.number;
+      words[at + L.P_HOPS] = current.scheme.hops;
+      words[at + L.P_SCHEME_AT] = schemesAt + 2 * i * L.SCHEME_WORDS;
+      words.set(current.scheme.words, words[at + L.P_SCHEME_AT]);
+      // Without a previous table the number is the current one's, so that the choice need not look further.
+      words[at + L.P_PREVIOUS_SCHEME] = (previous ?? current).scheme.number;
+      words[at + L.P_PREVIOUS_SCHEME_AT] = words[at + L.P_SCHEME_AT] + L.SCHEME_WORDS;
+      words.set((previous ?? current).scheme.words, words[at + L.P_PREVIOUS_SCHEME_AT]);
+      if (current.scheme.number === L.SCHEME_GLB) words[L.H_STATELESS_POOLS]++;
       words[at + L.P_PREVIOUS_UNTIL] = changedAt + PREVIOUS_SECONDS;
       words[at + L.P_PREVIOUS_UNTIL_OTHERS] = changedAt + PREVIOUS_SECONDS_OTHERS;
     });
@@ -328,10 +349,4 @@ function tunnelEnds(pools: readonly PoolSpec[]): number[][] {
     }
   }
   return [...ends.values()];
-}
-
-function compareBytes(a: Uint8Array, b: Uint8Array): number {
-  if (a.length !== b.length) return a.length - b.length;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return a[i] - b[i];
-  return 0;
 }

@@ -73,11 +73,50 @@ export interface BackendSpec {
   readonly source?: Uint8Array;
 }
 
+/** Fields of a flow that GLB director hashes; none of them in a list means none. */
+export type GlbField = 'source-address' | 'destination-address' | 'source-port' | 'destination-port';
+
+/**
+ * How the pool's table is built and asked: `maglev` is ours, the others are those of peers (docs/peer-tables.md). With `ipvs-mh` the order of
+ * `backends` is that of the kernel's own list; with the others it has no meaning.
+ */
+export type SchemeSpec =
+  | { readonly name: 'maglev' }
+  | {
+      readonly name: 'ipvs-mh';
+      /** Flags mh-port and mh-fallback. */
+      readonly port: boolean;
+      readonly fallback: boolean;
+      /** Port of every real server as IPVS has it, 0–65535. */
+      readonly serverPort: number;
+    }
+  | {
+      readonly name: 'katran';
+      readonly ring: 'v1' | 'v2';
+      /** The VIP's hash flags (docs/peer-tables.md). */
+      readonly hash: KatranHash;
+      /** MAX_VIPS as Katran was built. */
+      readonly maxVips: number;
+    }
+  | {
+      readonly name: 'glb';
+      /** 16 bytes each: of the table, and of packets. */
+      readonly seed: Uint8Array;
+      readonly hashKey: Uint8Array;
+      readonly fields: readonly GlbField[];
+      /** Fields of the second hash, whose row's hops follow; empty for none. */
+      readonly secondFields: readonly GlbField[];
+    };
+
+export type KatranHash = 'flow' | 'no-source-port' | 'destination-port-only' | 'both-ports';
+
 export interface PoolSpec {
   readonly name: string;
-  /** A prime. */
+  /** Absent: maglev. */
+  readonly scheme?: SchemeSpec;
+  /** A prime; with `ipvs-mh` one of IPVS's sizes, with `glb` 65,536. */
   readonly tableSize: number;
-  /** Unsigned 32-bit. */
+  /** Unsigned 32-bit; only with `maglev`. */
   readonly seed: number;
   readonly tunnel: TunnelSpec;
   readonly backends: readonly BackendSpec[];

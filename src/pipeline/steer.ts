@@ -6,15 +6,16 @@
  *   2. touch each flow's bucket: independent loads, so the processor overlaps their cache misses;
  *   3. decide: entry, sibling shard, previous table, current table (design.md §4).
  */
-import { type Batch, LOOKUP_FLOW } from '../base/batch.ts';
+import { type Batch, LOOKUP_FLOW, LOOKUP_TABLE } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
 import { fingerprints } from '../maglev-hash/index.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
-import { currentBackend, previousBackend, siblingBackend, slotHash } from './choice.ts';
+import { siblingBackend, tableBackend } from './choice.ts';
 import { ENTRY_CONFIRMED, ENTRY_ID_MASK, type FlowTable, findInBucket } from './flow-table.ts';
+import { FlowTuple } from './flow-tuple.ts';
 import {
   B_POOL,
   B_SINCE,
@@ -22,10 +23,7 @@ import {
   BACKEND_WORDS,
   H_BACKEND_LIMIT,
   H_BACKENDS,
-  H_POOLS,
   H_SERVICES,
-  POOL_WORDS,
-  S_AFFINITY,
   S_POOL,
   SERVICE_WORDS,
   STATE_DRAINING,
@@ -37,6 +35,7 @@ const NO_BACKEND = dropReason('no-backend');
 
 // Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
 const BY_FLOW = LOOKUP_FLOW;
+const BY_TABLE = LOOKUP_TABLE;
 const FORWARD = VERDICT_FORWARD;
 const DROP = VERDICT_DROP;
 const TCP = ipv4.PROTOCOL_TCP;
@@ -80,33 +79,32 @@ export function steerStage(
   const { service, lookup, networkAt, transportAt, family, protocol, tcpFlags, fingerprintLow, fingerprintHigh } = batch;
   const { verdict, reason, backend } = batch;
   const { view } = batch.arena;
+  const flow = new FlowTuple(view);
   const { mask, words: entries } = flows;
   const { tuple4: fingerprint4, tuple6: fingerprint6 } = fingerprints(flows.key0, flows.key1, fingerprintLow, fingerprintHigh);
 
-  /** A packet that is not steered by its own 5-tuple. */
-  function otherwise(i: number): void {
-    backend[i] = -1;
-    verdict[i] = DROP;
-    reason[i] = NO_BACKEND;
+  /** A packet that the flow table has no part in. */
+  function otherwise(snapshot: Snapshot, i: number, now: number): void {
+    const serviceAt = snapshot.words[H_SERVICES] + service[i] * SERVICE;
+    const id = lookup[i] === BY_TABLE ? tableBackend(batch, i, snapshot, serviceAt, false, now, flow) : -1;
+    backend[i] = id;
+    verdict[i] = id < 0 ? DROP : FORWARD;
+    if (id < 0) reason[i] = NO_BACKEND;
   }
 
   /** A packet whose flow has no entry that serves. `entry`: place of the entry that no longer serves, or −1. */
   function miss(snapshot: Snapshot, i: number, entry: number, initial: boolean, now: number, tally: SteerTally): void {
     const words = snapshot.words;
     const serviceAt = words[H_SERVICES] + service[i] * SERVICE;
-    const pool = words[serviceAt + S_POOL];
-    const poolAt = words[H_POOLS] + pool * POOL_WORDS;
     const low = fingerprintLow[i];
     const high = fingerprintHigh[i];
-    const hash = slotHash(batch, i, words[serviceAt + S_AFFINITY]);
     let id = -1;
     let confirmed = false;
     if (entry < 0) {
-      id = siblingBackend(snapshot, siblings, low, high, pool);
+      id = siblingBackend(snapshot, siblings, low, high, words[serviceAt + S_POOL]);
       confirmed = id >= 0;
-      if (id < 0 && !initial) id = previousBackend(snapshot, pool, poolAt, hash, protocol[i] === TCP, now);
     }
-    if (id < 0) id = currentBackend(snapshot, poolAt, hash);
+    if (id < 0) id = tableBackend(batch, i, snapshot, serviceAt, entry < 0 && !initial, now, flow);
     if (id < 0) {
       verdict[i] = DROP;
       reason[i] = NO_BACKEND;
@@ -150,7 +148,7 @@ export function steerStage(
     for (let i = 0; i < count; i++) {
       if (service[i] < 0) continue;
       if (lookup[i] !== BY_FLOW) {
-        otherwise(i);
+        otherwise(snapshot, i, now);
         continue;
       }
       // A SYN reads the entry that its 5-tuple may have from an earlier connection, because the packets behind it will find it

@@ -9,7 +9,8 @@ export function tableText(reports: readonly TableReport[], paint: Paint): string
 
 function onePool(report: TableReport, paint: Paint): string {
   const evenness = report.evenness === null ? 'no backend serves' : `largest share ÷ wanted ${report.evenness.toFixed(4)}`;
-  const heading = `${paint.bold(report.pool)}: ${report.tableSize} slots, seed ${report.seed}, digest ${report.digest}, ${evenness}`;
+  const how = report.seed === null ? `scheme ${report.scheme}` : `seed ${report.seed}`;
+  const heading = `${paint.bold(report.pool)}: ${report.tableSize} slots, ${how}, digest ${report.digest}, ${evenness}`;
   const rows = [['backend', 'address', 'state', 'weight', 'slots', 'share', 'wanted']];
   for (const backend of report.backends) {
     const { name, address, state, weight, slots, share, wanted } = backend;
@@ -27,7 +28,7 @@ export function comparisonText({ pools }: { readonly pools: readonly PoolCompari
 function sentence(pool: PoolComparison): string {
   if (pool.change === 'added') return `is new, digest ${pool.digestAfter}`;
   if (pool.change === 'removed') return 'is gone';
-  if (pool.change === 'rebuilt') return `size or seed differ: nearly every flow without an entry in the flow table moves`;
+  if (pool.change === 'rebuilt') return `size, seed or scheme differ: nearly every flow without an entry in the flow table moves`;
   const moved = pool.disruption;
   if (moved === null || moved.moved === 0) return `nothing moves, digest ${pool.digestAfter}`;
   const parts = [
