@@ -12,7 +12,8 @@ import type { EventJournal } from '../observe/events.ts';
 import { RepeatedLines } from '../observe/log.ts';
 import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from '../pipeline/outer-template.ts';
 import type { SnapshotNames } from '../pipeline/snapshot.ts';
-import type { Spec } from '../pipeline/spec.ts';
+import { RULE_PORTS } from '../pipeline/source-port.ts';
+import { DEFAULT_HEADERS, type Spec } from '../pipeline/spec.ts';
 import type { BoottimeClock } from '../raw-socket/clock.ts';
 
 const CAUSES = { icmp: 'a router said so', route: 'its route', expired: 'what a router said has expired' } as const;
@@ -100,13 +101,29 @@ export class PathKeeper {
 
 function tunnelsOf(spec: Spec, names: SnapshotNames): PathMtuTunnel[] {
   return spec.pools.flatMap((pool) =>
-    pool.backends.flatMap(({ name, address }): PathMtuTunnel[] => {
+    pool.backends.flatMap(({ name, address, source: routed }): PathMtuTunnel[] => {
       const text = formatAddress(address);
       const id = names.backends.find((one) => one.pool === pool.name && one.name === name && one.address === text)?.id;
-      const source = address.length === 4 ? pool.tunnel.source4 : pool.tunnel.source6;
+      const isFour = address.length === 4;
+      const source = routed ?? (isFour ? pool.tunnel.source4 : pool.tunnel.source6);
+      const sourceSpread = (isFour ? pool.tunnel.spread4 : pool.tunnel.spread6) ?? 0;
       if (id === undefined || source === null) return [];
       const overhead = (address.length === 4 ? OUTER4 : OUTER6) + UDP_LENGTH + GUE_LENGTH;
-      return [{ id, pool: pool.name, name, address, overhead, source, port: pool.tunnel.port }];
+      const { headers: { sourcePort } = DEFAULT_HEADERS, port } = pool.tunnel;
+      const sourcePorts = RULE_PORTS[sourcePort];
+      return [
+        {
+          id,
+          pool: pool.name,
+          name,
+          address,
+          overhead,
+          source,
+          sourceSpread,
+          port,
+          ...(sourcePorts === null ? {} : { sourcePorts }),
+        },
+      ];
     }),
   );
 }

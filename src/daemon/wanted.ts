@@ -9,7 +9,10 @@ const OVERHEAD = { 4: 20 + 8 + 4, 16: 40 + 8 + 4 } as const;
 /** `spec` is the configuration's own, or one made of it (tunnel sources filled in). */
 export function wantedOf(config: Config, spec: Spec): Wanted {
   const { egress } = config;
-  const sources = spec.pools.flatMap(({ tunnel }) => [tunnel.source4, tunnel.source6]).filter((source) => source !== null);
+  // A prefix that flows are spread over is no address of this host, and need not be.
+  const sources = spec.pools
+    .flatMap(({ tunnel }) => [tunnel.spread4 ? null : tunnel.source4, tunnel.spread6 ? null : tunnel.source6])
+    .filter((source) => source !== null);
   return {
     ingress: config.ingress,
     services: spec.services,

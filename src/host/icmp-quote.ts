@@ -5,7 +5,7 @@
  *     IPv4 (raw sockets give the IP header):  | IPv4 | ICMP 8 | quote: IPv4 20 | UDP 8 | GUE …
  *     IPv6 (raw sockets give none):                  | ICMP 8 | quote: IPv6 40 | UDP 8 | GUE …
  */
-import { formatAddress } from '../base/address.ts';
+import { formatAddress, prefixContains } from '../base/address.ts';
 import { WIRE_OK } from '../wire/check.ts';
 import * as icmpv4 from '../wire/icmpv4.ts';
 import * as icmpv6 from '../wire/icmpv6.ts';
@@ -20,6 +20,10 @@ export interface Tunnel {
   readonly address: Uint8Array;
   /** UDP destination port. */
   readonly port: number;
+  /** Bits at the end of the source, at most 32, that are any. Absent: 0. */
+  readonly sourceSpread?: number;
+  /** Source ports of this tunnel, where they are not the egress's. */
+  readonly sourcePorts?: SourcePorts;
 }
 
 /** Source ports that the egress uses: `base` to `base + count − 1`. */
@@ -101,13 +105,16 @@ export class TunnelIndex {
     const address = new Uint8Array(view.buffer, view.byteOffset + addressesAt, addressLength * 2);
     const own = this.#byAddress.get(formatAddress(address.subarray(addressLength)));
     if (own === undefined) return 'backend';
-    const ofSource = own.filter(({ source }) => source.every((byte, i) => byte === address[i]));
+    const ofSource = own.filter(({ source, sourceSpread = 0 }) =>
+      prefixContains({ bytes: source, length: source.length * 8 - sourceSpread }, address.subarray(0, addressLength)),
+    );
     if (ofSource.length === 0) return 'source';
     const port = udp.destinationPort(view, portsAt);
     const tunnel = ofSource.find((candidate) => candidate.port === port);
     if (tunnel === undefined) return 'port';
-    const place = udp.sourcePort(view, portsAt) - this.#sourcePorts.base;
-    return place >= 0 && place < this.#sourcePorts.count ? tunnel : 'source-port';
+    const { base, count } = tunnel.sourcePorts ?? this.#sourcePorts;
+    const place = udp.sourcePort(view, portsAt) - base;
+    return place >= 0 && place < count ? tunnel : 'source-port';
   }
 }
 

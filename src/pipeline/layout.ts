@@ -141,6 +141,8 @@ export const MEMBER_ID = MEMBER_UNAVAILABLE - 1;
 export const T_PORT = 0;
 export const T_FAMILY = 1;
 export const T_SOURCE = 2;
+/** Bits of the address that are ours: the whole address, or the prefix that flows are spread over. */
+export const T_LENGTH = 7;
 export const TUNNEL_WORDS = 8;
 
 /**
@@ -161,6 +163,10 @@ export const B_HEADER_SUM = 5;
 export const B_DATAGRAM_SUM = 6;
 /** Seconds when this id was given to this backend: an older flow entry means somebody else. */
 export const B_SINCE = 7;
+/** Header policy (header-policy.ts): 0 when the template says it all. */
+export const B_POLICY = 12;
+/** Mask of the bits at the end of the source address that the flow fills in. */
+export const B_SPREAD = 13;
 export const B_TEMPLATE = 16;
 export const BACKEND_WORDS = 32;
 

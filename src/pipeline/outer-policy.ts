@@ -9,8 +9,8 @@ import type { Batch } from '../base/batch.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import {
-  flagsOf,
   FLOW_LABEL,
+  flagsOf,
   flowLabelOf,
   hopsOf,
   needsIdentification,
@@ -19,15 +19,19 @@ import {
   trafficClassOf,
 } from './header-policy.ts';
 import type { Identifiers } from './identifiers.ts';
-import { B_POLICY, B_SPREAD } from './layout.ts';
 import {
-  glbSourcePort,
-  ipvsSourcePort,
-  katranBitsOf,
-  katranPortOf,
-  sourceBitsOf,
-  sourcePortOf,
-} from './source-port.ts';
+  B_POLICY,
+  B_POOL,
+  B_SPREAD,
+  H_POOLS,
+  KATRAN_DESTINATION_PORT_ONLY,
+  P_SCHEME,
+  P_SCHEME_AT,
+  POOL_WORDS,
+  SCHEME_KATRAN,
+  X_FLAGS,
+} from './layout.ts';
+import { glbPortOf, ipvsSourcePort, katranBitsOf, katranPortOf, sourceBitsOf, sourcePortOf } from './source-port.ts';
 import { SOURCE_PORT_RULES } from './spec.ts';
 
 // Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
@@ -48,6 +52,12 @@ const HOPS6 = ipv6.HOP_LIMIT_AT;
 /** The last four bytes of the source address. */
 const SOURCE6_END = ipv6.SOURCE_AT + 12;
 
+/** Katran hashes the destination port alone: then it takes the client's address for 0 wherever it looks at it. */
+function hidesClient(words: Int32Array, record: number): boolean {
+  const pool = words[H_POOLS] + words[record + B_POOL] * POOL_WORDS;
+  return words[pool + P_SCHEME] === SCHEME_KATRAN && (words[words[pool + P_SCHEME_AT] + X_FLAGS] & KATRAN_DESTINATION_PORT_ONLY) !== 0;
+}
+
 export interface OuterPolicy {
   /** Outer UDP source port of packet `i` by the rule of the backend of `record`, whose outer family is `outerFamily`. */
   port(i: number, words: Int32Array, record: number, outerFamily: 4 | 6): number;
@@ -67,14 +77,14 @@ export function outerPolicy(batch: Batch, identifiers: Identifiers, portBase: nu
 
   function port(i: number, words: Int32Array, record: number, outerFamily: 4 | 6): number {
     const rule = ruleOf(words[record + POLICY]);
-    if (rule === 0) return sourcePortOf(flowHash[i], portBase, portMask);
-    if (rule === KATRAN) return katranPortOf(batch, i, outerFamily);
+    if (rule === KATRAN) return katranPortOf(batch, i, outerFamily, hidesClient(words, record));
+    if (rule === GLB) return glbPortOf(batch, i);
     return rule === IPVS ? ipvsSourcePort(flowHash[i]) : sourcePortOf(flowHash[i], portBase, portMask);
   }
 
   /** The bits of the flow, of those that the record's prefix leaves open. */
   function spreadBits(i: number, words: Int32Array, record: number, policy: number, outerFamily: 4 | 6): number {
-    const bits = ruleOf(policy) === KATRAN ? katranBitsOf(batch, i, outerFamily) : sourceBitsOf(flowHash[i]);
+    const bits = ruleOf(policy) === KATRAN ? katranBitsOf(batch, i, outerFamily, hidesClient(words, record)) : sourceBitsOf(flowHash[i]);
     return bits & words[record + SPREAD_MASK];
   }
 

@@ -63,17 +63,6 @@ test('Katran, against the twin that writes bytes', () => {
   );
 });
 
-test("GLB's ports of packets that it has sent", () => {
-  assert.equal(rules.glbSourcePort(0x657a5cbd, 45678), 61139);
-  assert.equal(rules.glbSourcePort(0x657a5cbd, 45679), 61138);
-  fc.assert(
-    fc.property(int32, port, (hash, hint) => {
-      const value = rules.glbSourcePort(hash, hint);
-      assert.ok(value >= 0x8000 && value <= 0xffff);
-    }),
-  );
-});
-
 test('source bits spread over any part of them, and have nothing in common with the default port', () => {
   const low = new Int32Array(16);
   const both = new Int32Array(16);

@@ -8,11 +8,21 @@
  *     glb       0x8000 | 15 bits of GLB's own hash and the client's port
  */
 import type { Batch } from '../base/batch.ts';
-import { clientAddressAt, clientPort } from './client.ts';
+import { glbSourcePort } from '../maglev-hash/index.ts';
+import { clientAddressAt, clientPort, packetMark } from './client.ts';
+import type { SourcePortRule } from './spec.ts';
 
 /** net.ipv4.ip_local_port_range as Linux sets it: of this range the last port is never taken. */
 const IPVS_FIRST = 32768;
 const IPVS_PORTS = 60999 - 32768;
+
+/** The ports that packets of a rule can come from: what may be believed to be ours. null: those of the egress driver. */
+export const RULE_PORTS: Readonly<Record<SourcePortRule, { readonly base: number; readonly count: number } | null>> = {
+  default: null,
+  ipvs: { base: IPVS_FIRST, count: IPVS_PORTS },
+  katran: { base: 0, count: 65536 },
+  glb: { base: 0x8000, count: 0x8000 },
+};
 
 /**
  * Outer UDP source port: the flow keeps its port, flows spread over all ports, so that ECMP and RSS on the way spread flows.
@@ -53,11 +63,6 @@ export function katranSourceBits(address: number, port: number, outerFamily: 4 |
   return outerFamily === 4 ? (swapped(port) ^ address) & 0xffff : address ^ (port << 16);
 }
 
-/** GLB's source port: `hash` the low half of the packet hash that chose the row, `hint` the client's port. */
-export function glbSourcePort(hash: number, hint: number): number {
-  return 0x8000 | ((hash ^ hint) & 0x7fff);
-}
-
 /**
  * 32 bits of a flow for its source address, others than the default source port is made of: who hashes addresses and ports gains by both
  * (murmur3's finaliser).
@@ -74,12 +79,18 @@ export function clientWord(batch: Batch, i: number): number {
   return batch.arena.view.getInt32(batch.family[i] === 4 ? at : at + 12);
 }
 
-/** Katran's source port of packet `i` of a batch. */
-export function katranPortOf(batch: Batch, i: number, outerFamily: 4 | 6): number {
-  return katranSourcePort(clientWord(batch, i), clientPort(batch, i), batch.family[i] === 4 ? 4 : 6, outerFamily);
+/** Katran's source port of packet `i` of a batch. `hidden`: the client's address counts as 0. */
+export function katranPortOf(batch: Batch, i: number, outerFamily: 4 | 6, hidden: boolean): number {
+  return katranSourcePort(hidden ? 0 : clientWord(batch, i), clientPort(batch, i), batch.family[i] === 4 ? 4 : 6, outerFamily);
 }
 
-/** Katran's source address bits of packet `i` of a batch. */
-export function katranBitsOf(batch: Batch, i: number, outerFamily: 4 | 6): number {
-  return katranSourceBits(clientWord(batch, i), clientPort(batch, i), outerFamily);
+/** Katran's source address bits of packet `i` of a batch; `hidden` as above. */
+export function katranBitsOf(batch: Batch, i: number, outerFamily: 4 | 6, hidden: boolean): number {
+  return katranSourceBits(hidden ? 0 : clientWord(batch, i), clientPort(batch, i), outerFamily);
+}
+
+/** GLB's source port of packet `i` of a batch, whose pool's scheme is glb: of the hash that chose its row, and what GLB takes for the client's port. */
+export function glbPortOf(batch: Batch, i: number): number {
+  const port = clientPort(batch, i);
+  return glbSourcePort(batch.rowHash[i], port === 0 ? packetMark(batch, i) : port);
 }
