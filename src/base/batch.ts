@@ -12,6 +12,8 @@
  *     |                        |                 |         |                    |
  *     | outer IPv4 / IPv6      | UDP             | GUE     | inner IP packet    |
  *
+ * Other encapsulations lack UDP, a tunnel header or both; the offset of what is missing is that of what follows (pipeline/tunnel-kind.ts).
+ *
  * All offsets count bytes from the start of the arena. They are explicit, never derived from one another by a stage that
  * did not write them: the incident behind this project was one stale offset.
  */
@@ -111,6 +113,14 @@ export class Batch {
   readonly rowHash: Int32Array;
   readonly secondRowHash: Int32Array;
 
+  /**
+   * Bytes, a multiple of 4, by which this packet's tunnel header is longer than its backend's: options that not every packet has
+   * (pipeline/tunnel-extra.ts). 0 in all of a batch while no backend has such packets.
+   */
+  readonly tunnelExtra: Uint8Array;
+  /** Where classify completed a partial checksum: what the field held, the pseudo-header's sum. Otherwise without meaning. */
+  readonly partialChecksum: Uint16Array;
+
   // Written by encapsulate (forward) or by the stage that answered (reply).
   readonly outAt: Int32Array;
   readonly outLength: Int32Array;
@@ -119,6 +129,11 @@ export class Batch {
   readonly tunnelAt: Int32Array;
   /** 4 or 6. */
   readonly outerFamily: Uint8Array;
+  /** One of the KIND_ numbers (pipeline/tunnel-kind.ts): what lies between the outer IP header and the inner packet. */
+  readonly encapsulation: Uint8Array;
+  /** Packets of this batch that were encapsulated without UDP: not every way out takes them. */
+  withoutUdp = 0;
+  /** Outer UDP source port; 0 where the tunnel has no UDP header. */
   readonly sourcePort: Uint16Array;
   /** Bytes of payload per segment, but perhaps the last; 0 for fragments, which have no one size, and for a packet that leaves as it is. */
   readonly segmentSize: Uint16Array;
@@ -202,6 +217,9 @@ export class Batch {
     this.outerTransportAt = int32();
     this.tunnelAt = int32();
     this.outerFamily = uint8();
+    this.encapsulation = uint8();
+    this.tunnelExtra = uint8();
+    this.partialChecksum = uint16();
     this.sourcePort = uint16();
     this.segmentSize = uint16();
     this.segmentCount = uint16();

@@ -8,7 +8,7 @@ import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
 import type { Problem } from './problem.ts';
-import type { ConfigSection, PoolSection, ServiceSection, TunnelSection } from './schema.ts';
+import type { BackendSection, ConfigSection, PoolSection, ServiceSection, TunnelSection } from './schema.ts';
 import { parseTunnelSource, spreadOf } from './tunnel-source.ts';
 
 /** IP protocol numbers (IANA). */
@@ -60,24 +60,40 @@ export function compileService(service: ServiceSection): ServiceSpec[] {
 }
 
 function compilePool(name: string, pool: PoolSection, defaults: TunnelSection): PoolSpec {
+  const tunnel = compileTunnel(pool.tunnel, defaults);
   const backends = pool.backends.map(
     (backend): BackendSpec => ({
       name: backend.name,
       address: must(parseHostAddress(backend.address))!,
       weight: backend.weight,
       state: backend.state,
+      ...(backend.tunnel === undefined ? {} : { tunnel: backendTunnel(backend.tunnel, tunnel) }),
     }),
   );
-  return { name, tableSize: pool['table-size'], seed: pool.seed, tunnel: compileTunnel(pool.tunnel, defaults), backends };
+  return { name, tableSize: pool['table-size'], seed: pool.seed, tunnel, backends };
+}
+
+/** What a backend says of its own tunnel, completed with its pool's. */
+function backendTunnel(own: NonNullable<BackendSection['tunnel']>, pool: TunnelSpec): TunnelSpec {
+  const port6 = own['port-ipv6'] ?? pool.port6;
+  return {
+    ...pool,
+    encapsulation: own.encapsulation ?? pool.encapsulation,
+    port: own.port ?? pool.port,
+    ...(port6 === undefined ? {} : { port6 }),
+    checksum: own.checksum ?? pool.checksum,
+  };
 }
 
 /** What a pool says of its tunnel, completed with the defaults; the two source addresses are completed one by one. */
 export function compileTunnel(own: PoolSection['tunnel'], defaults: TunnelSection): TunnelSpec {
   const source4 = compileSource(own.source?.ipv4 ?? defaults.source.ipv4, 4);
   const source6 = compileSource(own.source?.ipv6 ?? defaults.source.ipv6, 6);
+  const port6 = own['port-ipv6'] ?? defaults['port-ipv6'];
   return {
     encapsulation: own.encapsulation ?? defaults.encapsulation,
     port: own.port ?? defaults.port,
+    ...(port6 === undefined ? {} : { port6 }),
     source4: source4.address,
     source6: source6.address,
     spread4: source4.spread,

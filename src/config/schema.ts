@@ -126,12 +126,15 @@ const headerKeys = {
 };
 
 const tunnelKeys = {
-  encapsulation: z.enum(['gue']).describe('How packets are wrapped: GUE variant 0 over UDP.'),
-  port: portNumber.describe('UDP destination port of the tunnel: where the backends listen.'),
+  encapsulation: z
+    .enum(['gue', 'gue-v1', 'fou', 'ipip', 'gre'])
+    .describe('How packets are wrapped: GUE variant 0, GUE variant 1 or FOU over UDP; IP in IP; GRE.'),
+  port: portNumber.describe('UDP destination port of the tunnel: where the backends listen. With fou, for IPv4 packets inside.'),
+  'port-ipv6': portNumber.describe('With fou, the UDP destination port for IPv6 packets inside. Unset: the same as port.'),
   checksum: z
-    .enum(['auto', 'none', 'full'])
+    .enum(['auto', 'none', 'full', 'remcsum'])
     .describe(
-      'Outer UDP checksum: auto is full over IPv6; over IPv4 it is none, but full for trains sent by egress auto or udp; full always fills it; none never does.',
+      'Outer checksum: auto is full for UDP over IPv6; over IPv4 it is none, but full for trains sent by egress auto or udp; full always fills it; none never does; remcsum (gue) also leaves partial inner checksums to the worker.',
     ),
 };
 
@@ -140,6 +143,7 @@ const sourceDescription = 'Outer source addresses; one for each address family t
 export const tunnelSchema = z.strictObject({
   encapsulation: tunnelKeys.encapsulation.default('gue').describe(tunnelKeys.encapsulation.description!),
   port: tunnelKeys.port.default(6080).describe(tunnelKeys.port.description!),
+  'port-ipv6': tunnelKeys['port-ipv6'].optional().describe(tunnelKeys['port-ipv6'].description!),
   source: source.prefault({}).describe(sourceDescription),
   checksum: tunnelKeys.checksum.default('auto').describe(tunnelKeys.checksum.description!),
   ...headerKeys,
@@ -148,10 +152,14 @@ export const tunnelSchema = z.strictObject({
 export const poolTunnelSchema = z.strictObject({
   encapsulation: tunnelKeys.encapsulation.optional().describe(tunnelKeys.encapsulation.description!),
   port: tunnelKeys.port.optional().describe(tunnelKeys.port.description!),
+  'port-ipv6': tunnelKeys['port-ipv6'].optional().describe(tunnelKeys['port-ipv6'].description!),
   source: source.optional().describe(sourceDescription),
   checksum: tunnelKeys.checksum.optional().describe(tunnelKeys.checksum.description!),
   ...headerKeys,
 });
+
+/** Its source addresses are its pool's. */
+const backendTunnelSchema = poolTunnelSchema.pick({ encapsulation: true, port: true, 'port-ipv6': true, checksum: true });
 
 export const backendSchema = z.strictObject({
   name: name.describe('Name of the backend, unique in its pool: metric label, log field.'),
@@ -161,6 +169,7 @@ export const backendSchema = z.strictObject({
     .enum(['active', 'draining', 'down'])
     .default('active')
     .describe('active serves; draining keeps its flows and takes no new one; down gets nothing.'),
+  tunnel: backendTunnelSchema.optional().describe("What differs from the pool's tunnel for this backend."),
 });
 
 const tableSize = z

@@ -10,10 +10,10 @@ import { type PathMtuTunnel, PathMtuWatch } from '../host/path-mtu-watch.ts';
 import { sourcePortsOf } from '../io/source-ports.ts';
 import type { EventJournal } from '../observe/events.ts';
 import { RepeatedLines } from '../observe/log.ts';
-import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from '../pipeline/outer-template.ts';
 import type { SnapshotNames } from '../pipeline/snapshot.ts';
 import { RULE_PORTS } from '../pipeline/source-port.ts';
 import { DEFAULT_HEADERS, type Spec } from '../pipeline/spec.ts';
+import { mostOverheadOf, outerPorts, outerProtocols } from '../pipeline/tunnel-kind.ts';
 import type { BoottimeClock } from '../raw-socket/clock.ts';
 
 const CAUSES = { icmp: 'a router said so', route: 'its route', expired: 'what a router said has expired' } as const;
@@ -101,29 +101,18 @@ export class PathKeeper {
 
 function tunnelsOf(spec: Spec, names: SnapshotNames): PathMtuTunnel[] {
   return spec.pools.flatMap((pool) =>
-    pool.backends.flatMap(({ name, address, source: routed }): PathMtuTunnel[] => {
+    pool.backends.flatMap(({ name, address, source: routed, tunnel = pool.tunnel }): PathMtuTunnel[] => {
       const text = formatAddress(address);
       const id = names.backends.find((one) => one.pool === pool.name && one.name === name && one.address === text)?.id;
       const isFour = address.length === 4;
-      const source = routed ?? (isFour ? pool.tunnel.source4 : pool.tunnel.source6);
-      const sourceSpread = (isFour ? pool.tunnel.spread4 : pool.tunnel.spread6) ?? 0;
+      const source = routed ?? (isFour ? tunnel.source4 : tunnel.source6);
       if (id === undefined || source === null) return [];
-      const overhead = (address.length === 4 ? OUTER4 : OUTER6) + UDP_LENGTH + GUE_LENGTH;
-      const { headers: { sourcePort } = DEFAULT_HEADERS, port } = pool.tunnel;
-      const sourcePorts = RULE_PORTS[sourcePort];
-      return [
-        {
-          id,
-          pool: pool.name,
-          name,
-          address,
-          overhead,
-          source,
-          sourceSpread,
-          port,
-          ...(sourcePorts === null ? {} : { sourcePorts }),
-        },
-      ];
+      const sourceSpread = (isFour ? tunnel.spread4 : tunnel.spread6) ?? 0;
+      const overhead = mostOverheadOf(tunnel, address.length);
+      const [ports, protocols] = [outerPorts(tunnel), outerProtocols(tunnel.encapsulation)];
+      const sourcePorts = RULE_PORTS[(tunnel.headers ?? DEFAULT_HEADERS).sourcePort];
+      const way = { source, sourceSpread, ports, protocols, ...(sourcePorts === null ? {} : { sourcePorts }) };
+      return [{ id, pool: pool.name, name, address, overhead, ...way }];
     }),
   );
 }

@@ -30,14 +30,17 @@ export function resolveTunnelSources(spec: Spec, sourceFor: (backend: Uint8Array
     }
     return chosen;
   };
-  const pools = spec.pools.map((pool) => ({
-    ...pool,
-    tunnel: {
-      ...pool.tunnel,
-      source4: fill(pool, 4, pool.tunnel.source4),
-      source6: fill(pool, 16, pool.tunnel.source6),
-    },
-  }));
+  const pools = spec.pools.map((pool) => {
+    // A backend's own tunnel differs in other things: the sources are the pool's.
+    const sources = { source4: fill(pool, 4, pool.tunnel.source4), source6: fill(pool, 16, pool.tunnel.source6) };
+    return {
+      ...pool,
+      tunnel: { ...pool.tunnel, ...sources },
+      backends: pool.backends.map((backend) =>
+        backend.tunnel === undefined ? backend : { ...backend, tunnel: { ...backend.tunnel, ...sources } },
+      ),
+    };
+  });
   return { spec: routedSources({ ...spec, pools }, sourceFor).spec, warnings };
 }
 

@@ -27,6 +27,7 @@ const wanted: Wanted = {
   backends: [],
   tunnelSources: [],
   tunnelPorts: [6081, 6080, 6081],
+  tunnelProtocols: [],
   egressDevice: null,
   udpSourcePorts: null,
 };

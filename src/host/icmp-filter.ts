@@ -1,5 +1,5 @@
 /**
- * What the kernel keeps for the ICMP listener: errors that quote a UDP packet to one of our tunnel ports. The filter runs before a
+ * What the kernel keeps for the ICMP listener: errors that quote a UDP packet to one of our tunnel ports, or a packet of a tunnel without UDP. The filter runs before a
  * message is queued, so other programs' ICMP (ping, traceroute) costs us nothing. It is only a sieve: `icmp-quote.ts` decides.
  */
 import {
@@ -35,8 +35,21 @@ function keepPorts(ports: readonly number[]): Instruction[] {
   return [...ports.map((port, i) => jumpEqual(port, ports.length - i, 0)), ...DROP, ...ACCEPT];
 }
 
+/** What the filter lets through: ports of tunnels over UDP, IP protocols of those without. */
+export interface Quoted {
+  readonly ports: readonly number[];
+  readonly protocols: readonly number[];
+}
+
+/** Ends the program, with the quoted protocol in A: keeps other tunnels than UDP's, and of UDP's those whose port `loadPort` finds to be ours. */
+function keepTunnels({ ports, protocols }: Quoted, loadPort: Instruction): Instruction[] {
+  const rest = [...require(ipv4.PROTOCOL_UDP), loadPort, ...keepPorts(ports)];
+  // The last instruction of all keeps.
+  return [...protocols.map((protocol, i) => jumpEqual(protocol, protocols.length - 2 - i + rest.length, 0)), ...rest];
+}
+
 /** For a raw IPv4 socket, which sees the packet from its IP header on. X is the length of that header. */
-export function icmp4Filter(ports: readonly number[]): Instruction[] {
+export function icmp4Filter(quoted: Quoted): Instruction[] {
   const quote = icmpv4.QUOTE_AT;
   return [
     loadHeaderLength(0),
@@ -47,22 +60,18 @@ export function icmp4Filter(ports: readonly number[]): Instruction[] {
     // TTL and protocol of the quoted packet, likewise.
     loadHalfIndexed(quote + ipv4.TTL_AT),
     and(0xff),
-    ...require(ipv4.PROTOCOL_UDP),
-    loadHalfIndexed(quote + ipv4.HEADER_LENGTH + 2),
-    ...keepPorts(ports),
+    ...keepTunnels(quoted, loadHalfIndexed(quote + ipv4.HEADER_LENGTH + 2)),
   ];
 }
 
 /** For a raw ICMPv6 socket, which sees the packet from its ICMPv6 header on. */
-export function icmp6Filter(ports: readonly number[]): Instruction[] {
+export function icmp6Filter(quoted: Quoted): Instruction[] {
   const quote = icmpv6.QUOTE_AT;
   return [
     loadByte(0),
     jumpEqual(icmpv6.TYPE_PACKET_TOO_BIG, 2, 0),
     ...require(icmpv6.TYPE_DESTINATION_UNREACHABLE),
     loadByte(quote + ipv6.NEXT_HEADER_AT),
-    ...require(ipv4.PROTOCOL_UDP),
-    loadHalf(quote + ipv6.HEADER_LENGTH + 2),
-    ...keepPorts(ports),
+    ...keepTunnels(quoted, loadHalf(quote + ipv6.HEADER_LENGTH + 2)),
   ];
 }

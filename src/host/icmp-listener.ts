@@ -23,9 +23,9 @@ import {
   setStructOption,
 } from '../raw-socket/socket.ts';
 import * as icmpv6 from '../wire/icmpv6.ts';
-import { PROTOCOL_ICMP } from '../wire/ipv4.ts';
+import { PROTOCOL_ICMP, PROTOCOL_UDP } from '../wire/ipv4.ts';
 import { NEXT_ICMPV6 } from '../wire/ipv6.ts';
-import { icmp4Filter, icmp6Filter } from './icmp-filter.ts';
+import { icmp4Filter, icmp6Filter, type Quoted } from './icmp-filter.ts';
 import {
   type IcmpReport,
   IGNORE_REASONS,
@@ -112,8 +112,8 @@ export class IcmpListener {
       counted.set(key, this.#unreachable.get(key) ?? { address, net: 0, host: 0, port: 0, prohibited: 0 });
     }
     this.#unreachable = counted;
-    if (this.#descriptor4 >= 0) attachFilter(this.#descriptor4, four.length === 0 ? KEEP_NOTHING : icmp4Filter(portsOf(four)));
-    if (this.#descriptor6 >= 0) attachFilter(this.#descriptor6, six.length === 0 ? KEEP_NOTHING : icmp6Filter(portsOf(six)));
+    if (this.#descriptor4 >= 0) attachFilter(this.#descriptor4, four.length === 0 ? KEEP_NOTHING : icmp4Filter(quotedOf(four)));
+    if (this.#descriptor6 >= 0) attachFilter(this.#descriptor6, six.length === 0 ? KEEP_NOTHING : icmp6Filter(quotedOf(six)));
   }
 
   /** What arrived since the last call, oldest first within a family, never blocking. Throws CodedError when a socket fails. */
@@ -210,8 +210,10 @@ export class IcmpListener {
   }
 }
 
-function portsOf(tunnels: readonly Tunnel[]): number[] {
-  return [...new Set(tunnels.map(({ port }) => port))];
+function quotedOf(tunnels: readonly Tunnel[]): Quoted {
+  const protocols = new Set(tunnels.flatMap((tunnel) => tunnel.protocols));
+  protocols.delete(PROTOCOL_UDP);
+  return { ports: [...new Set(tunnels.flatMap(({ ports }) => ports))], protocols: [...protocols] };
 }
 
 /** Spares us neighbour discovery, listener reports and echoes before any filter program runs (RFC 3542 §3.2). */

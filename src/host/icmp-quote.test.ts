@@ -12,10 +12,10 @@ const four = { from: '192.0.2.254', source: '192.0.2.1', backend: '198.51.100.21
 const six = { from: '2001:db8::fe', source: '2001:db8::1', backend: '2001:db8:1::21', port: 6080, sourcePort: 50000 };
 
 function tunnel(of: typeof four): Tunnel {
-  return { source: ip(of.source), address: ip(of.backend), port: of.port };
+  return { source: ip(of.source), address: ip(of.backend), ports: [of.port], protocols: [17] };
 }
 
-const other4: Tunnel = { source: ip('192.0.2.2'), address: ip('198.51.100.22'), port: 6081 };
+const other4: Tunnel = { source: ip('192.0.2.2'), address: ip('198.51.100.22'), ports: [6081], protocols: [17] };
 const tunnels = [tunnel(four), tunnel(six), other4];
 const index = new TunnelIndex(tunnels, { base: 49152, count: 16384 });
 

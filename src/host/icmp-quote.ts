@@ -1,25 +1,34 @@
 /**
  * ICMP errors about our outer packets, taken apart and believed only when the packet they quote is one that we can have sent: from
- * the source of a tunnel, to its backend, UDP, to the tunnel's port, from a source port of the egress. Pure: bytes in, a verdict out.
+ * the source of a tunnel, to its backend, of its protocol; with UDP to the tunnel's port, from a source port of the egress; without, with what we write there. Pure: bytes in, a verdict out.
  *
- *     IPv4 (raw sockets give the IP header):  | IPv4 | ICMP 8 | quote: IPv4 20 | UDP 8 | GUE …
- *     IPv6 (raw sockets give none):                  | ICMP 8 | quote: IPv6 40 | UDP 8 | GUE …
+ *     IPv4 (raw sockets give the IP header):  | IPv4 | ICMP 8 | quote: IPv4 20 | UDP 8 | GUE …       | GRE …      | inner IP …
+ *     IPv6 (raw sockets give none):                  | ICMP 8 | quote: IPv6 40 | UDP 8 | GUE …       | GRE …      | inner IP …
  */
 import { formatAddress, prefixContains } from '../base/address.ts';
 import { WIRE_OK } from '../wire/check.ts';
+import * as ethernet from '../wire/ethernet.ts';
+import * as gre from '../wire/gre.ts';
 import * as icmpv4 from '../wire/icmpv4.ts';
 import * as icmpv6 from '../wire/icmpv6.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import * as udp from '../wire/udp.ts';
 
+/** Protocols of outer packets: UDP; IPv4 and IPv6 as they are; GRE. */
+const IPIP = 4;
+const IPV6 = 41;
+const PROTOCOLS: ReadonlySet<number> = new Set([ipv4.PROTOCOL_UDP, IPIP, IPV6, 47]);
+
 /** One way our packets go. */
 export interface Tunnel {
   /** Outer source and backend address, both 4 or both 16 bytes. */
   readonly source: Uint8Array;
   readonly address: Uint8Array;
-  /** UDP destination port. */
-  readonly port: number;
+  /** UDP destination ports; none for a tunnel without UDP. */
+  readonly ports: readonly number[];
+  /** Protocol numbers of its outer packets: 17; 47; or 4 and 41. */
+  readonly protocols: readonly number[];
   /** Bits at the end of the source, at most 32, that are any. Absent: 0. */
   readonly sourceSpread?: number;
   /** Source ports of this tunnel, where they are not the egress's. */
@@ -100,8 +109,11 @@ export class TunnelIndex {
     }
   }
 
-  /** The tunnel of a packet, or the field by which it is none of ours. Addresses and ports as they lie in the quote. */
-  find(view: DataView, addressesAt: number, addressLength: number, portsAt: number): Tunnel | IgnoreReason {
+  /**
+   * The tunnel of a packet of `protocol`, or the field by which it is none of ours. Addresses, and what begins behind the outer IP header, as they lie in
+   * the quote; of the latter there are 4 bytes at least.
+   */
+  find(view: DataView, protocol: number, addressesAt: number, addressLength: number, at: number): Tunnel | IgnoreReason {
     const address = new Uint8Array(view.buffer, view.byteOffset + addressesAt, addressLength * 2);
     const own = this.#byAddress.get(formatAddress(address.subarray(addressLength)));
     if (own === undefined) return 'backend';
@@ -109,13 +121,25 @@ export class TunnelIndex {
       prefixContains({ bytes: source, length: source.length * 8 - sourceSpread }, address.subarray(0, addressLength)),
     );
     if (ofSource.length === 0) return 'source';
-    const port = udp.destinationPort(view, portsAt);
-    const tunnel = ofSource.find((candidate) => candidate.port === port);
+    const ofProtocol = ofSource.filter(({ protocols }) => protocols.includes(protocol));
+    if (ofProtocol.length === 0) return 'protocol';
+    if (protocol !== ipv4.PROTOCOL_UDP) return isOurs(view, protocol, at) ? ofProtocol[0] : 'format';
+    const port = udp.destinationPort(view, at);
+    const tunnel = ofProtocol.find(({ ports }) => ports.includes(port));
     if (tunnel === undefined) return 'port';
     const { base, count } = tunnel.sourcePorts ?? this.#sourcePorts;
-    const place = udp.sourcePort(view, portsAt) - base;
+    const place = udp.sourcePort(view, at) - base;
     return place >= 0 && place < count ? tunnel : 'source-port';
   }
+}
+
+/** A tunnel without UDP has no ports to know it by: what stands in front of the inner packet must be as we write it. */
+function isOurs(view: DataView, protocol: number, at: number): boolean {
+  if (protocol === IPIP) return view.getUint8(at) >> 4 === 4;
+  if (protocol === IPV6) return view.getUint8(at) >> 4 === 6;
+  const type = gre.protocolType(view, at);
+  const isPlain = (gre.flags(view, at) & ~gre.FLAG_CHECKSUM) === 0;
+  return isPlain && (type === ethernet.ETHERTYPE_IPV4 || type === ethernet.ETHERTYPE_IPV6);
 }
 
 /** What the IPv4 packet from `at` to `end` reports. */
@@ -134,8 +158,9 @@ export function readIcmp4(view: DataView, at: number, end: number, tunnels: Tunn
   // We write no options and no fragments. `ipv4.check` would not do: the quoted packet is longer than its quote.
   const plain = ipv4.version(view, quote) === 4 && ipv4.headerLength(view, quote) === ipv4.HEADER_LENGTH;
   if (!plain || ipv4.isFragment(view, quote)) return 'format';
-  if (ipv4.protocol(view, quote) !== ipv4.PROTOCOL_UDP) return 'protocol';
-  const tunnel = tunnels.find(view, quote + ipv4.SOURCE_AT, 4, quote + ipv4.HEADER_LENGTH);
+  const protocol = ipv4.protocol(view, quote);
+  if (!PROTOCOLS.has(protocol)) return 'protocol';
+  const tunnel = tunnels.find(view, protocol, quote + ipv4.SOURCE_AT, 4, quote + ipv4.HEADER_LENGTH);
   if (typeof tunnel === 'string') return tunnel;
   const code = icmpv4.code(view, message);
   if (code === icmpv4.CODE_FRAGMENTATION_NEEDED) {
@@ -154,8 +179,9 @@ export function readIcmp6(view: DataView, at: number, end: number, tunnels: Tunn
   if (end - quote < ipv6.HEADER_LENGTH + 4) return 'truncated';
   if (ipv6.version(view, quote) !== 6) return 'format';
   // We write no extension headers.
-  if (ipv6.nextHeader(view, quote) !== ipv4.PROTOCOL_UDP) return 'protocol';
-  const tunnel = tunnels.find(view, quote + ipv6.SOURCE_AT, 16, quote + ipv6.HEADER_LENGTH);
+  const protocol = ipv6.nextHeader(view, quote);
+  if (!PROTOCOLS.has(protocol)) return 'protocol';
+  const tunnel = tunnels.find(view, protocol, quote + ipv6.SOURCE_AT, 16, quote + ipv6.HEADER_LENGTH);
   if (typeof tunnel === 'string') return tunnel;
   if (type === icmpv6.TYPE_PACKET_TOO_BIG) {
     const quotedLength = ipv6.HEADER_LENGTH + ipv6.payloadLength(view, quote);

@@ -56,7 +56,11 @@ export function notrackRules(wanted: Wanted): string {
     ['ip6', prefixes.filter((prefix) => prefix.bytes.length === 16)],
   ] as const;
   const ports = [...new Set(wanted.tunnelPorts)].sort((a, b) => a - b);
-  const tunnels = ports.length === 0 ? [] : [`    udp dport { ${ports.join(', ')} } notrack`];
+  const protocols = [...new Set(wanted.tunnelProtocols)].sort((a, b) => a - b);
+  const tunnels = [
+    ...(ports.length === 0 ? [] : [`    udp dport { ${ports.join(', ')} } notrack`]),
+    ...(protocols.length === 0 ? [] : [`    meta l4proto { ${protocols.join(', ')} } notrack`]),
+  ];
   const matches = (side: 'saddr' | 'daddr') =>
     lists.flatMap(([family, list]) =>
       list.length === 0 ? [] : [`    ${family} ${side} { ${list.map(formatPrefix).join(', ')} } notrack`],

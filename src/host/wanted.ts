@@ -53,6 +53,8 @@ export interface Wanted {
   readonly tunnelSources: readonly Uint8Array[];
   /** UDP destination ports of the tunnels. */
   readonly tunnelPorts: readonly number[];
+  /** IP protocol numbers of tunnels without UDP (4, 41, 47). */
+  readonly tunnelProtocols: readonly number[];
   /** TAP device of the `tap-offload` egress, which the driver creates; null for other drivers. */
   readonly egressDevice: string | null;
   /** Source ports of the `udp` egress: `base` to `base + count − 1`; null for other drivers. */

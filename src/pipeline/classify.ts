@@ -16,7 +16,7 @@ import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import { answerEcho } from './echo.ts';
-import { H_TUNNEL_COUNT, H_TUNNELS, T_FAMILY, T_PORT, T_SOURCE, TUNNEL_WORDS } from './layout.ts';
+import { H_TUNNEL_COUNT, H_TUNNELS, T_FAMILY, T_PORT, T_PROTOCOL, T_SOURCE, TUNNEL_WORDS } from './layout.ts';
 import { answerArp, answerSolicitation, isAddressedTo } from './neighbour.ts';
 import { recentServices } from './recent-services.ts';
 import { refusalReason } from './refusal.ts';
@@ -121,21 +121,24 @@ function completeChecksum(batch: Batch, i: number, protocol: number, at: number,
   const start = batch.frameAt[i] + batch.csumStart[i];
   const field = protocol === TCP ? tcp.CHECKSUM_AT : udp.CHECKSUM_AT;
   if (start !== at || batch.csumOffset[i] !== field) return BAD_VIRTIO_HEADER;
+  if (start + field + 2 <= end) batch.partialChecksum[i] = batch.arena.view.getUint16(start + field);
   if (!checksum.completePartial(batch.arena.view, start, field, end)) return BAD_VIRTIO_HEADER;
   tally.completedChecksums++;
   return 0;
 }
 
-/** Our own tunnel traffic come back as if it were a client's: from a tunnel source of ours to the port that it sends to. */
+/** Our own tunnel traffic come back as if it were a client's: from a tunnel source of ours, of its protocol, to the port that it sends to. */
 function isOwnTunnel(batch: Batch, i: number, words: Int32Array): boolean {
   const view = batch.arena.view;
-  const port = udp.destinationPort(view, batch.transportAt[i]);
+  const kind = batch.protocol[i];
+  const port = kind === UDP ? udp.destinationPort(view, batch.transportAt[i]) : 0;
   const sourceAt = batch.networkAt[i] + (batch.family[i] === 4 ? ipv4.SOURCE_AT : ipv6.SOURCE_AT);
   const sourceWords = batch.family[i] === 4 ? 1 : 4;
   const count = words[H_TUNNEL_COUNT];
   for (let t = 0; t < count; t++) {
     const tunnel = words[H_TUNNELS] + t * TUNNEL_WORDS;
-    if (words[tunnel + T_PORT] !== port || words[tunnel + T_FAMILY] !== batch.family[i]) continue;
+    if (words[tunnel + T_PROTOCOL] !== kind || words[tunnel + T_PORT] !== port) continue;
+    if (words[tunnel + T_FAMILY] !== batch.family[i]) continue;
     let same = true;
     for (let w = 0; w < sourceWords; w++) same = same && view.getInt32(sourceAt + w * 4) === words[tunnel + T_SOURCE + w];
     if (same) return true;
@@ -218,7 +221,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     }
     const hops = view.getUint8(networkAt[i] + (family[i] === 4 ? TTL_AT : HOP_LIMIT_AT));
     if (hops < minimumTtl) return TTL_EXPIRED;
-    return protocol[i] === UDP && isOwnTunnel(batch, i, words) ? ENCAPSULATION_LOOP : 0;
+    return protocol[i] !== TCP && isOwnTunnel(batch, i, words) ? ENCAPSULATION_LOOP : 0;
   }
 
   /** From a parsed network header to a service: 0, a reason, NOT_OURS or ANSWERED. */

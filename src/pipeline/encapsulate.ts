@@ -1,6 +1,6 @@
 /**
- * encapsulate: writes the outer headers in front of the packet where it lies. The backend's template is copied word by word;
- * then lengths, source port, inner protocol, traffic class and checksums are filled in.
+ * encapsulate: writes the outer headers in front of the packet where it lies. The plain tunnel is written out here: the backend's template is copied word
+ * by word; then lengths, source port, inner protocol, traffic class and checksums are filled in. Every other tunnel goes through outer-headers.ts.
  *
  *     | IPv4 20 or IPv6 40 | UDP 8 | GUE 4 | inner IP packet, its TTL decremented once |
  *     ^ outerNetworkAt      ^ outerTransportAt
@@ -14,20 +14,24 @@ import * as checksum from '../wire/checksum.ts';
 import * as gue from '../wire/gue.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
+import { encapsulateGeneral } from './encapsulate-general.ts';
 import {
   B_CHECKSUM,
   B_DATAGRAM_SUM,
   B_FAMILY,
+  B_GENERAL,
   B_HEADER_SUM,
   B_TEMPLATE,
   BACKEND_WORDS,
   CHECKSUM_ALL,
   H_BACKENDS,
 } from './layout.ts';
+import { outerHeaders } from './outer-headers.ts';
 import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from './outer-template.ts';
 import type { Snapshot } from './snapshot.ts';
 import { sourcePortOf } from './source-port.ts';
 import { trainStage } from './train-stage.ts';
+import { KIND_GUE } from './tunnel-kind.ts';
 
 const TOO_BIG = dropReason('too-big');
 
@@ -36,6 +40,8 @@ const FORWARD = VERDICT_FORWARD;
 const DROP = VERDICT_DROP;
 const FAMILY = B_FAMILY;
 const CHECKSUM = B_CHECKSUM;
+const GENERAL = B_GENERAL;
+const KIND = KIND_GUE;
 const ALL = CHECKSUM_ALL;
 const HEADER_SUM = B_HEADER_SUM;
 const DATAGRAM_SUM = B_DATAGRAM_SUM;
@@ -66,13 +72,17 @@ export function encapsulateStage(
 ): (snapshot: Snapshot) => void {
   const { verdict, reason, backend, networkAt, transportAt, networkLength, family, flowHash, sourcePort } = batch;
   const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily, recordAt, segmentCount } = batch;
+  const { encapsulation } = batch;
   const { view } = batch.arena;
   const { hopDone } = batch.ingress;
 
-  const encapsulateTrains = trainStage(batch, portBase, portMask, trainsNeedChecksum);
+  const headers = outerHeaders(batch, portBase, portMask);
+  const encapsulateTrains = trainStage(batch, headers, trainsNeedChecksum);
+  const encapsulateOther = encapsulateGeneral(batch, headers);
 
   return function encapsulate(snapshot: Snapshot): void {
     const trains = batch.trains > 0;
+    batch.withoutUdp = 0;
     if (trains) encapsulateTrains(snapshot);
     const words = snapshot.words;
     const backendsAt = words[H_BACKENDS];
@@ -80,6 +90,10 @@ export function encapsulateStage(
     for (let i = 0; i < count; i++) {
       if (verdict[i] !== FORWARD || (trains && recordAt[i] >= 0)) continue;
       const record = backendsAt + backend[i] * RECORD;
+      if (words[record + GENERAL] !== 0) {
+        encapsulateOther(i, words, record);
+        continue;
+      }
       const inner = networkAt[i];
       const innerLength = networkLength[i];
       const isOuter4 = words[record + FAMILY] === 4;
@@ -159,6 +173,7 @@ export function encapsulateStage(
       outerTransportAt[i] = transport;
       tunnelAt[i] = tunnel;
       outerFamily[i] = isOuter4 ? 4 : 6;
+      encapsulation[i] = KIND;
       sourcePort[i] = port;
     }
   };

@@ -37,6 +37,10 @@ export const H_TUNNEL_COUNT = 20;
 export const H_MSS_CLAMPS = 21;
 /** Pools whose table is asked for every packet, without flow table (scheme glb): 0 spares the others a look. */
 export const H_STATELESS_POOLS = 28;
+/** Bytes that any of its tunnels adds at most to a packet. */
+export const H_MOST_OVERHEAD = 30;
+/** Backends whose tunnels add something to single packets (tunnel-extra.ts). */
+export const H_TUNNEL_EXTRAS = 31;
 export const HEADER_WORDS = 32;
 
 /**
@@ -137,10 +141,14 @@ export const GLB_DESTINATION_PORT = 8;
 export const MEMBER_UNAVAILABLE = 1 << 30;
 export const MEMBER_ID = MEMBER_UNAVAILABLE - 1;
 
-/** A tunnel source and the port it sends to: | destination port | family | address as 1 or 4 words of big-endian bytes | 0 … | */
+/**
+ * A tunnel source and what it sends: | destination port, 0 without UDP | family | address as 1 or 4 words of big-endian bytes, 0 … | outer IP
+ * protocol |
+ */
 export const T_PORT = 0;
 export const T_FAMILY = 1;
 export const T_SOURCE = 2;
+export const T_PROTOCOL = 6;
 /** Bits of the address that are ours: the whole address, or the prefix that flows are spread over. */
 export const T_LENGTH = 7;
 export const TUNNEL_WORDS = 8;
@@ -153,16 +161,24 @@ export const TUNNEL_WORDS = 8;
 export const B_POOL = 0;
 export const B_STATE = 1;
 export const B_FAMILY = 2;
-/** Bytes in front of the inner packet. */
+/** Bytes in front of the inner packet, without what single packets add (tunnel-extra.ts). */
 export const B_OVERHEAD = 3;
-/** Which packets get a filled outer UDP checksum: one of the CHECKSUM_ numbers. */
+/** Which packets get a filled outer checksum: one of the CHECKSUM_ numbers. */
 export const B_CHECKSUM = 4;
 /** Unfolded sum of the template's IPv4 header (total length 0, checksum 0). */
 export const B_HEADER_SUM = 5;
-/** Unfolded sum of the outer pseudo-header's addresses and protocol, the UDP destination port, and the GUE header without its protocol. */
+/** Unfolded sum of the outer pseudo-header's addresses and protocol, and the UDP destination port. */
 export const B_DATAGRAM_SUM = 6;
 /** Seconds when this id was given to this backend: an older flow entry means somebody else. */
 export const B_SINCE = 7;
+/** One of the KIND_ numbers (tunnel-kind.ts). */
+export const B_KIND = 8;
+/** 0: GUE variant 0 as the template says, which encapsulate.ts writes word by word; else outer-headers.ts writes the outer headers. */
+export const B_GENERAL = 9;
+/** UDP destination ports: for inner IPv4 packets in the upper half, for inner IPv6 packets in the lower. */
+export const B_PORTS = 10;
+/** The most that a single packet adds to its tunnel header, bytes; 0 where none adds any. */
+export const B_MOST_EXTRA = 11;
 /** Header policy (header-policy.ts): 0 when the template says it all. */
 export const B_POLICY = 12;
 /** Mask of the bits at the end of the source address that the flow fills in. */
@@ -174,6 +190,8 @@ export const CHECKSUM_NONE = 0;
 export const CHECKSUM_ALL = 1;
 /** Trains, where the way out can not cut them without (`trainsNeedChecksum` of io/driver.ts). */
 export const CHECKSUM_TRAINS = 2;
+/** All, and what came with a partial checksum leaves with it (remote-checksum.ts). */
+export const CHECKSUM_REMOTE = 3;
 
 export const STATE_ABSENT = 0;
 export const STATE_SERVING = 1;

@@ -12,6 +12,7 @@ import { VERDICT_FORWARD } from '../base/verdict.ts';
 import { update16 } from '../wire/checksum.ts';
 import * as tcp from '../wire/tcp.ts';
 import {
+  B_MOST_EXTRA,
   B_OVERHEAD,
   BACKEND_WORDS,
   H_BACKENDS,
@@ -109,7 +110,9 @@ export function mssClampStage(batch: Batch, pathMtu: Int32Array | null): (snapsh
   function fitting(i: number, words: Int32Array): number {
     const limit = pathMtu === null ? 0 : pathMtu[backend[i]];
     if (limit === 0) return 0;
-    const overhead = words[words[H_BACKENDS] + backend[i] * BACKEND_WORDS + B_OVERHEAD];
+    const record = words[H_BACKENDS] + backend[i] * BACKEND_WORDS;
+    // The SYN speaks for packets to come, whatever these add.
+    const overhead = words[record + B_OVERHEAD] + words[record + B_MOST_EXTRA];
     return Math.max(0, limit - overhead - (family[i] === 4 ? FIXED4 : FIXED6));
   }
 

@@ -11,7 +11,9 @@ import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
 import * as gue from '../wire/gue.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { FRAGMENT_HEADER } from './fragment6.ts';
-import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from './outer-template.ts';
+import { OUTER4, OUTER6 } from './outer-template.ts';
+import { KIND_GUE } from './tunnel-kind.ts';
+import { leastDistance, otherBytesWrong, rightDistance, transportLength } from './tunnel-offsets.ts';
 
 const TUNNEL_LENGTH = dropReason('tunnel-length');
 
@@ -21,9 +23,7 @@ const STRIDE = RECORD_STRIDE;
 const DROP = VERDICT_DROP;
 const HEADER4 = OUTER4;
 const HEADER6 = OUTER6;
-const UDP = UDP_LENGTH;
-const GUE = GUE_LENGTH;
-const TUNNEL = UDP_LENGTH + GUE_LENGTH;
+const GUE = KIND_GUE;
 const INNER4 = gue.PROTOCOL_IPV4;
 const INNER6 = gue.PROTOCOL_IPV6;
 const gueLength = gue.headerLength;
@@ -47,11 +47,13 @@ function columnsWrong(
   innerNetworkAt: number,
   innerTransportAt: number,
   innerEnd: number,
+  udpLength: number,
+  least: number,
 ): number {
   // What must not be negative. First the incident's own quantity: from the outer transport header to the inner network header there
-  // are at least UDP and GUE. Then: the packet lies in its slot, the inner headers in order.
+  // are at least as many bytes as the encapsulation needs, for GUE those of UDP and GUE. Then: the packet lies in its slot, the inner headers in order.
   const negative =
-    (innerNetworkAt - outerTransportAt - TUNNEL) |
+    (innerNetworkAt - outerTransportAt - least) |
     0 |
     ((outAt - slotAt) | 0) |
     ((slotEnd - outEnd) | 0) |
@@ -61,23 +63,28 @@ function columnsWrong(
   const unequal =
     (outAt ^ outerNetworkAt) |
     ((outerTransportAt - outerNetworkAt) ^ outerLength) |
-    ((tunnelAt - outerTransportAt) ^ UDP) |
+    ((tunnelAt - outerTransportAt) ^ udpLength) |
     (innerEnd ^ outEnd);
   return (negative & SIGN) | unequal;
 }
 
-/** 0 when the bytes agree with columns that agree: IP versions outside and inside, GUE's length and protocol. */
+/**
+ * 0 when the bytes agree with columns that agree: IP versions outside and inside, GUE's length and protocol; of other encapsulations what they have
+ * instead (tunnel-offsets.ts).
+ */
 function bytesWrong(
   view: DataView,
+  kind: number,
   outerNetworkAt: number,
   outerFamily: number,
   tunnelAt: number,
   innerNetworkAt: number,
   family: number,
 ): number {
+  const versions = ((view.getUint8(outerNetworkAt) >> 4) ^ outerFamily) | ((view.getUint8(innerNetworkAt) >> 4) ^ family);
+  if (kind !== GUE) return versions | otherBytesWrong(view, kind, outerNetworkAt, outerFamily, tunnelAt, innerNetworkAt, family);
   return (
-    ((view.getUint8(outerNetworkAt) >> 4) ^ outerFamily) |
-    ((view.getUint8(innerNetworkAt) >> 4) ^ family) |
+    versions |
     ((innerNetworkAt - tunnelAt) ^ gueLength(view, tunnelAt)) |
     (gueProtocol(view, tunnelAt) ^ (family === 4 ? INNER4 : INNER6))
   );
@@ -98,7 +105,7 @@ export type OffsetsAgree = (i: number) => boolean;
 
 export function offsetsOf(batch: Batch): OffsetsAgree {
   const { slotAt, outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily } = batch;
-  const { networkAt, networkLength, transportAt, family } = batch;
+  const { networkAt, networkLength, transportAt, family, encapsulation } = batch;
   const { view, stride } = batch.arena;
 
   return function offsetsAgree(i: number): boolean {
@@ -108,6 +115,7 @@ export function offsetsOf(batch: Batch): OffsetsAgree {
     const tunnel = tunnelAt[i];
     const innerNetwork = networkAt[i];
     const outer = outerFamily[i];
+    const kind = encapsulation[i];
     const wrong = columnsWrong(
       slot,
       (slot + stride) | 0,
@@ -120,11 +128,13 @@ export function offsetsOf(batch: Batch): OffsetsAgree {
       innerNetwork,
       transportAt[i],
       (innerNetwork + networkLength[i]) | 0,
+      transportLength(kind),
+      leastDistance(kind),
     );
     // Offsets that lie outside the packet are not followed to its bytes.
     return (
       wrong === 0 &&
-      (bytesWrong(view, outerNetwork, outer, tunnel, innerNetwork, family[i]) |
+      (bytesWrong(view, kind, outerNetwork, outer, tunnel, innerNetwork, family[i]) |
         transportWrong(view, innerNetwork, family[i], transportAt[i] - innerNetwork)) ===
         0
     );
@@ -139,22 +149,24 @@ export function trainOffsetsOf(batch: Batch): OffsetsAgree {
   const { view, recordsAt, records } = batch.arena;
   const { recordAt, segmentCount, pieceHeader, pieceAt, pieceLength } = batch;
   const { networkAt, transportAt, networkLength, family, outerFamily } = batch;
-  const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt } = batch;
+  const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, encapsulation } = batch;
 
   return function trainOffsetsAgree(i: number): boolean {
     const outer = outerFamily[i] === 4 ? HEADER4 : HEADER6;
+    const kind = encapsulation[i];
+    const udpLength = transportLength(kind);
     // The columns are those of the first record. Drivers take from them what all segments share: addresses, port, how much the kernel writes.
     const misplaced =
       (outAt[i] ^ recordAt[i]) |
       (outerNetworkAt[i] ^ recordAt[i]) |
       ((outerTransportAt[i] - recordAt[i]) ^ outer) |
-      ((tunnelAt[i] - recordAt[i]) ^ (outer + UDP));
+      ((tunnelAt[i] - recordAt[i]) ^ (outer + udpLength));
     if (misplaced !== 0) return false;
-    const overhead = outer + TUNNEL;
+    if (recordAt[i] < recordsAt || recordAt[i] + segmentCount[i] * STRIDE > recordsAt + records * STRIDE) return false;
+    // The length of the tunnel header as the first record itself says; every other one must say the same.
+    const overhead = outer + rightDistance(view, kind, recordAt[i] + outer);
     const least = overhead + (family[i] === 4 ? HEADER4 : HEADER6);
     const end = networkAt[i] + networkLength[i];
-    const last = recordAt[i] + segmentCount[i] * STRIDE;
-    if (recordAt[i] < recordsAt || last > recordsAt + records * STRIDE) return false;
     const first = batch.recordOf(i, 0);
     let from = networkAt[i] + pieceHeader[first] - overhead;
     if (transportAt[i] <= networkAt[i] || from < transportAt[i] || from > end) return false;
@@ -170,11 +182,12 @@ export function trainOffsetsOf(batch: Batch): OffsetsAgree {
       total += header + bytes;
       // The lengths that the headers claim, from the outside in: each is the next one and what lies between.
       const outerLength = outer === HEADER4 ? view.getUint16(at + 2) : view.getUint16(at + 4) + HEADER6;
-      const datagram = view.getUint16(at + outer + 4);
+      const datagram = udpLength === 0 ? outerLength - outer : view.getUint16(at + outer + 4);
       const innerLength = family[i] === 4 ? view.getUint16(inner + 2) : view.getUint16(inner + 4) + HEADER6;
       const unequal =
         (outerLength ^ (header + bytes)) | (datagram ^ (outerLength - outer)) | (innerLength ^ (header - overhead + bytes));
-      if (unequal !== 0 || bytesWrong(view, at, outerFamily[i], inner - GUE, inner, family[i]) !== 0) return false;
+      if (unequal !== 0 || bytesWrong(view, kind, at, outerFamily[i], at + outer + udpLength, inner, family[i]) !== 0)
+        return false;
     }
     return from === end && total === outLength[i];
   };

@@ -7,29 +7,29 @@
  *     |6 tc flow label|plen plen 17 64|  source (16)                 ...  destination (16)    IPv6
  *     then  |sport    dport |length  checksum|  UDP       |0 proto  flags |  GUE variant 0
  *
+ * This is the plain tunnel; of every other one the template is the IP header, and the rest outer-headers.ts writes.
+ *
  * Outer TTL 64; DF set and ID 0 over IPv4: an atomic datagram (RFC 6864 §4), so that a too small path is told, not hidden by
  * fragments. The traffic class (DSCP and ECN) is copied per packet: RFC 6040 §4.1, normal mode.
  */
 import type { TunnelSpec } from './spec.ts';
+import { hasUdp, outerPorts, outerProtocols, overheadOf } from './tunnel-kind.ts';
 
 export const OUTER4 = 20;
 export const OUTER6 = 40;
 export const UDP_LENGTH = 8;
 export const GUE_LENGTH = 4;
-export const OVERHEAD4 = OUTER4 + UDP_LENGTH + GUE_LENGTH;
-export const OVERHEAD6 = OUTER6 + UDP_LENGTH + GUE_LENGTH;
 export const TEMPLATE_BYTES = 64;
 
 const OUTER_TTL = 64;
-const PROTOCOL_UDP = 17;
 
 export interface OuterTemplate {
   readonly family: 4 | 6;
   readonly overhead: number;
-  /** The outer UDP checksum is filled. */
-  readonly checksum: boolean;
-  /** It is filled in trains, where the way out can not cut them without. */
-  readonly trainChecksum: boolean;
+  /** It is the plain tunnel: all that is sent stands in the template. */
+  readonly plain: boolean;
+  /** Which packets get an outer checksum: all; trains, where the way out can not cut them without; none. `remote`: all, and it may be left to the worker. */
+  readonly checksum: 'all' | 'trains' | 'none' | 'remote';
   /** TEMPLATE_BYTES bytes, the rest zero. */
   readonly bytes: Uint8Array;
   /** Sum of the IPv4 header's 16-bit words with total length, checksum and traffic class 0; 0 for IPv6. */
@@ -50,30 +50,40 @@ export function outerTemplate(tunnel: TunnelSpec, source: Uint8Array, destinatio
   const network = family === 4 ? OUTER4 : OUTER6;
   const bytes = new Uint8Array(TEMPLATE_BYTES);
   const view = new DataView(bytes.buffer);
+  const [protocol] = outerProtocols(tunnel.encapsulation);
+  const [port = 0] = outerPorts(tunnel);
   if (family === 4) {
     bytes[0] = 0x45;
     bytes[6] = 0x40;
     bytes[8] = OUTER_TTL;
-    bytes[9] = PROTOCOL_UDP;
+    bytes[9] = protocol;
     bytes.set(source, 12);
     bytes.set(destination, 16);
   } else {
     bytes[0] = 0x60;
-    bytes[6] = PROTOCOL_UDP;
+    bytes[6] = protocol;
     bytes[7] = OUTER_TTL;
     bytes.set(source, 8);
     bytes.set(destination, 24);
   }
-  view.setUint16(network + 2, tunnel.port);
+  view.setUint16(network + 2, port);
   const addresses = family === 4 ? sum16(bytes, 12, 20) : sum16(bytes, 8, 40);
   return {
     family,
-    overhead: network + UDP_LENGTH + GUE_LENGTH,
-    // Over IPv6 a receiver drops what has none (RFC 8200 §8.1), unless told otherwise.
-    checksum: tunnel.checksum === 'full' || (tunnel.checksum === 'auto' && family === 6),
-    trainChecksum: tunnel.checksum !== 'none',
+    overhead: overheadOf(tunnel, destination.length),
+    plain: tunnel.encapsulation === 'gue' && tunnel.checksum !== 'remcsum',
+    checksum: checksumOf(tunnel, family),
     bytes,
     headerSum: family === 4 ? sum16(bytes, 0, OUTER4) : 0,
-    datagramSum: addresses + PROTOCOL_UDP + tunnel.port,
+    datagramSum: addresses + protocol + port,
   };
+}
+
+function checksumOf(tunnel: TunnelSpec, family: 4 | 6): OuterTemplate['checksum'] {
+  if (tunnel.encapsulation === 'ipip') return 'none';
+  if (tunnel.checksum === 'full') return 'all';
+  if (tunnel.checksum === 'remcsum') return 'remote';
+  if (tunnel.checksum === 'none' || !hasUdp(tunnel.encapsulation)) return 'none';
+  // Over IPv6 a receiver drops what has none (RFC 8200 §8.1), unless told otherwise.
+  return family === 6 ? 'all' : 'trains';
 }

@@ -21,11 +21,13 @@ import { Identifiers } from './identifiers.ts';
 import { H_STATELESS_POOLS } from './layout.ts';
 import { type ClampTally, mssClampStage } from './mss-clamp.ts';
 import { guardFragmentsStage, guardStage } from './offsets.ts';
+import { finishAgain } from './remote-checksum.ts';
 import { ReplyRate } from './reply-rate.ts';
 import { type SegmentTally, segmentStage } from './segment-stage.ts';
 import type { Snapshot } from './snapshot.ts';
 import { statelessStage } from './stateless.ts';
 import { type SteerTally, steerStage } from './steer.ts';
+import { tunnelExtraStage } from './tunnel-extra.ts';
 
 const HITS = counterAt('flow_table_hits_total');
 const MISSES = counterAt('flow_table_misses_total');
@@ -75,6 +77,7 @@ interface Stages {
   readonly markStateless: ReturnType<typeof statelessStage>;
   readonly steer: ReturnType<typeof steerStage>;
   readonly clamp: ReturnType<typeof mssClampStage>;
+  readonly tunnelExtra: ReturnType<typeof tunnelExtraStage>;
   readonly segment: ReturnType<typeof segmentStage>;
   readonly encapsulate: ReturnType<typeof encapsulateStage>;
   readonly guard: ReturnType<typeof guardStage>;
@@ -136,6 +139,7 @@ export class Pipeline {
   #finish(batch: Batch, now: number): void {
     const snapshot = this.snapshot;
     const stages = this.#stagesOf(batch);
+    stages.tunnelExtra(snapshot);
     stages.segment(snapshot, now, this.#segmented);
     stages.encapsulate(snapshot);
     stages.guard();
@@ -176,6 +180,7 @@ export class Pipeline {
       }
       verdict[i] = VERDICT_FORWARD;
       reason[i] = 0;
+      finishAgain(batch, i, this.snapshot.words);
       // A train's packet has its own headers as they came; of a single one encapsulation has taken the hop.
       if (batch.ingress.hopDone || recordAt[i] >= 0) continue;
       if (family[i] === 4) ipv4.incrementTtl(view, networkAt[i]);
@@ -222,6 +227,7 @@ export class Pipeline {
       markStateless: statelessStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
       clamp: mssClampStage(batch, this.#pathMtu),
+      tunnelExtra: tunnelExtraStage(batch),
       segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#identifiers, this.#cutNotes, {
         wholeTrains: this.#wholeTrains,
         outerFragments: this.#outerFragments,

@@ -17,9 +17,14 @@ import { noteCut } from './cut-notes.ts';
 import { fragmentTrain } from './fragment-train.ts';
 import type { Identifiers } from './identifiers.ts';
 import {
+  B_CHECKSUM,
+  B_FAMILY,
+  B_KIND,
   B_OVERHEAD,
   BACKEND_WORDS,
+  CHECKSUM_REMOTE,
   H_BACKENDS,
+  H_MOST_OVERHEAD,
   H_SERVICES,
   OVERSIZE_DROP,
   OVERSIZE_FRAGMENT_INNER,
@@ -29,7 +34,7 @@ import {
   S_OVERSIZE,
   SERVICE_WORDS,
 } from './layout.ts';
-import { GUE_LENGTH, OUTER6, OVERHEAD6, UDP_LENGTH } from './outer-template.ts';
+import { OUTER6 } from './outer-template.ts';
 import { mayCut, refuseOversize } from './oversize.ts';
 import { refusalReason } from './refusal.ts';
 import { type ReplyRate, replyKey } from './reply-rate.ts';
@@ -37,14 +42,14 @@ import { segmentTcp, segmentUdp } from './segment.ts';
 import type { Snapshot } from './snapshot.ts';
 import { copyTooBig, LONGEST_ANSWER, toldMtu, tooBigLength } from './too-big.ts';
 import { evenSegmentSize, REFUSED_LENGTH, REFUSED_ROOM } from './train.ts';
+import { extraOfFragments } from './tunnel-extra.ts';
+import { KIND_GUE } from './tunnel-kind.ts';
 import { leaveWhole } from './whole-train.ts';
 
 // Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
 const FORWARD = VERDICT_FORWARD;
 const TCP = ipv4.PROTOCOL_TCP;
 const STRIDE = RECORD_STRIDE;
-/** What any tunnel adds at most: a packet that leaves so much room fits, whatever its tunnel is. */
-const MOST_OVERHEAD = OUTER6 + UDP_LENGTH + GUE_LENGTH;
 /** The longest IP packet without its header, for IPv6; with it, for IPv4. */
 const LONGEST = 65535;
 /** Records that an answer takes. */
@@ -54,8 +59,13 @@ const HOP_WORD4 = ipv4.TTL_AT;
 const HOP_WORD6 = ipv6.HOP_LIMIT_AT - 3;
 
 /** Bytes of the longest inner packet that a tunnel with so much `overhead` can carry at all: IPv6 counts its header apart. */
-function longestInner(overhead: number): number {
-  return LONGEST - overhead + (overhead === OVERHEAD6 ? OUTER6 : 0);
+function longestInner(overhead: number, isOuter4: boolean): number {
+  return LONGEST - overhead + (isOuter4 ? 0 : OUTER6);
+}
+
+/** The kernel behind egress tap-offload can cut a super-packet in this tunnel: it knows UDP tunnels, and no remote checksum by a virtio-net header. */
+function isCutByKernel(words: Int32Array, record: number): boolean {
+  return words[record + B_KIND] === KIND_GUE && words[record + B_CHECKSUM] !== CHECKSUM_REMOTE;
 }
 
 /** What the stage did in one batch about packets too big for their tunnel; added to the thread's counters. */
@@ -80,7 +90,7 @@ export function segmentStage(
   egress: { readonly wholeTrains: boolean; readonly outerFragments: boolean },
 ): (snapshot: Snapshot, now: number, tally: SegmentTally) => void {
   const { verdict, reason, backend, service, gsoType, gsoSize, virtioFlags, family, protocol } = batch;
-  const { networkAt, transportAt, networkLength } = batch;
+  const { networkAt, transportAt, networkLength, tunnelExtra } = batch;
   const { segmentSize, segmentCount, recordAt, pieceHeader, pieceAt, pieceLength } = batch;
   const { fragmentsOuter, answerAt, answerLength, answerTo } = batch;
   const { view, recordsAt, records } = batch.arena;
@@ -184,8 +194,8 @@ export function segmentStage(
    * Marks packet `i` for fragmentation of its tunnel packets, if these can exist. Returns the records taken: those of its segments, when it is a
    * super-packet; or a refusal.
    */
-  function fragmentTunnel(i: number, largest: number, at: number, left: number, overhead: number): number {
-    if (largest > longestInner(overhead)) return REFUSED_LENGTH;
+  function fragmentTunnel(i: number, largest: number, longest: number, at: number, left: number, overhead: number): number {
+    if (largest > longest) return REFUSED_LENGTH;
     let taken = 0;
     if (gsoType[i] !== 0) {
       taken = cut(i, gsoSize[i], at, left, overhead);
@@ -228,19 +238,22 @@ export function segmentStage(
 
   /** Packet `i`, a super-packet or perhaps too big; `used` records are taken. Returns how many it takes: 0 when it is no train. */
   function judge(i: number, words: Int32Array, used: number, now: number, tally: SegmentTally): number {
-    const overhead = words[words[H_BACKENDS] + backend[i] * BACKEND_WORDS + B_OVERHEAD];
+    const record = words[H_BACKENDS] + backend[i] * BACKEND_WORDS;
+    const extra = tunnelExtra[i];
+    const overhead = words[record + B_OVERHEAD] + extra;
     const at = recordsAt + used * STRIDE;
     const left = records - used;
     const isSuper = gsoType[i] !== 0;
     const limit = pathMtu === null ? 0 : pathMtu[backend[i]];
-    const longest = longestInner(overhead);
+    const longest = longestInner(overhead, words[record + B_FAMILY] === 4);
+    const mayLeaveWhole = whole && isCutByKernel(words, record);
     const innerMtu = limit === 0 ? longest : Math.min(longest, limit - overhead);
     const transport = transportAt[i];
     const isTcp = protocol[i] === TCP;
     const headers = transport - networkAt[i] + (isTcp ? tcp.headerLength(view, transport) : udp.HEADER_LENGTH);
     const largest = isSuper ? Math.min(headers + gsoSize[i], networkLength[i]) : networkLength[i];
     if (largest <= innerMtu) {
-      if (!isSuper || (whole && leaveWhole(batch, i, gsoSize[i], overhead) > 0)) return 0;
+      if (!isSuper || (mayLeaveWhole && leaveWhole(batch, i, gsoSize[i], overhead) > 0)) return 0;
       const segments = cut(i, gsoSize[i], at, left, overhead);
       return segments < 0 ? refuse(i, segments) : segments;
     }
@@ -251,7 +264,7 @@ export function segmentStage(
     if (cuts && isTcp && innerMtu > headers && mayCut(view, transport)) {
       const size = evenSegmentSize(networkLength[i] - headers, innerMtu - headers);
       // Whole it takes no records.
-      const isLeftWhole = whole && isSuper && leaveWhole(batch, i, size, overhead) > 0;
+      const isLeftWhole = mayLeaveWhole && isSuper && leaveWhole(batch, i, size, overhead) > 0;
       const segments = isLeftWhole ? 0 : cut(i, size, at, left, overhead);
       if (segments >= 0) {
         tally.resegmented++;
@@ -263,14 +276,16 @@ export function segmentStage(
     }
     if (mayFragment) {
       if (policy === OVERSIZE_FRAGMENT_OUTER) {
-        const taken = fragmentTunnel(i, largest, at, left, overhead);
+        const taken = fragmentTunnel(i, largest, longest, at, left, overhead);
         if (taken >= 0) {
           if (notes !== null) noteCut(notes, backend[i], largest + overhead);
           return taken;
         }
       }
-      const taken = fragment(i, innerMtu, at, left, overhead);
-      if (taken >= 0) {
+      tunnelExtra[i] = extraOfFragments(words, record, extra);
+      const taken = fragment(i, innerMtu, at, left, overhead - extra + tunnelExtra[i]);
+      if (taken < 0) tunnelExtra[i] = extra;
+      else {
         tally.fragmentedInner++;
         if (notes !== null) noteCut(notes, backend[i], largest + overhead);
         return taken;
@@ -285,7 +300,7 @@ export function segmentStage(
     // be done, what no answer can make smaller: an IPv6 packet of 1,280 bytes or less (RFC 2473 §7.1).
     const isHopeless = outerFragments && policy !== OVERSIZE_DROP && largest <= toldMtu(family[i], innerMtu);
     if (policy !== OVERSIZE_FRAGMENT_OUTER && !isHopeless) return 0;
-    const taken = fragmentTunnel(i, largest, at, left, overhead);
+    const taken = fragmentTunnel(i, largest, longest, at, left, overhead);
     if (taken < 0) return 0;
     verdict[i] = FORWARD;
     reason[i] = 0;
@@ -295,6 +310,8 @@ export function segmentStage(
 
   return function segment(snapshot: Snapshot, now: number, tally: SegmentTally): void {
     const words = snapshot.words;
+    // What any tunnel adds at most: a packet that leaves so much room fits, whatever its tunnel is.
+    const mostOverhead = words[H_MOST_OVERHEAD];
     const count = batch.count;
     let used = 0;
     let trains = 0;
@@ -312,7 +329,7 @@ export function segmentStage(
     batch.answersLost = 0;
     for (let i = 0; i < count; i++) {
       if (verdict[i] !== FORWARD) continue;
-      if (gsoType[i] === 0 && (pathMtu === null || networkLength[i] + MOST_OVERHEAD <= pathMtu[backend[i]])) continue;
+      if (gsoType[i] === 0 && (pathMtu === null || networkLength[i] + mostOverhead <= pathMtu[backend[i]])) continue;
       const segments = judge(i, words, used, now, tally);
       used += segments;
       if (segments > 0 || segmentCount[i] > 1) trains++;

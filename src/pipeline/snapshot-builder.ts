@@ -9,7 +9,8 @@ import { buildPoolTable, digestOf, slotCounts } from './pool-table.ts';
 import { type SchemeBlock, schemeBlock } from './scheme-block.ts';
 import { addressWords, buildIndex, type IndexParts } from './service-index.ts';
 import type { SnapshotNames, SnapshotParts } from './snapshot.ts';
-import type { BackendSpec, MssClamp, PoolSpec, ServiceSpec, Spec } from './spec.ts';
+import type { BackendSpec, MssClamp, PoolSpec, ServiceSpec, Spec, TunnelSpec } from './spec.ts';
+import { KINDS, mostExtraOf, mostOverheadOf, outerPorts, outerProtocols } from './tunnel-kind.ts';
 
 const AFFINITY = { '5-tuple': L.AFFINITY_TUPLE, '3-tuple': L.AFFINITY_ADDRESSES, 'source-address': L.AFFINITY_SOURCE } as const;
 const OVERSIZE = {
@@ -20,6 +21,7 @@ const OVERSIZE = {
   'fragment-outer': L.OVERSIZE_FRAGMENT_OUTER,
   drop: L.OVERSIZE_DROP,
 } as const;
+const CHECKSUM = { all: L.CHECKSUM_ALL, trains: L.CHECKSUM_TRAINS, none: L.CHECKSUM_NONE, remote: L.CHECKSUM_REMOTE } as const;
 const STATE = { active: L.STATE_SERVING, draining: L.STATE_DRAINING, down: L.STATE_DOWN } as const;
 
 /**
@@ -153,7 +155,8 @@ export class SnapshotBuilder {
   #refuseLoops(services: readonly ServiceSpec[], backends: readonly NumberedBackend[]): void {
     for (const service of services) {
       for (const { spec, poolSpec } of backends) {
-        for (const address of [spec.address, poolSpec.tunnel.source4, poolSpec.tunnel.source6]) {
+        const { source4, source6 } = spec.tunnel ?? poolSpec.tunnel;
+        for (const address of [spec.address, source4, source6]) {
           if (address === null || !prefixContains(service.prefix, address)) continue;
           throw new CodedError('GD_SNAPSHOT_LOOP', `service ${service.name} contains ${formatAddress(address)}, a tunnel end`, {
             hint: 'tunnel packets would be steered again: give the service another prefix',
@@ -277,7 +280,8 @@ export class SnapshotBuilder {
 
     for (let id = 0; id < this.#backendIds.limit; id++) words[backendsAt + id * L.BACKEND_WORDS + L.B_POOL] = -1;
     for (const { id, since, pool, spec, poolSpec } of backends) {
-      const source = spec.address.length === 4 ? poolSpec.tunnel.source4 : poolSpec.tunnel.source6;
+      const tunnel = spec.tunnel ?? poolSpec.tunnel;
+      const source = spec.address.length === 4 ? tunnel.source4 : tunnel.source6;
       if (source === null) {
         throw new CodedError(
           'GD_SNAPSHOT_SOURCE',
@@ -287,20 +291,22 @@ export class SnapshotBuilder {
           },
         );
       }
-      const template = outerTemplate(poolSpec.tunnel, source, spec.address);
+      const template = outerTemplate(tunnel, source, spec.address);
       const at = backendsAt + id * L.BACKEND_WORDS;
       words[at + L.B_POOL] = pool;
       words[at + L.B_STATE] = STATE[spec.state];
       words[at + L.B_FAMILY] = template.family;
       words[at + L.B_OVERHEAD] = template.overhead;
-      words[at + L.B_CHECKSUM] = template.checksum
-        ? L.CHECKSUM_ALL
-        : template.trainChecksum
-          ? L.CHECKSUM_TRAINS
-          : L.CHECKSUM_NONE;
+      words[at + L.B_CHECKSUM] = CHECKSUM[template.checksum];
       words[at + L.B_HEADER_SUM] = template.headerSum;
       words[at + L.B_DATAGRAM_SUM] = template.datagramSum;
       words[at + L.B_SINCE] = since;
+      words[at + L.B_KIND] = KINDS[tunnel.encapsulation];
+      words[at + L.B_GENERAL] = template.plain ? 0 : 1;
+      words[at + L.B_PORTS] = (tunnel.port << 16) | (tunnel.port6 ?? tunnel.port);
+      words[at + L.B_MOST_EXTRA] = mostExtraOf(tunnel);
+      words[L.H_MOST_OVERHEAD] = Math.max(words[L.H_MOST_OVERHEAD], mostOverheadOf(tunnel, spec.address.length));
+      if (words[at + L.B_MOST_EXTRA] !== 0) words[L.H_TUNNEL_EXTRAS]++;
       bytes.set(template.bytes.subarray(0, TEMPLATE_BYTES), (at + L.B_TEMPLATE) * 4);
     }
     return root;
@@ -338,14 +344,29 @@ function mssClampWord(clamp: MssClamp): number {
   return clamp === 'auto' ? L.MSS_CLAMP_AUTO : clamp;
 }
 
-/** Every tunnel source of ours with the port it sends to, each once, as words of the layout. */
+/** Every tunnel source of ours with what it sends, each once, as words of the layout. */
 function tunnelEnds(pools: readonly PoolSpec[]): number[][] {
   const ends = new Map<string, number[]>();
-  for (const { tunnel } of pools) {
+  const tunnels = pools.flatMap(({ tunnel, backends }): TunnelSpec[] => [
+    tunnel,
+    ...backends.flatMap((backend) => (backend.tunnel === undefined ? [] : [backend.tunnel])),
+  ]);
+  for (const tunnel of tunnels) {
     for (const source of [tunnel.source4, tunnel.source6]) {
       if (source === null) continue;
-      const end = [tunnel.port, source.length === 4 ? 4 : 6, ...addressWords(source)];
-      ends.set(end.join(), end);
+      const ports = outerPorts(tunnel);
+      for (const protocol of outerProtocols(tunnel.encapsulation)) {
+        for (const port of ports.length === 0 ? [0] : ports) {
+          const end = new Array<number>(L.TUNNEL_WORDS).fill(0);
+          end[L.T_PORT] = port;
+          end[L.T_FAMILY] = source.length === 4 ? 4 : 6;
+          end[L.T_PROTOCOL] = protocol;
+          addressWords(source).forEach((word, i) => {
+            end[L.T_SOURCE + i] = word;
+          });
+          ends.set(end.join(), end);
+        }
+      }
     }
   }
   return [...ends.values()];

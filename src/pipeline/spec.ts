@@ -2,8 +2,13 @@
 import type { Prefix } from '../base/address.ts';
 
 export type BackendState = 'active' | 'draining' | 'down';
-/** `auto`: over IPv6 full; over IPv4 none, but for trains whose way out needs it. */
-export type ChecksumMode = 'auto' | 'none' | 'full';
+/**
+ * The outer checksum (docs/encapsulation.md). `auto`: UDP over IPv6 full; over IPv4 none, but for trains whose way out needs it; GRE none. `remcsum`:
+ * full, and a packet that came with a partial checksum leaves with it, for the worker to complete (GUE remote checksum offload).
+ */
+export type ChecksumMode = 'auto' | 'none' | 'full' | 'remcsum';
+/** How packets are wrapped: GUE variant 0, GUE variant 1, FOU (all over UDP), IP in IP, GRE. */
+export type Encapsulation = 'gue' | 'gue-v1' | 'fou' | 'ipip' | 'gre';
 /** Which packets the table treats as one: the whole 5-tuple, source + destination address + protocol, or the source address. */
 export type Affinity = '5-tuple' | '3-tuple' | 'source-address';
 /** What becomes of a packet too big for its tunnel (docs/oversize.md). */
@@ -44,10 +49,11 @@ export const DEFAULT_HEADERS: HeaderSpec = {
 };
 
 export interface TunnelSpec {
-  /** GUE variant 0. */
-  readonly encapsulation: 'gue';
-  /** UDP destination port, 1–65535. */
+  readonly encapsulation: Encapsulation;
+  /** UDP destination port, 1–65535; without meaning where there is no UDP. */
   readonly port: number;
+  /** `fou`: the port for inner IPv6 packets, `port` being the one for inner IPv4. Absent: one port for both. */
+  readonly port6?: number;
   /** Outer source addresses; the family of the backend's address picks one. 4 and 16 bytes. */
   readonly source4: Uint8Array | null;
   readonly source6: Uint8Array | null;
@@ -69,6 +75,8 @@ export interface BackendSpec {
   /** 0–65535; 0 takes no new flow. */
   readonly weight: number;
   readonly state: BackendState;
+  /** This backend's own tunnel. Absent: the pool's. */
+  readonly tunnel?: TunnelSpec;
   /** The outer source address of this backend, where its tunnel's are by route; of the same length as `address`. */
   readonly source?: Uint8Array;
 }

@@ -1,35 +1,22 @@
 /**
- * Outer headers of trains: in front of each segment's inner headers, in its record. Not as fast as the single packet's way and need not
+ * Outer headers of trains: in front of each segment's inner headers, in its record. Not as fast as the plain single packet's way and need not
  * be: one super-packet carries dozens of kilobytes.
  *
- *     record k:  | IPv4 20 or IPv6 40 | UDP 8 | GUE 4 | inner headers |
+ *     record k:  | outer headers (outer-headers.ts) | inner headers |
  */
 import { RECORD_STRIDE } from '../base/arena.ts';
 import type { Batch } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
 import * as checksum from '../wire/checksum.ts';
-import * as gue from '../wire/gue.ts';
 import * as ipv4 from '../wire/ipv4.ts';
-import * as ipv6 from '../wire/ipv6.ts';
-import * as udp from '../wire/udp.ts';
-import {
-  B_CHECKSUM,
-  B_DATAGRAM_SUM,
-  B_FAMILY,
-  B_HEADER_SUM,
-  B_OVERHEAD,
-  B_TEMPLATE,
-  BACKEND_WORDS,
-  CHECKSUM_NONE,
-  CHECKSUM_TRAINS,
-  H_BACKENDS,
-} from './layout.ts';
+import { B_CHECKSUM, B_FAMILY, BACKEND_WORDS, CHECKSUM_REMOTE, H_BACKENDS } from './layout.ts';
 import { innerSum } from './local-checksum.ts';
-import { OUTER4, OUTER6, UDP_LENGTH } from './outer-template.ts';
+import { NO_CHECKSUM, type OuterHeaders, wantsChecksum } from './outer-headers.ts';
+import { OUTER6 } from './outer-template.ts';
+import { leaveSegmentPartial } from './remote-checksum.ts';
 import { copyHeaders } from './segment-headers.ts';
 import type { Snapshot } from './snapshot.ts';
-import { sourcePortOf } from './source-port.ts';
 
 const TOO_BIG = dropReason('too-big');
 const MAX_DATAGRAM = 65535;
@@ -40,14 +27,8 @@ const STRIDE = RECORD_STRIDE;
  * The encapsulation of a batch's trains. A segment's outer checksum comes from headers alone, because its own checksum is right
  * (local-checksum.ts); a fragment's from its bytes. `trainsNeedChecksum`: backends with checksum `auto` get it over IPv4 too.
  */
-export function trainStage(
-  batch: Batch,
-  portBase: number,
-  portMask: number,
-  trainsNeedChecksum = false,
-): (snapshot: Snapshot) => void {
-  const { verdict, reason, backend, networkAt, transportAt, family, protocol, flowHash, sourcePort } = batch;
-  const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily } = batch;
+export function trainStage(batch: Batch, headers: OuterHeaders, trainsNeedChecksum = false): (snapshot: Snapshot) => void {
+  const { verdict, reason, backend, networkAt, transportAt, family, protocol, tunnelExtra } = batch;
   const { recordAt, segmentCount, pieceHeader, pieceAt, pieceLength } = batch;
   const { view, recordsAt } = batch.arena;
 
@@ -62,40 +43,13 @@ export function trainStage(
     return checksum.sum(view, pieceAt[number], pieceLength[number], start);
   }
 
-  function writeOuter(i: number, words: Int32Array, record: number, at: number, innerLength: number, port: number): void {
-    const isOuter4 = words[record + B_FAMILY] === 4;
-    const overhead = words[record + B_OVERHEAD];
-    const transport = at + (isOuter4 ? OUTER4 : OUTER6);
-    const tunnel = transport + UDP_LENGTH;
-    const inner = at + overhead;
-    const trafficClass = family[i] === 4 ? ipv4.trafficClass(view, inner) : ipv6.trafficClass(view, inner);
-    const datagram = innerLength + inner - transport;
-    const carried = family[i] === 4 ? gue.PROTOCOL_IPV4 : gue.PROTOCOL_IPV6;
-    for (let w = 0; w < overhead >> 2; w++) view.setInt32(at + (w << 2), words[record + B_TEMPLATE + w], true);
-    if (isOuter4) {
-      ipv4.setTrafficClass(view, at, trafficClass);
-      ipv4.setTotalLength(view, at, overhead + innerLength);
-      ipv4.setChecksum(view, at, checksum.finish(words[record + B_HEADER_SUM] + trafficClass + overhead + innerLength));
-    } else {
-      ipv6.setTrafficClass(view, at, trafficClass);
-      ipv6.setPayloadLength(view, at, datagram);
-    }
-    udp.setSourcePort(view, transport, port);
-    udp.setLength(view, transport, datagram);
-    gue.write(view, tunnel, carried);
-    const wanted = words[record + B_CHECKSUM];
-    if (wanted === CHECKSUM_NONE || (wanted === CHECKSUM_TRAINS && !trainsNeedChecksum)) return;
-    const fixed = words[record + B_DATAGRAM_SUM] + datagram + datagram + port + carried;
-    udp.setChecksum(view, transport, checksum.finishUdp(fixed + sumOf(i, at, inner, innerLength)));
-  }
-
   return function encapsulateTrains(snapshot: Snapshot): void {
     const words = snapshot.words;
     const count = batch.count;
     for (let i = 0; i < count; i++) {
       if (recordAt[i] < 0 || verdict[i] !== VERDICT_FORWARD) continue;
       const record = words[H_BACKENDS] + backend[i] * BACKEND_WORDS;
-      const overhead = words[record + B_OVERHEAD];
+      const overhead = headers.overhead(i, words, record);
       const first = recordAt[i];
       const segments = segmentCount[i];
       const number = batch.recordOf(i, 0);
@@ -113,24 +67,26 @@ export function trainStage(
         reason[i] = TOO_BIG;
         continue;
       }
-      const port = sourcePortOf(flowHash[i], portBase, portMask);
+      const port = headers.port(i, words, record);
+      const wanted = wantsChecksum(words, record, trainsNeedChecksum);
+      const isPartial = tunnelExtra[i] > 0 && words[record + B_CHECKSUM] === CHECKSUM_REMOTE;
       const isFragment = family[i] === 4 && ipv4.isFragment(view, first + overhead);
       let written = -1;
       for (let k = 0; k < segments; k++) {
         const at = first + k * STRIDE;
-        const inner = pieceHeader[number + k] - overhead + pieceLength[number + k];
+        const length = pieceHeader[number + k] - overhead + pieceLength[number + k];
         // Equally long segments have one and the same outer header: their checksums, being right, say nothing about their content.
-        if (inner === written && !isFragment) copyHeaders(view, at - STRIDE, view, at, overhead);
-        else writeOuter(i, words, record, at, inner, port);
-        written = inner;
+        if (length === written && !isFragment && !isPartial) copyHeaders(view, at - STRIDE, view, at, overhead);
+        else {
+          const inner = at + overhead;
+          let innerPartial = NO_CHECKSUM;
+          if (isPartial) innerPartial = leaveSegmentPartial(batch, i, inner, length);
+          else if (wanted) innerPartial = sumOf(i, at, inner, length);
+          headers.write(i, words, record, at, length, port, innerPartial);
+        }
+        written = length;
       }
-      outAt[i] = first;
-      outLength[i] = total;
-      outerNetworkAt[i] = first;
-      outerTransportAt[i] = first + (isOuter4 ? OUTER4 : OUTER6);
-      tunnelAt[i] = outerTransportAt[i] + UDP_LENGTH;
-      outerFamily[i] = isOuter4 ? 4 : 6;
-      sourcePort[i] = port;
+      headers.describe(i, words, record, first, total, port);
     }
   };
 }

@@ -12,10 +12,10 @@ import { VERDICT_DROP, VERDICT_FORWARD, VERDICTS } from '../base/verdict.ts';
 import type { Config } from '../config/config.ts';
 import type { Egress, Ingress } from '../io/driver.ts';
 import { FlowTable } from '../pipeline/flow-table.ts';
-import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from '../pipeline/outer-template.ts';
 import { Pipeline } from '../pipeline/pipeline.ts';
 import { Snapshot, SnapshotBuilder, type SnapshotNames } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
+import { mostOverheadOf } from '../pipeline/tunnel-kind.ts';
 import { readTuple, type Tuple, tupleText } from './tuple.ts';
 
 /** What happened to one packet of the capture; its addresses, protocol and ports (Tuple) as far as it has them. */
@@ -158,8 +158,10 @@ function pathMtuOf(names: SnapshotNames, bytes: number): Int32Array {
 
 /** Bytes of the largest inner packet that every tunnel of `spec` can carry whole when the way to each backend carries `pathMtu`. */
 export function innerMtuOf(spec: Spec, pathMtu: number): number {
-  const over6 = spec.pools.some(({ backends }) => backends.some(({ address }) => address.length === 16));
-  return pathMtu - (over6 ? OUTER6 : OUTER4) - UDP_LENGTH - GUE_LENGTH;
+  const overheads = spec.pools.flatMap(({ tunnel: own, backends }) =>
+    backends.map(({ address, tunnel = own }) => mostOverheadOf(tunnel, address.length)),
+  );
+  return pathMtu - Math.max(0, ...overheads);
 }
 
 /** One line of text for a packet: `17  forward  web → workers/w1 (10.0.0.1)  60 → 92 bytes, source port 51234  tcp … → …`. */

@@ -133,7 +133,8 @@ class Lab {
           name: backend,
           address: ip(backend),
           source: ip(source),
-          port,
+          ports: [port],
+          protocols: [17],
           overhead: familyOf(source) === 6 ? 52 : 32,
         })),
         this.now,
@@ -423,7 +424,8 @@ test('after a reload, only what is configured now is believed', needs('root', 'n
     name: path.backend,
     address: ip(path.backend),
     source: ip(path.source),
-    port,
+    ports: [port],
+    protocols: [17],
     overhead: 32,
   });
   here.forge({ ...A4, mtu: 1300 });

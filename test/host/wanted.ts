@@ -34,6 +34,7 @@ export function wanted(parts: Partial<Wanted>): Wanted {
     backends: [],
     tunnelSources: [],
     tunnelPorts: [6080],
+    tunnelProtocols: [],
     egressDevice: null,
     udpSourcePorts: null,
     ...parts,

@@ -93,9 +93,10 @@ function wholeFrame(template: OuterTemplate, inner: Uint8Array, isTrain: boolean
   frame.set([2, 0, 0, 0, 0, 1], 6);
   frame.set(family === 4 ? [0x08, 0x00] : [0x86, 0xdd], 12);
   frame.set(inner, ETHERNET + overhead);
-  const asWritten = { ...template, checksum: template.checksum && !isTrain };
+  const isFilled = template.checksum === 'all';
+  const asWritten = { ...template, checksum: isFilled && !isTrain ? ('all' as const) : ('none' as const) };
   writeOuter(asWritten, view, ETHERNET, 0, inner, inner.length, OUTER_TTL);
-  if (template.checksum && isTrain) {
+  if (isFilled && isTrain) {
     const transport = ETHERNET + overhead - 12;
     const [source, destination] = family === 4 ? [SOURCE4, DESTINATION4] : [SOURCE6, DESTINATION6];
     udp.setChecksum(view, transport, naivePseudoSum(source, destination, 17, frame.length - transport));

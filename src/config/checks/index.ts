@@ -3,6 +3,7 @@ import type { SourceDocument } from '../document.ts';
 import type { Draft } from '../draft.ts';
 import { type Path, type Problem, type Severity, sortProblems } from '../problem.ts';
 import { checkDrivers } from './drivers.ts';
+import { checkEncapsulations } from './encapsulations.ts';
 import { checkHeaders } from './headers.ts';
 import { checkLoops } from './loops.ts';
 import { checkMssClamps } from './mss-clamp.ts';
@@ -23,5 +24,6 @@ export function checkDraft(draft: Draft, document: SourceDocument): Problem[] {
   checkHeaders(draft, report);
   checkPools(draft, report);
   checkDrivers(draft, report);
+  checkEncapsulations(draft, report);
   return sortProblems(problems);
 }

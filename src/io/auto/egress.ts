@@ -23,6 +23,8 @@ export interface AutoEgressOptions {
  *     with trains                                 → udp    one message for most of a train
  *     with fragments of tunnel packets among them → raw    the kernel can not make these out of a message
  *
+ * Packets of a tunnel without UDP (IP in IP, GRE) always go by raw, before the others of their batch: no flow is of both kinds.
+ *
  * Both send from the same source port for a flow.
  */
 export class AutoEgress implements Egress {
@@ -77,19 +79,26 @@ export class AutoEgress implements Egress {
     const udp = this.#udp;
     if (udp === null || batch.trains === 0 || batch.outerFragmented > 0) {
       this.#raw.send(batch);
-      const errno = this.#raw.lastErrno;
-      if (errno !== this.#rawErrno) {
-        this.#rawErrno = errno;
-        this.lastErrno = errno;
-      }
+      this.#noteRaw();
       return;
     }
-    udp.send(batch);
+    if (batch.withoutUdp > 0) {
+      this.#raw.send(batch, true);
+      this.#noteRaw();
+    }
+    udp.send(batch, batch.withoutUdp > 0);
     const errno = udp.lastErrno;
     if (errno !== this.#udpErrno) {
       this.#udpErrno = errno;
       this.lastErrno = errno;
     }
+  }
+
+  #noteRaw(): void {
+    const errno = this.#raw.lastErrno;
+    if (errno === this.#rawErrno) return;
+    this.#rawErrno = errno;
+    this.lastErrno = errno;
   }
 
   close(): void {

@@ -79,9 +79,10 @@ export class RawEgress implements Egress {
     return this.#queue4.lastErrno || this.#queue6.lastErrno || this.#familyErrno;
   }
 
-  send(batch: Batch): void {
+  /** `onlyWithoutUdp`: of the packets those alone whose tunnel has no UDP header. */
+  send(batch: Batch, onlyWithoutUdp = false): void {
     for (let i = 0; i < batch.count; i++) {
-      if (batch.verdict[i] !== VERDICT_FORWARD) continue;
+      if (batch.verdict[i] !== VERDICT_FORWARD || (onlyWithoutUdp && batch.sourcePort[i] !== 0)) continue;
       const six = batch.outerFamily[i] === 6;
       if (six && this.#descriptor6 < 0) {
         this.#familyErrno = E.EAFNOSUPPORT;
