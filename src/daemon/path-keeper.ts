@@ -13,6 +13,7 @@ import { RepeatedLines } from '../observe/log.ts';
 import type { SnapshotNames } from '../pipeline/snapshot.ts';
 import { RULE_PORTS } from '../pipeline/source-port.ts';
 import { DEFAULT_HEADERS, type Spec } from '../pipeline/spec.ts';
+import { tunnelSource } from '../pipeline/tunnel-ends.ts';
 import { mostOverheadOf, outerPorts, outerProtocols } from '../pipeline/tunnel-kind.ts';
 import type { BoottimeClock } from '../raw-socket/clock.ts';
 
@@ -101,13 +102,12 @@ export class PathKeeper {
 
 function tunnelsOf(spec: Spec, names: SnapshotNames): PathMtuTunnel[] {
   return spec.pools.flatMap((pool) =>
-    pool.backends.flatMap(({ name, address, source: routed, tunnel = pool.tunnel }): PathMtuTunnel[] => {
+    pool.backends.flatMap((backend): PathMtuTunnel[] => {
+      const { name, address, tunnel = pool.tunnel } = backend;
       const text = formatAddress(address);
       const id = names.backends.find((one) => one.pool === pool.name && one.name === name && one.address === text)?.id;
-      const isFour = address.length === 4;
-      const source = routed ?? (isFour ? tunnel.source4 : tunnel.source6);
+      const { address: source, spread: sourceSpread } = tunnelSource(pool, backend);
       if (id === undefined || source === null) return [];
-      const sourceSpread = (isFour ? tunnel.spread4 : tunnel.spread6) ?? 0;
       const overhead = mostOverheadOf(tunnel, address.length);
       const [ports, protocols] = [outerPorts(tunnel), outerProtocols(tunnel.encapsulation)];
       const sourcePorts = RULE_PORTS[(tunnel.headers ?? DEFAULT_HEADERS).sourcePort];

@@ -4,6 +4,7 @@
  */
 import { formatAddress, sameAddress } from '../base/address.ts';
 import type { BackendSpec, PoolSpec, Spec } from '../pipeline/spec.ts';
+import { isByRoute } from '../pipeline/tunnel-ends.ts';
 
 export interface ResolvedSources {
   readonly spec: Spec;
@@ -87,8 +88,4 @@ export function routedSources(
 /** Some backend's source is by route. */
 export function hasRoutedSources(spec: Spec): boolean {
   return spec.pools.some((pool) => pool.backends.some((backend) => isByRoute(pool, backend)));
-}
-
-function isByRoute({ tunnel }: PoolSpec, { address }: BackendSpec): boolean {
-  return (address.length === 4 ? tunnel.byRoute4 : tunnel.byRoute6) === true;
 }

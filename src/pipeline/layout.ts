@@ -149,8 +149,8 @@ export const T_PORT = 0;
 export const T_FAMILY = 1;
 export const T_SOURCE = 2;
 export const T_PROTOCOL = 6;
-/** Bits of the address that are ours: the whole address, or the prefix that flows are spread over. */
-export const T_LENGTH = 7;
+/** Of the address's last word, the bits that are always the same: −1, or fewer where flows are spread over a prefix. */
+export const T_MASK = 7;
 export const TUNNEL_WORDS = 8;
 
 /**

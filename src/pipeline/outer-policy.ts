@@ -20,6 +20,7 @@ import {
 } from './header-policy.ts';
 import type { Identifiers } from './identifiers.ts';
 import {
+  B_FAMILY,
   B_POLICY,
   B_POOL,
   B_SPREAD,
@@ -35,6 +36,7 @@ import { glbPortOf, ipvsSourcePort, katranBitsOf, katranPortOf, sourceBitsOf, so
 import { SOURCE_PORT_RULES } from './spec.ts';
 
 // Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
+const FAMILY = B_FAMILY;
 const POLICY = B_POLICY;
 const SPREAD_MASK = B_SPREAD;
 const IS_SPREAD = SPREAD;
@@ -48,6 +50,7 @@ const FLAGS4 = ipv4.FRAGMENT_AT;
 const IDENTIFICATION4 = ipv4.IDENTIFICATION_AT;
 const SOURCE4 = ipv4.SOURCE_AT;
 const DESTINATION4 = ipv4.DESTINATION_AT;
+const DF = ipv4.DONT_FRAGMENT;
 const HOPS6 = ipv6.HOP_LIMIT_AT;
 /** The last four bytes of the source address. */
 const SOURCE6_END = ipv6.SOURCE_AT + 12;
@@ -55,12 +58,14 @@ const SOURCE6_END = ipv6.SOURCE_AT + 12;
 /** Katran hashes the destination port alone: then it takes the client's address for 0 wherever it looks at it. */
 function hidesClient(words: Int32Array, record: number): boolean {
   const pool = words[H_POOLS] + words[record + B_POOL] * POOL_WORDS;
-  return words[pool + P_SCHEME] === SCHEME_KATRAN && (words[words[pool + P_SCHEME_AT] + X_FLAGS] & KATRAN_DESTINATION_PORT_ONLY) !== 0;
+  return (
+    words[pool + P_SCHEME] === SCHEME_KATRAN && (words[words[pool + P_SCHEME_AT] + X_FLAGS] & KATRAN_DESTINATION_PORT_ONLY) !== 0
+  );
 }
 
 export interface OuterPolicy {
-  /** Outer UDP source port of packet `i` by the rule of the backend of `record`, whose outer family is `outerFamily`. */
-  port(i: number, words: Int32Array, record: number, outerFamily: 4 | 6): number;
+  /** Outer UDP source port of packet `i` by the rule of the backend of `record`. */
+  port(i: number, words: Int32Array, record: number): number;
   /**
    * Over the IPv4 header at `at`, whose checksum is made later: `inner` is the inner IP header that will follow it, its hop counted. `datagrams`: what
    * the kernel makes of it, 1 but for a super-packet that leaves whole.
@@ -68,6 +73,11 @@ export interface OuterPolicy {
   write4(i: number, words: Int32Array, record: number, at: number, inner: number, datagrams: number): void;
   /** The same for IPv6. */
   write6(i: number, words: Int32Array, record: number, at: number, inner: number): void;
+  /**
+   * True when a UDP socket of this host can send the packet whose outer IP header stands at `at`, its kernel writing that header: from an address of
+   * this host, with DF, and from `port`.
+   */
+  suitsSockets(words: Int32Array, record: number, at: number, port: number): boolean;
 }
 
 /** The policies of one batch. Ports of the rule `default` are `portBase` + (hash & `portMask`). */
@@ -75,7 +85,8 @@ export function outerPolicy(batch: Batch, identifiers: Identifiers, portBase: nu
   const { family, flowHash } = batch;
   const { view } = batch.arena;
 
-  function port(i: number, words: Int32Array, record: number, outerFamily: 4 | 6): number {
+  function port(i: number, words: Int32Array, record: number): number {
+    const outerFamily = words[record + FAMILY] === 4 ? 4 : 6;
     const rule = ruleOf(words[record + POLICY]);
     if (rule === KATRAN) return katranPortOf(batch, i, outerFamily, hidesClient(words, record));
     if (rule === GLB) return glbPortOf(batch, i);
@@ -84,7 +95,8 @@ export function outerPolicy(batch: Batch, identifiers: Identifiers, portBase: nu
 
   /** The bits of the flow, of those that the record's prefix leaves open. */
   function spreadBits(i: number, words: Int32Array, record: number, policy: number, outerFamily: 4 | 6): number {
-    const bits = ruleOf(policy) === KATRAN ? katranBitsOf(batch, i, outerFamily, hidesClient(words, record)) : sourceBitsOf(flowHash[i]);
+    const bits =
+      ruleOf(policy) === KATRAN ? katranBitsOf(batch, i, outerFamily, hidesClient(words, record)) : sourceBitsOf(flowHash[i]);
     return bits & words[record + SPREAD_MASK];
   }
 
@@ -118,5 +130,11 @@ export function outerPolicy(batch: Batch, identifiers: Identifiers, portBase: nu
     }
   }
 
-  return { port, write4, write6 };
+  function suitsSockets(words: Int32Array, record: number, at: number, port: number): boolean {
+    const policy = words[record + POLICY];
+    if ((policy & IS_SPREAD) !== 0 || port < portBase || port > portBase + portMask) return false;
+    return words[record + FAMILY] !== 4 || (view.getUint16(at + FLAGS4) & DF) !== 0;
+  }
+
+  return { port, write4, write6, suitsSockets };
 }

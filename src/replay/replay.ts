@@ -15,6 +15,7 @@ import { FlowTable } from '../pipeline/flow-table.ts';
 import { Pipeline } from '../pipeline/pipeline.ts';
 import { Snapshot, SnapshotBuilder, type SnapshotNames } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
+import { withUnknownSources } from '../pipeline/tunnel-ends.ts';
 import { mostOverheadOf } from '../pipeline/tunnel-kind.ts';
 import { readTuple, type Tuple, tupleText } from './tuple.ts';
 
@@ -79,7 +80,7 @@ export interface ReplayOptions {
  */
 export function replay(options: ReplayOptions): ReplaySummary {
   const { config, ingress, egress, onPacket } = options;
-  const parts = new SnapshotBuilder().build(config.spec);
+  const parts = new SnapshotBuilder().build(withUnknownSources(config.spec));
   const snapshot = new Snapshot(parts);
   const pipeline = new Pipeline({
     snapshot,
