@@ -36,6 +36,12 @@ export const LOOKUP_QUOTE = 1;
 export const LOOKUP_FRAGMENT = 2;
 /** By a server id in the packet (QUIC connection ids). */
 export const LOOKUP_SERVER_ID = 3;
+/** By itself: affinity none, one datagram at a time. */
+export const LOOKUP_PACKET = 5;
+/** By a flow without ports: addresses and protocol, because the protocol has none (ESP, GRE, AH). */
+export const LOOKUP_ADDRESSES = 6;
+/** By a flow without addresses: service, protocol and ports, the same on every path of an SCTP association. */
+export const LOOKUP_PORTS = 7;
 /** By the pool's table alone, every packet: a scheme whose directors keep no flows (glb). Set by the stage behind classify. */
 export const LOOKUP_TABLE = 4;
 

@@ -37,6 +37,11 @@ export const FIXED_COUNTERS = [
   ['fragmented_inner_packets_total', 'IPv4 packets too big for their tunnel that were fragmented before they were encapsulated.'],
   ['fragmented_outer_packets_total', 'Packets too big for their tunnel whose tunnel packets were fragmented.'],
   ['mss_clamped_packets_total', 'SYNs whose maximum segment size was lowered.'],
+  ['quic_routed_packets_total', 'QUIC packets that went to the backend whose server id is in their connection id.'],
+  [
+    'quic_unknown_server_packets_total',
+    'QUIC packets whose connection id carries a server id that no backend which serves has; they were steered by their flow.',
+  ],
   ['batches_total', 'Batches processed: received packets divided by this is the mean batch size.'],
   ['wakeups_total', 'Times a forwarding thread woke from poll.'],
 ] as const satisfies readonly (readonly [string, string])[];

@@ -16,7 +16,7 @@ const TABLE = [
   ['truncated', 'the frame ends before the headers or the length it claims'],
   ['malformed-ip', 'the IP header has an impossible version, header length or total length'],
   ['ip-checksum', 'the IPv4 header checksum is wrong'],
-  ['malformed-transport', 'the TCP or UDP header has an impossible length'],
+  ['malformed-transport', 'the TCP, UDP or SCTP header has an impossible length'],
   ['ipv6-extension', 'the IPv6 extension header chain is too long or can not be followed'],
   ['fragment', 'an IP fragment: its flow can not be known from this packet alone'],
   ['ttl-expired', 'the TTL or hop limit ran out at this hop'],

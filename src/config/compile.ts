@@ -1,18 +1,20 @@
 /** A checked configuration → the plain data that the other rooms are told. */
 import { dirname, isAbsolute, join } from 'node:path';
-import type { BackendSpec, PoolSpec, ServiceSpec, Spec, TunnelSpec } from '../pipeline/spec.ts';
+import type { BackendSpec, PoolSpec, QuicSpec, ServiceSpec, Spec, TunnelSpec } from '../pipeline/spec.ts';
 import { parseHostAddress, parsePrefix } from './address.ts';
+import { servicePort } from './checks/schemes.ts';
 import type { Config, EgressConfig, IngressConfig } from './config.ts';
+import { draftOf } from './draft.ts';
 import { compileHeaders } from './headers.ts';
 import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
 import type { Problem } from './problem.ts';
+import { hasPorts, protocolNumber } from './protocol.ts';
 import type { BackendSection, ConfigSection, PoolSection, ServiceSection, TunnelSection } from './schema.ts';
+import { compileScheme, DEFAULT_TABLE_SIZE } from './scheme.ts';
+import { parseServerId } from './server-id.ts';
 import { parseTunnelSource, spreadOf } from './tunnel-source.ts';
-
-/** IP protocol numbers (IANA). */
-const PROTOCOL = { tcp: 6, udp: 17 } as const;
 
 /** `section` has passed the schema and every check without error. */
 export function compile(section: ConfigSection, file: string, warnings: readonly Problem[]): Config {
@@ -31,9 +33,12 @@ export function compile(section: ConfigSection, file: string, warnings: readonly
 }
 
 function compileSpec(section: ConfigSection): Spec {
+  const draft = draftOf(section);
   return {
     services: section.services.flatMap(compileService),
-    pools: Object.entries(section.pools).map(([name, pool]) => compilePool(name, pool, section.tunnel)),
+    pools: Object.entries(section.pools).map(([name, pool]) =>
+      compilePool(name, pool, section.tunnel, servicePort(name, draft) ?? 0),
+    ),
   };
 }
 
@@ -41,17 +46,18 @@ function compileSpec(section: ConfigSection): Spec {
 export function compileService(service: ServiceSection): ServiceSpec[] {
   const specs: ServiceSpec[] = [];
   for (const address of listOf(service.address)) {
-    for (const port of listOf(service.port)) {
+    for (const port of portsOf(service)) {
       const { from, to } = must(parsePorts(port))!;
       specs.push({
         name: service.name,
         prefix: must(parsePrefix(address))!,
-        protocol: PROTOCOL[service.protocol],
+        protocol: protocolNumber(service.protocol),
         portFrom: from,
         portTo: to,
         affinity: service.affinity,
         oversize: service.oversize,
         mssClamp: service['mss-clamp'],
+        ...(service.quic === undefined ? {} : { quic: compileQuic(service.quic) }),
         pool: service.pool,
       });
     }
@@ -59,7 +65,19 @@ export function compileService(service: ServiceSection): ServiceSpec[] {
   return specs;
 }
 
-function compilePool(name: string, pool: PoolSection, defaults: TunnelSection): PoolSpec {
+/** What has no ports, or was given none, is asked for by port 0 and has them all. */
+export function portsOf(service: ServiceSection): readonly (number | string)[] {
+  return service.port === undefined || !hasPorts(protocolNumber(service.protocol)) ? ['all'] : listOf(service.port);
+}
+
+function compileQuic(quic: NonNullable<ServiceSection['quic']>): QuicSpec {
+  if (quic.scheme === 'katran') return { scheme: 'katran' };
+  // The check has seen to it that the length is there.
+  return { scheme: 'quic-lb', rotations: listOf(quic['config-rotation'] ?? 0), serverIdLength: quic['server-id-length'] ?? 1 };
+}
+
+/** `port`: that of the services, for schemes that ask for it. */
+function compilePool(name: string, pool: PoolSection, defaults: TunnelSection, port: number): PoolSpec {
   const tunnel = compileTunnel(pool.tunnel, defaults);
   const backends = pool.backends.map(
     (backend): BackendSpec => ({
@@ -68,9 +86,14 @@ function compilePool(name: string, pool: PoolSection, defaults: TunnelSection): 
       weight: backend.weight,
       state: backend.state,
       ...(backend.tunnel === undefined ? {} : { tunnel: backendTunnel(backend.tunnel, tunnel) }),
+      ...(backend['server-id'] === undefined
+        ? {}
+        : { serverIds: listOf(backend['server-id']).map((id) => must(parseServerId(id))!) }),
     }),
   );
-  return { name, tableSize: pool['table-size'], seed: pool.seed, tunnel, backends };
+  const scheme = compileScheme(pool.scheme, port);
+  const tableSize = pool['table-size'] ?? DEFAULT_TABLE_SIZE[scheme.name];
+  return { name, scheme, tableSize, seed: pool.seed, tunnel, backends };
 }
 
 /** What a backend says of its own tunnel, completed with its pool's. */

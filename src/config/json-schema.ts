@@ -23,7 +23,7 @@ export function jsonSchema(): JsonSchema {
   return { $schema, title: 'gue-director configuration', ...schema } as JsonSchema;
 }
 
-/** The keys that may stand in the map at `path` of `data`. A driver's section has the keys of the driver it names. */
+/** The keys that may stand in the map at `path` of `data`. A section that names its kind (a driver, a scheme) has the keys of that kind. */
 export function keysAt(schema: JsonSchema, path: readonly (string | number)[], data: unknown): string[] {
   let nodes: readonly JsonSchema[] = alternatives(schema, data);
   let value = data;
@@ -44,7 +44,10 @@ function child(node: JsonSchema, step: string | number): JsonSchema[] {
 function alternatives(node: JsonSchema, value: unknown): JsonSchema[] {
   const parts = node.oneOf ?? node.anyOf;
   if (parts === undefined) return [node];
-  const driver = (value as { driver?: unknown } | null | undefined)?.driver;
-  const matching = parts.filter((part) => driver !== undefined && part.properties?.driver?.const === driver);
+  const map = (value ?? {}) as Readonly<Record<string, unknown>>;
+  // A map whose key is one alternative's own word (`driver: tun`, `name: katran`) is that alternative.
+  const matching = parts.filter((part) =>
+    Object.entries(part.properties ?? {}).some(([key, { const: word }]) => word !== undefined && map[key] === word),
+  );
   return (matching.length > 0 ? matching : parts).flatMap((part) => alternatives(part, value));
 }

@@ -13,6 +13,9 @@ import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
 import { nearestPrimes } from './prime.ts';
+import { PROTOCOL_NAMES, protocolRefusal } from './protocol.ts';
+import { schemeSchema } from './scheme.ts';
+import { parseServerId } from './server-id.ts';
 import { parseTunnelSource } from './tunnel-source.ts';
 
 /** The greatest table: ten times the usual one, as in the Maglev paper's second size (65,537 and 655,373). */
@@ -49,20 +52,42 @@ const interfaceName = z.string().superRefine((text, context) => {
 const MSS = { least: 88, most: 65495 };
 const mssClamp = z.union([z.enum(['off', 'auto']), z.int().min(MSS.least).max(MSS.most)]).default('off');
 
+const protocol = z.union([z.enum(PROTOCOL_NAMES), z.int().min(1).max(254)]).superRefine((value, context) => {
+  const refusal = typeof value === 'number' ? protocolRefusal(value) : null;
+  if (refusal !== null) context.addIssue({ code: 'custom', message: refusal.message, params: { code: refusal.code } });
+});
+
+/** Config rotation 7 says that an id is not to be routed by (draft-ietf-quic-load-balancers-21 §3.2). */
+const rotation = z.int().min(0).max(6);
+
+const quicSchema = z.strictObject({
+  scheme: z
+    .enum(['quic-lb', 'katran'])
+    .describe('Where the server id stands: as in the IETF draft without a key, or as Katran has it.'),
+  'server-id-length': z.int().min(1).max(15).optional().describe('Bytes of the server id. Only quic-lb, which needs it.'),
+  'config-rotation': z
+    .union([rotation, z.array(rotation).min(1)])
+    .optional()
+    .describe('Value of the first three bits of the ids that are read, or a list of them; unset: 0. Only quic-lb.'),
+});
+
 export const serviceSchema = z.strictObject({
   name: name.describe('Name of the service, unique: metric label, log field. Letters, digits, ".", "_" and "-".'),
   address: z
     .union([prefix, z.array(prefix).min(1)])
     .describe('The virtual IP: an address or a prefix, IPv4 or IPv6, or a list of them. The longest prefix wins.'),
-  protocol: z.enum(['tcp', 'udp']).describe('Transport protocol.'),
+  protocol: protocol.describe('IP protocol, by name or number; any for whatever no other service of the address takes.'),
   port: z
     .union([servicePort, z.array(servicePort).min(1)])
-    .describe('Destination port: a number, a range such as "8000-8999", all, or a list of them. The narrowest range wins.'),
+    .optional()
+    .describe(
+      'Destination port: a number, a range such as "8000-8999", all, or a list of them. The narrowest range wins. TCP, UDP and SCTP need it.',
+    ),
   affinity: z
-    .enum(['5-tuple', '3-tuple', 'source-address'])
+    .enum(['5-tuple', '3-tuple', 'source-address', 'ports', 'none'])
     .default('5-tuple')
     .describe(
-      'Which packets stay together on one backend: those of a connection; of a client, service address and protocol; of a client.',
+      'Which packets stay together on one backend: those of a connection; of a client, service address and protocol; of a client; of a pair of ports (SCTP); none (UDP).',
     ),
   oversize: z
     .enum(['segment', 'segment-and-tell', 'icmp', 'fragment-inner', 'fragment-outer', 'drop'])
@@ -73,6 +98,9 @@ export const serviceSchema = z.strictObject({
   'mss-clamp': mssClamp.describe(
     'The largest MSS that a SYN may announce to the worker: off, bytes, or auto for what fits the tunnel whole. Only TCP.',
   ),
+  quic: quicSchema
+    .optional()
+    .describe('Routing by QUIC connection id, so that a client which moves keeps its backend. Only UDP.'),
   pool: name.describe('Name of the pool that serves it.'),
 });
 
@@ -161,6 +189,8 @@ export const poolTunnelSchema = z.strictObject({
 /** Its source addresses are its pool's. */
 const backendTunnelSchema = poolTunnelSchema.pick({ encapsulation: true, port: true, 'port-ipv6': true, checksum: true });
 
+const serverId = z.union([z.int().min(0).max(0xffffffff), parsedText(parseServerId)]);
+
 export const backendSchema = z.strictObject({
   name: name.describe('Name of the backend, unique in its pool: metric label, log field.'),
   address: hostAddress.describe("The worker's tunnel address, IPv4 or IPv6; also its identity in the table."),
@@ -170,6 +200,10 @@ export const backendSchema = z.strictObject({
     .default('active')
     .describe('active serves; draining keeps its flows and takes no new one; down gets nothing.'),
   tunnel: backendTunnelSchema.optional().describe("What differs from the pool's tunnel for this backend."),
+  'server-id': z
+    .union([serverId, z.array(serverId).min(1)])
+    .optional()
+    .describe('Its number in QUIC connection ids, unique in the pool: a number, or bytes in hexadecimal, or a list of them.'),
 });
 
 const tableSize = z
@@ -184,18 +218,23 @@ const tableSize = z
   });
 
 const poolKeys = {
+  scheme: schemeSchema,
   'table-size': tableSize
-    .default(65537)
-    .describe('Slots of the Maglev table: a prime, at least 100 for each backend so that shares are even within 1 %.'),
+    .optional()
+    .describe(
+      'Slots of the table: a prime, at least 100 for each backend so that shares are even within 1 %. Unset: 65537; as the peer has it with another scheme.',
+    ),
   seed: z
     .int()
     .min(0)
     .max(0xffffffff)
     .default(0)
-    .describe('Seed of table and flow hashes. Directors that share traffic must have the same; changing it moves every flow.'),
+    .describe(
+      'Seed of table and flow hashes. Directors that share traffic must have the same; changing it moves every flow. Only with scheme maglev.',
+    ),
   tunnel: poolTunnelSchema.prefault({}).describe('What differs from the tunnel defaults for this pool.'),
 };
-const backendsDescription = 'The workers. Their order has no meaning.';
+const backendsDescription = 'The workers. Their order has no meaning, but with scheme ipvs-mh.';
 
 export const poolSchema = z.strictObject({
   ...poolKeys,

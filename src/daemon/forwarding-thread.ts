@@ -49,6 +49,7 @@ function run(start: ThreadStart): void {
           snapshot: new Snapshot(start.snapshot),
           flows: flows[number],
           siblings: flows.filter((_, other) => other !== number),
+          thread: number,
           bank: start.bank,
           sourcePortBase: egress.facts.sourcePortBase,
           sourcePortMask: egress.facts.sourcePortMask,

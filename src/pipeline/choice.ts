@@ -15,8 +15,9 @@ import {
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import type { FlowTable } from './flow-table.ts';
-import type { FlowTuple } from './flow-tuple.ts';
+import { type FlowTuple, ownPorts } from './flow-tuple.ts';
 import {
+  AFFINITY_PORTS,
   AFFINITY_SOURCE,
   AFFINITY_TUPLE,
   B_POOL,
@@ -80,7 +81,7 @@ export function tableBackend(
   const pool = words[serviceAt + S_POOL];
   const poolAt = words[H_POOLS] + pool * POOL_WORDS;
   if (words[poolAt + P_SCHEME] !== SCHEME_MAGLEV || words[poolAt + P_PREVIOUS_SCHEME] !== SCHEME_MAGLEV) {
-    flow.fromPacket(batch, i, batch.arena.view.getInt32(batch.transportAt[i]));
+    flow.fromPacket(batch, i, ownPorts(batch, i));
     return tableBackendOf(batch, i, snapshot, serviceAt, older, now, flow);
   }
   const hash = slotHash(batch, i, words[serviceAt + S_AFFINITY]);
@@ -132,6 +133,7 @@ export function tableBackendOf(
 function slotHash(batch: Batch, i: number, affinity: number): number {
   if (affinity === AFFINITY_TUPLE) return batch.flowHash[i];
   const view = batch.arena.view;
+  if (affinity === AFFINITY_PORTS) return hashTuple4(0, 0, view.getInt32(batch.transportAt[i]), batch.protocol[i]);
   const at = batch.networkAt[i];
   if (batch.family[i] === 4) {
     const source = view.getInt32(at + ipv4.SOURCE_AT);
@@ -147,6 +149,7 @@ function slotHash(batch: Batch, i: number, affinity: number): number {
 /** The same hash of a tuple. */
 function tupleHash(flow: FlowTuple, affinity: number): number {
   const { view, sourceAt, destinationAt, protocol } = flow;
+  if (affinity === AFFINITY_PORTS) return hashTuple4(0, 0, flow.ports, protocol);
   const ports = affinity === AFFINITY_TUPLE ? flow.ports : 0;
   if (flow.family === 4) {
     const source = view.getInt32(sourceAt);

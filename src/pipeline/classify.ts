@@ -16,8 +16,10 @@ import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import { answerEcho } from './echo.ts';
-import { H_TUNNEL_COUNT, H_TUNNELS, T_FAMILY, T_MASK, T_PORT, T_PROTOCOL, T_SOURCE, TUNNEL_WORDS } from './layout.ts';
+import { H_PROTOCOLS, USES_AH } from './layout.ts';
 import { answerArp, answerSolicitation, isAddressedTo } from './neighbour.ts';
+import { otherProtocols } from './other-protocols.ts';
+import { isOwnTunnel } from './own-tunnel.ts';
 import { recentServices } from './recent-services.ts';
 import { refusalReason } from './refusal.ts';
 import { findService4, findService6 } from './service-index.ts';
@@ -42,6 +44,7 @@ const TCP = ipv4.PROTOCOL_TCP;
 const UDP = ipv4.PROTOCOL_UDP;
 const ICMP = ipv4.PROTOCOL_ICMP;
 const ICMPV6 = ipv6.NEXT_ICMPV6;
+const AH = ipv6.NEXT_AUTHENTICATION;
 const IPV4 = ethernet.ETHERTYPE_IPV4;
 const IPV6 = ethernet.ETHERTYPE_IPV6;
 const ARP = ethernet.ETHERTYPE_ARP;
@@ -127,29 +130,6 @@ function completeChecksum(batch: Batch, i: number, protocol: number, at: number,
   return 0;
 }
 
-/** Our own tunnel traffic come back as if it were a client's: from a tunnel source of ours, of its protocol, to the port that it sends to. */
-function isOwnTunnel(batch: Batch, i: number, words: Int32Array): boolean {
-  const view = batch.arena.view;
-  const kind = batch.protocol[i];
-  const port = kind === UDP ? udp.destinationPort(view, batch.transportAt[i]) : 0;
-  const sourceAt = batch.networkAt[i] + (batch.family[i] === 4 ? ipv4.SOURCE_AT : ipv6.SOURCE_AT);
-  const sourceWords = batch.family[i] === 4 ? 1 : 4;
-  const count = words[H_TUNNEL_COUNT];
-  for (let t = 0; t < count; t++) {
-    const tunnel = words[H_TUNNELS] + t * TUNNEL_WORDS;
-    if (words[tunnel + T_PROTOCOL] !== kind || words[tunnel + T_PORT] !== port) continue;
-    if (words[tunnel + T_FAMILY] !== batch.family[i]) continue;
-    // A source may be spread over a prefix: then its last word is compared in part.
-    let differ = 0;
-    for (let w = 0; w < sourceWords; w++) {
-      const bits = view.getInt32(sourceAt + w * 4) ^ words[tunnel + T_SOURCE + w];
-      differ |= w === sourceWords - 1 ? bits & words[tunnel + T_MASK] : bits;
-    }
-    if (differ === 0) return true;
-  }
-  return false;
-}
-
 /** The classification of one batch. Frames that the driver already gave a reason keep it. */
 export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: ClassifyTally) => void {
   const { frameAt, frameLength, virtioFlags, gsoType, networkAt, transportAt, networkLength, family, protocol } = batch;
@@ -160,6 +140,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
   /** Nobody else answers on the link for who has a service address. */
   const isOurLink = linkAddress !== undefined;
   const minimumTtl = hopDone ? 1 : 2;
+  const matchOther = otherProtocols(batch, minimumTtl);
   const { find4: recent4, find6: recent6, forget } = recentServices();
   /** The snapshot whose services are remembered. */
   let answered: Int32Array | null = null;
@@ -196,14 +177,22 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       if (ipv6.isFragment(found)) return judge6(view, at, words, FRAGMENT);
       next = ipv6.transportProtocol(found);
       offset = ipv6.transportOffset(found);
+      if ((words[H_PROTOCOLS] & USES_AH) !== 0 && findService6(words, view, at + DESTINATION6, AH, 0) >= 0) {
+        const header = ipv6.findAuthentication6(view, at, at + total);
+        if (header > 0) {
+          next = AH;
+          offset = header;
+        }
+      }
     }
     protocol[i] = next;
     transportAt[i] = at + offset;
     return 0;
   }
 
-  /** Neither TCP nor UDP: a ping to a service address is answered, the rest is not ours. */
-  function classifyOther(i: number, at: number, words: Int32Array): number {
+  /** Neither TCP nor UDP: a ping to a service address is answered, another protocol may have a service; the rest is not ours. */
+  function classifyOther(i: number, at: number, words: Int32Array, tally: ClassifyTally): number {
+    if (protocol[i] !== ICMP && protocol[i] !== ICMPV6) return matchOther(i, words, tally);
     const isOurs =
       family[i] === 4
         ? protocol[i] === ICMP && findService4(words, view.getInt32(at + DESTINATION4), 0, 0) >= 0
@@ -225,13 +214,13 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     }
     const hops = view.getUint8(networkAt[i] + (family[i] === 4 ? TTL_AT : HOP_LIMIT_AT));
     if (hops < minimumTtl) return TTL_EXPIRED;
-    return protocol[i] !== TCP && isOwnTunnel(batch, i, words) ? ENCAPSULATION_LOOP : 0;
+    return protocol[i] === UDP && isOwnTunnel(batch, i, words) ? ENCAPSULATION_LOOP : 0;
   }
 
   /** From a parsed network header to a service: 0, a reason, NOT_OURS or ANSWERED. */
   function match(i: number, at: number, words: Int32Array, tally: ClassifyTally): number {
     const kind = protocol[i];
-    if (kind !== TCP && kind !== UDP) return classifyOther(i, at, words);
+    if (kind !== TCP && kind !== UDP) return classifyOther(i, at, words, tally);
     const isInner4 = family[i] === 4;
     const transport = transportAt[i];
     const packetEnd = (at + networkLength[i]) | 0;

@@ -5,11 +5,22 @@
 import type { Batch } from '../base/batch.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
+import { PROTOCOL_SCTP } from '../wire/sctp.ts';
 
+const TCP = ipv4.PROTOCOL_TCP;
+const UDP = ipv4.PROTOCOL_UDP;
+const SCTP = PROTOCOL_SCTP;
 const SOURCE4 = ipv4.SOURCE_AT;
 const DESTINATION4 = ipv4.DESTINATION_AT;
 const SOURCE6 = ipv6.SOURCE_AT;
 const DESTINATION6 = ipv6.DESTINATION_AT;
+
+/** The ports of packet `i` as `FlowTuple.ports` has them, 0 where its protocol has none (what lies there is something else). */
+export function ownPorts(batch: Batch, i: number): number {
+  const protocol = batch.protocol[i];
+  if (protocol !== TCP && protocol !== UDP && protocol !== SCTP) return 0;
+  return batch.arena.view.getInt32(batch.transportAt[i]);
+}
 
 /** Made once for each stage, filled for each packet: an object for every packet would be garbage. */
 export class FlowTuple {

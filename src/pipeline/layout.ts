@@ -35,6 +35,10 @@ export const H_TUNNELS = 19;
 export const H_TUNNEL_COUNT = 20;
 /** Services that lower the MSS of SYNs. */
 export const H_MSS_CLAMPS = 21;
+/** Table of server ids (server-ids.ts), 0 for none. */
+export const H_SERVER_IDS = 22;
+/** What services ask for beside TCP and UDP by flow: USES_ bits, and from bit 16 on the power of two that the server ids' slots are. */
+export const H_PROTOCOLS = 23;
 /** Pools whose table is asked for every packet, without flow table (scheme glb): 0 spares the others a look. */
 export const H_STATELESS_POOLS = 28;
 /** Bytes that any of its tunnels adds at most to a packet. */
@@ -70,6 +74,8 @@ export const S_ID = 2;
 export const S_OVERSIZE = 3;
 /** Largest MSS that a SYN may announce: 0 for any, MSS_CLAMP_AUTO for what fits the tunnel. */
 export const S_MSS_CLAMP = 4;
+/** How QUIC connection ids are read: QUIC_ scheme, and for QUIC-LB the bytes of the server id and a bit for each config rotation. 0: not. */
+export const S_QUIC = 5;
 /** 1: it has all ports, so that Katran takes the destination port for 0. */
 export const S_ALL_PORTS = 15;
 export const SERVICE_WORDS = 16;
@@ -77,6 +83,29 @@ export const SERVICE_WORDS = 16;
 export const AFFINITY_TUPLE = 0;
 export const AFFINITY_ADDRESSES = 1;
 export const AFFINITY_SOURCE = 2;
+/** Every datagram by itself. */
+export const AFFINITY_NONE = 3;
+/** Ports and protocol, not addresses. */
+export const AFFINITY_PORTS = 4;
+
+/** Some service has affinity none or reads connection ids: the appoint stage has something to do. */
+export const USES_APPOINTMENT = 1;
+/** Some service is for any protocol: what no other service takes is asked for under PROTOCOL_ANY. */
+export const USES_ANY = 2;
+/** Some service is for AH, which IPv6 has as an extension header. */
+export const USES_AH = 4;
+/** Some service has affinity ports. */
+export const USES_PORTS = 8;
+
+export const QUIC_SCHEME_MASK = 3;
+export const QUIC_LB = 1;
+export const QUIC_KATRAN = 2;
+/** Four bits: bytes of the server id. */
+export const QUIC_LENGTH_SHIFT = 4;
+/** Seven bits, one for each config rotation that is read. */
+export const QUIC_ROTATION_SHIFT = 8;
+/** Words of a slot of the table of server ids. */
+export const SERVER_ID_WORDS = 8;
 
 export const OVERSIZE_SEGMENT = 0;
 export const OVERSIZE_ICMP = 1;

@@ -1,5 +1,5 @@
 /**
- * The fixed sequence of stages: classify → steer → clamp → segment → encapsulate → guard. Run to completion over one batch; no dispatch per packet,
+ * The fixed sequence of stages: classify → appoint → steer → clamp → segment → encapsulate → guard. Run to completion over one batch; no dispatch per packet,
  * no allocation, no exception.
  *
  * Stages are closures made for one batch and one shard. A forwarding thread makes them once, and V8 compiles the code of a closure
@@ -13,6 +13,7 @@ import { VERDICT_APART, VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { accountStage } from './account.ts';
+import { type AppointTally, appointStage } from './appoint.ts';
 import { type ClassifyTally, classifyStage } from './classify.ts';
 import { encapsulateStage } from './encapsulate.ts';
 import type { FlowTable } from './flow-table.ts';
@@ -36,6 +37,8 @@ const EVICTIONS = counterAt('flow_table_evictions_total');
 const COMPLETED_CHECKSUMS = counterAt('completed_checksums_total');
 const RESEGMENTED = counterAt('resegmented_packets_total');
 const CLAMPED = counterAt('mss_clamped_packets_total');
+const QUIC_ROUTED = counterAt('quic_routed_packets_total');
+const QUIC_UNKNOWN = counterAt('quic_unknown_server_packets_total');
 const ANSWERED = counterAt('too_big_answers_total');
 const ANSWERS_LOST = counterAt('too_big_answers_lost_total');
 const FRAGMENTED_INNER = counterAt('fragmented_inner_packets_total');
@@ -66,6 +69,8 @@ export interface PipelineOptions {
   readonly outerFragments?: boolean;
   /** How often this thread may say that a packet is too big. Absent: the defaults of reply-rate.ts. */
   readonly replyRate?: ReplyRate;
+  /** Number of this thread: threads that deal packets out one by one begin at different places. Absent: 0. */
+  readonly thread?: number;
   /** Identifications for what is fragmented. Absent: from 1 on. */
   readonly identifiers?: Identifiers;
 }
@@ -74,6 +79,7 @@ export interface PipelineOptions {
 interface Stages {
   readonly batch: Batch;
   readonly classify: ReturnType<typeof classifyStage>;
+  readonly appoint: ReturnType<typeof appointStage>;
   readonly markStateless: ReturnType<typeof statelessStage>;
   readonly steer: ReturnType<typeof steerStage>;
   readonly clamp: ReturnType<typeof mssClampStage>;
@@ -101,8 +107,10 @@ export class Pipeline {
   readonly #wholeTrains: boolean;
   readonly #outerFragments: boolean;
   readonly #identifiers: Identifiers;
+  readonly #turn: number;
   #stages: Stages | null = null;
   readonly #classified: ClassifyTally = { completedChecksums: 0 };
+  readonly #appointed: AppointTally = { byServerId: 0, unknownServerIds: 0 };
   readonly #steered: SteerTally = { hits: 0, misses: 0, inserts: 0, touched: 0 };
   readonly #clamped: ClampTally = { clamped: 0 };
   readonly #segmented: SegmentTally & FragmentTally = { resegmented: 0, answered: 0, fragmentedInner: 0, fragmentedOuter: 0 };
@@ -121,6 +129,7 @@ export class Pipeline {
     this.#wholeTrains = options.wholeTrains ?? false;
     this.#outerFragments = options.outerFragments ?? false;
     this.#identifiers = options.identifiers ?? new Identifiers();
+    this.#turn = Math.imul(options.thread ?? 0, 0x9e3779b1);
   }
 
   /** Gives every packet of the batch its verdict; those with verdict forward are complete packets at outAt. `now`: seconds. */
@@ -129,6 +138,7 @@ export class Pipeline {
     const stages = this.#stagesOf(batch);
     batch.linkHeadersLost = false;
     stages.classify(snapshot, this.#classified);
+    stages.appoint(snapshot, this.#appointed);
     if (snapshot.words[H_STATELESS_POOLS] !== 0) stages.markStateless(snapshot);
     stages.steer(snapshot, now, this.#steered);
     stages.clamp(snapshot, this.#clamped);
@@ -200,6 +210,8 @@ export class Pipeline {
     bank[EVICTIONS] += this.#flows.evictions;
     bank[COMPLETED_CHECKSUMS] += this.#classified.completedChecksums;
     bank[CLAMPED] += this.#clamped.clamped;
+    bank[QUIC_ROUTED] += this.#appointed.byServerId;
+    bank[QUIC_UNKNOWN] += this.#appointed.unknownServerIds;
     bank[RESEGMENTED] += this.#segmented.resegmented;
     bank[ANSWERED] += this.#segmented.answered;
     bank[ANSWERS_LOST] += batch.answersLost;
@@ -211,6 +223,8 @@ export class Pipeline {
     this.#flows.evictions = 0;
     this.#classified.completedChecksums = 0;
     this.#clamped.clamped = 0;
+    this.#appointed.byServerId = 0;
+    this.#appointed.unknownServerIds = 0;
     this.#segmented.resegmented = 0;
     this.#segmented.answered = 0;
     this.#segmented.fragmentedInner = 0;
@@ -224,6 +238,7 @@ export class Pipeline {
     const made = {
       batch,
       classify: classifyStage(batch),
+      appoint: appointStage(batch, this.#turn),
       markStateless: statelessStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
       clamp: mssClampStage(batch, this.#pathMtu),

@@ -1,6 +1,6 @@
 /**
  * Which service a packet belongs to. Rule: the longest prefix that has a service for this protocol and port wins; inside one
- * prefix the narrowest port range wins. One hash probe per prefix length in use, then a search over disjoint port intervals.
+ * prefix the narrowest port range wins, and a service for any protocol comes last. One hash probe per prefix length in use, then a search over disjoint port intervals.
  */
 import type { Prefix } from '../base/address.ts';
 import {
@@ -13,11 +13,16 @@ import {
   H_LENGTHS4_COUNT,
   H_LENGTHS6,
   H_LENGTHS6_COUNT,
+  H_PROTOCOLS,
   INDEX4_WORDS,
   INDEX6_WORDS,
   INTERVAL_WORDS,
   indexKey,
+  USES_ANY,
 } from './layout.ts';
+import { PROTOCOL_ANY } from './spec.ts';
+
+const ANY = PROTOCOL_ANY;
 
 /** What the index needs to know of a service; `service` is its number in the snapshot. */
 export interface IndexedService {
@@ -26,6 +31,8 @@ export interface IndexedService {
   readonly portFrom: number;
   readonly portTo: number;
   readonly service: number;
+  /** Stands for a service of any protocol: what names the protocol goes before it, also with all ports. */
+  readonly isAny?: boolean;
 }
 
 function mix4(address: number, key: number): number {
@@ -46,6 +53,10 @@ export function addressWords(bytes: Uint8Array): Int32Array {
   return Int32Array.from({ length: bytes.length / 4 }, (_, i) => view.getInt32(i * 4));
 }
 
+function widthOf(service: IndexedService): number {
+  return service.portTo - service.portFrom + (service.isAny === true ? 1 : 0);
+}
+
 /** Disjoint intervals of one prefix and protocol, ascending: in each the narrowest covering range wins, then the lower number. */
 export function flattenPorts(services: readonly IndexedService[]): { from: number; to: number; service: number }[] {
   const bounds = [...new Set(services.flatMap((s) => [s.portFrom, s.portTo + 1]))].sort((a, b) => a - b);
@@ -56,8 +67,8 @@ export function flattenPorts(services: readonly IndexedService[]): { from: numbe
     let best: IndexedService | null = null;
     for (const s of services) {
       if (s.portFrom > from || s.portTo < to) continue;
-      const width = s.portTo - s.portFrom;
-      const bestWidth = best === null ? Infinity : best.portTo - best.portFrom;
+      const width = widthOf(s);
+      const bestWidth = best === null ? Infinity : widthOf(best);
       if (width < bestWidth || (width === bestWidth && best !== null && s.service < best.service)) best = s;
     }
     if (best === null) continue;
@@ -76,8 +87,20 @@ export interface IndexParts {
   readonly intervals: Int32Array;
 }
 
+/**
+ * A service for any protocol stands in the index once more for each protocol that some service names, behind that one's own services of the
+ * same prefix: then one search for a named protocol finds the longest prefix of either kind.
+ */
+function withAny(services: readonly IndexedService[]): IndexedService[] {
+  const named = new Set(services.map((s) => s.protocol).filter((protocol) => protocol !== ANY));
+  return services.flatMap((s) =>
+    s.protocol === ANY ? [s, ...[...named].map((protocol) => ({ ...s, protocol, isAny: true }))] : [s],
+  );
+}
+
 /** Builds both families' hash tables and the interval list; numbers in the entries are indexes into `intervals`, in intervals. */
-export function buildIndex(services: readonly IndexedService[]): IndexParts {
+export function buildIndex(given: readonly IndexedService[]): IndexParts {
+  const services = withAny(given);
   const groups = new Map<string, IndexedService[]>();
   for (const s of services) {
     const words = addressWords(s.prefix.bytes).join(',');
@@ -148,6 +171,17 @@ function serviceOfPort(words: Int32Array, first: number, count: number, port: nu
 
 /** Service of an IPv4 packet, −1 when none. `address` is the destination as a 32-bit number; protocol 0 asks for the address alone. */
 export function findService4(words: Int32Array, address: number, protocol: number, port: number): number {
+  const found = search4(words, address, protocol, port);
+  return found >= 0 || (words[H_PROTOCOLS] & USES_ANY) === 0 ? found : search4(words, address, ANY, port);
+}
+
+/** Service of an IPv6 packet, −1 when none. The destination is the 16 bytes at `at`. */
+export function findService6(words: Int32Array, view: DataView, at: number, protocol: number, port: number): number {
+  const found = search6(words, view, at, protocol, port);
+  return found >= 0 || (words[H_PROTOCOLS] & USES_ANY) === 0 ? found : search6(words, view, at, ANY, port);
+}
+
+function search4(words: Int32Array, address: number, protocol: number, port: number): number {
   const lengths = words[H_LENGTHS4];
   const count = words[H_LENGTHS4_COUNT];
   const table = words[H_INDEX4];
@@ -178,8 +212,7 @@ function mask6(length: number, index: number): number {
   return bits <= 0 ? 0 : bits >= 32 ? -1 : -1 << (32 - bits);
 }
 
-/** Service of an IPv6 packet, −1 when none. The destination is the 16 bytes at `at`. */
-export function findService6(words: Int32Array, view: DataView, at: number, protocol: number, port: number): number {
+function search6(words: Int32Array, view: DataView, at: number, protocol: number, port: number): number {
   const lengths = words[H_LENGTHS6];
   const count = words[H_LENGTHS6_COUNT];
   const table = words[H_INDEX6];

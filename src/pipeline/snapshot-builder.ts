@@ -7,6 +7,7 @@ import { IdentityRegistry } from './identity.ts';
 import * as L from './layout.ts';
 import { outerTemplate, TEMPLATE_BYTES } from './outer-template.ts';
 import { buildPoolTable, digestOf, slotCounts } from './pool-table.ts';
+import { protocolBits, quicWord, serverIdTable } from './protocol-words.ts';
 import { type SchemeBlock, schemeBlock } from './scheme-block.ts';
 import { buildIndex, type IndexParts } from './service-index.ts';
 import type { SnapshotNames, SnapshotParts } from './snapshot.ts';
@@ -14,7 +15,13 @@ import { type BackendSpec, DEFAULT_HEADERS, type MssClamp, type PoolSpec, type S
 import { spreadMask, tunnelEnds, tunnelSource } from './tunnel-ends.ts';
 import { hasUdp, KINDS, mostExtraOf, mostOverheadOf } from './tunnel-kind.ts';
 
-const AFFINITY = { '5-tuple': L.AFFINITY_TUPLE, '3-tuple': L.AFFINITY_ADDRESSES, 'source-address': L.AFFINITY_SOURCE } as const;
+const AFFINITY = {
+  '5-tuple': L.AFFINITY_TUPLE,
+  '3-tuple': L.AFFINITY_ADDRESSES,
+  'source-address': L.AFFINITY_SOURCE,
+  ports: L.AFFINITY_PORTS,
+  none: L.AFFINITY_NONE,
+} as const;
 const OVERSIZE = {
   segment: L.OVERSIZE_SEGMENT,
   'segment-and-tell': L.OVERSIZE_SEGMENT_AND_TELL,
@@ -199,6 +206,8 @@ export class SnapshotBuilder {
     const tunnels = tunnelEnds(pools);
     const tunnelsAt = place(tunnels.length * L.TUNNEL_WORDS);
     const backendsAt = place(this.#backendIds.limit * L.BACKEND_WORDS, 16);
+    const serverIds = serverIdTable(backends);
+    const serverIdsAt = place(serverIds.words.length, 16);
 
     const root = new SharedArrayBuffer(length * 4);
     const words = new Int32Array(root);
@@ -232,6 +241,9 @@ export class SnapshotBuilder {
     });
     words[L.H_BACKENDS] = backendsAt;
     words[L.H_BACKEND_LIMIT] = this.#backendIds.limit;
+    words.set(serverIds.words, serverIdsAt);
+    words[L.H_SERVER_IDS] = serverIds.words.length === 0 ? 0 : serverIdsAt;
+    words[L.H_PROTOCOLS] = serverIds.sizeBits | protocolBits(services.map(({ spec }) => spec));
 
     services.forEach(({ spec, pool, id }, i) => {
       const at = servicesAt + i * L.SERVICE_WORDS;
@@ -241,6 +253,7 @@ export class SnapshotBuilder {
       words[at + L.S_OVERSIZE] = OVERSIZE[spec.oversize ?? 'segment'];
       words[at + L.S_ALL_PORTS] = spec.portFrom === 0 && spec.portTo === 65535 ? 1 : 0;
       words[at + L.S_MSS_CLAMP] = mssClampWord(spec.mssClamp ?? 'off');
+      words[at + L.S_QUIC] = quicWord(spec.quic);
       if (words[at + L.S_MSS_CLAMP] !== 0) words[L.H_MSS_CLAMPS]++;
     });
 

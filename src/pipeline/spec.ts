@@ -9,8 +9,14 @@ export type BackendState = 'active' | 'draining' | 'down';
 export type ChecksumMode = 'auto' | 'none' | 'full' | 'remcsum';
 /** How packets are wrapped: GUE variant 0, GUE variant 1, FOU (all over UDP), IP in IP, GRE. */
 export type Encapsulation = 'gue' | 'gue-v1' | 'fou' | 'ipip' | 'gre';
-/** Which packets the table treats as one: the whole 5-tuple, source + destination address + protocol, or the source address. */
-export type Affinity = '5-tuple' | '3-tuple' | 'source-address';
+/**
+ * Which packets the table treats as one: the whole 5-tuple, source + destination address + protocol, the source address, protocol + ports
+ * (SCTP), or none (UDP).
+ */
+export type Affinity = '5-tuple' | '3-tuple' | 'source-address' | 'ports' | 'none';
+
+/** Protocol of a service for whatever no other service of the address takes. */
+export const PROTOCOL_ANY = 256;
 /** What becomes of a packet too big for its tunnel (docs/oversize.md). */
 export type Oversize = 'segment' | 'segment-and-tell' | 'icmp' | 'fragment-inner' | 'fragment-outer' | 'drop';
 
@@ -79,6 +85,8 @@ export interface BackendSpec {
   readonly tunnel?: TunnelSpec;
   /** The outer source address of this backend, where its tunnel's are by route; of the same length as `address`. */
   readonly source?: Uint8Array;
+  /** The numbers that name it in QUIC connection ids: 16 bytes each, the value right-aligned. */
+  readonly serverIds?: readonly Uint8Array[];
 }
 
 /** Fields of a flow that GLB director hashes; none of them in a list means none. */
@@ -130,12 +138,23 @@ export interface PoolSpec {
   readonly backends: readonly BackendSpec[];
 }
 
+/** How a QUIC connection id names its server (docs/quic.md). */
+export type QuicSpec =
+  | {
+      readonly scheme: 'quic-lb';
+      /** Config rotations whose ids are read, 0–6. */
+      readonly rotations: readonly number[];
+      /** Bytes, 1–15. */
+      readonly serverIdLength: number;
+    }
+  | { readonly scheme: 'katran' };
+
 export interface ServiceSpec {
   readonly name: string;
   readonly prefix: Prefix;
-  /** IP protocol number: 6 or 17. */
+  /** IP protocol number, or PROTOCOL_ANY. */
   readonly protocol: number;
-  /** Inclusive; "all" is 0–65535. */
+  /** Inclusive; "all" is 0–65535, and so is what has no ports. */
   readonly portFrom: number;
   readonly portTo: number;
   readonly affinity: Affinity;
@@ -143,6 +162,8 @@ export interface ServiceSpec {
   readonly oversize?: Oversize;
   /** Absent: off. */
   readonly mssClamp?: MssClamp;
+  /** Absent: connection ids are not looked at. Only UDP. */
+  readonly quic?: QuicSpec;
   /** Name of a pool. */
   readonly pool: string;
 }

@@ -6,13 +6,22 @@
  *   2. touch each flow's bucket: independent loads, so the processor overlaps their cache misses;
  *   3. decide: entry, sibling shard, previous table, current table (design.md §4).
  */
-import { type Batch, LOOKUP_FLOW, LOOKUP_TABLE } from '../base/batch.ts';
+import {
+  type Batch,
+  LOOKUP_ADDRESSES,
+  LOOKUP_FLOW,
+  LOOKUP_PACKET,
+  LOOKUP_PORTS,
+  LOOKUP_SERVER_ID,
+  LOOKUP_TABLE,
+} from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
 import { fingerprints } from '../maglev-hash/index.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
+import { appointmentNotes } from './appointment-notes.ts';
 import { siblingBackend, tableBackend } from './choice.ts';
 import { ENTRY_CONFIRMED, ENTRY_ID_MASK, type FlowTable, findInBucket } from './flow-table.ts';
 import { FlowTuple } from './flow-tuple.ts';
@@ -30,6 +39,7 @@ import {
   STATE_SERVING,
 } from './layout.ts';
 import type { Snapshot } from './snapshot.ts';
+import { WIDE_STEERED, wideFlows } from './wide-flow.ts';
 
 const NO_BACKEND = dropReason('no-backend');
 
@@ -81,10 +91,30 @@ export function steerStage(
   const { view } = batch.arena;
   const flow = new FlowTuple(view);
   const { mask, words: entries } = flows;
-  const { tuple4: fingerprint4, tuple6: fingerprint6 } = fingerprints(flows.key0, flows.key1, fingerprintLow, fingerprintHigh);
+  const fingerprint = fingerprints(flows.key0, flows.key1, fingerprintLow, fingerprintHigh);
+  const { tuple4: fingerprint4, tuple6: fingerprint6 } = fingerprint;
+  const followWide = wideFlows(batch, flows, fingerprint);
+  const note = appointmentNotes(batch, flows, fingerprint);
 
-  /** A packet that the flow table has no part in. */
-  function otherwise(snapshot: Snapshot, i: number, now: number): void {
+  /** A packet that is not steered by its own 5-tuple. */
+  function otherwise(snapshot: Snapshot, i: number, now: number, tally: SteerTally): void {
+    const how = lookup[i];
+    // The appoint stage has had the last word.
+    if (how === LOOKUP_PACKET) return;
+    if (how === LOOKUP_SERVER_ID) {
+      note(snapshot.words, i, now);
+      return;
+    }
+    if (how === LOOKUP_ADDRESSES || how === LOOKUP_PORTS) {
+      const entry = followWide(snapshot.words, i, now);
+      if (entry === WIDE_STEERED) {
+        tally.hits++;
+        return;
+      }
+      tally.misses++;
+      miss(snapshot, i, entry, false, now, tally);
+      return;
+    }
     const serviceAt = snapshot.words[H_SERVICES] + service[i] * SERVICE;
     const id = lookup[i] === BY_TABLE ? tableBackend(batch, i, snapshot, serviceAt, false, now, flow) : -1;
     backend[i] = id;
@@ -148,7 +178,7 @@ export function steerStage(
     for (let i = 0; i < count; i++) {
       if (service[i] < 0) continue;
       if (lookup[i] !== BY_FLOW) {
-        otherwise(snapshot, i, now);
+        otherwise(snapshot, i, now, tally);
         continue;
       }
       // A SYN reads the entry that its 5-tuple may have from an earlier connection, because the packets behind it will find it

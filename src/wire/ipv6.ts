@@ -133,6 +133,19 @@ export function findTransport6(view: DataView, at: number, end: number): number 
   return pack(here - at, next, fragmentBits);
 }
 
+/** Bytes from the header at `at` to its authentication header, −1 without one; `findTransport6` has found the chain to be in order. */
+export function findAuthentication6(view: DataView, at: number, end: number): number {
+  let next = view.getUint8(at + NEXT_HEADER);
+  let here = at + HEADER;
+  for (let headers = 0; isExtension(next) && headers <= MAX_HEADERS && here + 8 <= end; headers++) {
+    if (next === AUTHENTICATION) return here - at;
+    const isFragmentHeader = next === FRAGMENT;
+    next = view.getUint8(here);
+    here += isFragmentHeader ? 8 : (view.getUint8(here + 1) + 1) << 3;
+  }
+  return -1;
+}
+
 function pack(offset: number, protocol: number, bits: number): number {
   return bits | (protocol << 16) | offset;
 }

@@ -1,5 +1,5 @@
 /**
- * From UDP sockets into a TUN device: batches of messages in (recvmmsg), a write for each packet out, because TUN has no batched write.
+ * From sockets into a TUN device: batches of messages in (recvmmsg), a write for each packet out, because TUN has no batched write.
  * What makes up for it are packets that hold many: with `gro` one message may carry a train of datagrams, and TCP segments of one
  * flow leave as one super-packet, gathered from where they were received.
  *
@@ -18,7 +18,8 @@ import { pin } from '../raw-socket/memory.ts';
 import { MessageVector, MSG_TRUNC } from '../raw-socket/message.ts';
 import { VNET_HEADER } from '../raw-socket/tun.ts';
 import { Coalescer, type Outlet } from './coalesce.ts';
-import { createDecapsulated, decapsulate, REFUSALS } from './decapsulate.ts';
+import { completeChecksum, createDecapsulated, decapsulate, REFUSALS } from './decapsulate.ts';
+import type { Inlet } from './inlet.ts';
 import type { Tally } from './tally.ts';
 import { HEADER_ROOM, MAX_SEGMENTS, type Train } from './train.ts';
 
@@ -54,11 +55,11 @@ export class Funnel implements Outlet {
   }
 
   /**
-   * Moves what waits on a socket, at most one batch; nothing is kept back. Returns the number of messages: BATCH means that more may
+   * Moves what waits at an inlet, at most one batch; nothing is kept back. Returns the number of messages: BATCH means that more may
    * wait.
    */
-  move(socket: number): number {
-    const count = this.#incoming.receive(socket, BATCH);
+  move(inlet: Inlet): number {
+    const count = this.#incoming.receive(inlet.socket, BATCH);
     if (count < 0) {
       const number = errno();
       if (number !== E.EAGAIN && number !== E.EINTR) this.#tally.receiveFailed(number);
@@ -66,7 +67,7 @@ export class Funnel implements Outlet {
     }
     this.#inner.family = 0;
     for (let i = 0; i < count; i++) {
-      this.#split(i);
+      this.#split(i, inlet);
       // The kernel has put the length of what it wrote there, and takes it for the room next time.
       this.#incoming.setControlLength(i, TRAIN_CONTROL);
     }
@@ -79,29 +80,34 @@ export class Funnel implements Outlet {
   }
 
   /** One message: a datagram, or a train of them. */
-  #split(i: number): void {
+  #split(i: number, inlet: Inlet): void {
     const at = i * SLOT;
     const length = this.#incoming.transferred(i);
     const size = trainSize(this.#incoming, i);
     const whole = (this.#incoming.flags(i) & MSG_TRUNC) === 0;
     if (size <= 0 || size >= length) {
       this.#tally.received++;
-      if (whole) this.#unwrap(at, length);
+      if (whole) this.#unwrap(at, length, inlet);
       else this.#tally.refused[TRUNCATED]++;
       return;
     }
     for (let from = 0; from < length; from += size) {
       const isLast = from + size >= length;
       this.#tally.received++;
-      if (whole || !isLast) this.#unwrap(at + from, isLast ? length - from : size);
+      if (whole || !isLast) this.#unwrap(at + from, isLast ? length - from : size, inlet);
       else this.#tally.refused[TRUNCATED]++;
     }
   }
 
-  #unwrap(at: number, length: number): void {
+  #unwrap(at: number, length: number, inlet: Inlet): void {
     const inner = this.#inner;
-    if (!decapsulate(this.#bytes, at, length, inner)) this.#tally.refused[inner.refusal]++;
-    else if (this.#coalescer === null) this.packet(inner.innerAt, inner.innerLength);
+    const outer = inlet.withIpv4Header ? (this.#bytes[at] & 0x0f) << 2 : 0;
+    if (!decapsulate(this.#view, at + outer, length - outer, inner, inlet.payload)) {
+      this.#tally.refused[inner.refusal]++;
+      return;
+    }
+    completeChecksum(this.#view, inner);
+    if (this.#coalescer === null) this.packet(inner.innerAt, inner.innerLength);
     else this.#coalescer.offer(inner.innerAt, inner.innerLength, inner.family);
   }
 

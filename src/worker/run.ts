@@ -1,22 +1,29 @@
 /**
- * `gue-director worker`: unwraps GUE in user space, for demos, tests and hosts whose kernel has no `fou` module. A production worker
+ * `gue-director worker`: unwraps tunnel packets in user space, for demos, tests and hosts whose kernel has no `fou` module. A production worker
  * lets its kernel do it: docs/workers.md.
  */
 import { formatAddress } from '../base/address.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { parseAnyAddress } from '../config/address.ts';
 import { isLocalAddress } from '../host/routes.ts';
-import { openDatagramSocket, receiveDrops, receiveTrains } from '../raw-socket/datagram.ts';
+import { receiveDrops } from '../raw-socket/datagram.ts';
 import { closeDescriptor } from '../raw-socket/file.ts';
 import { PollSet } from '../raw-socket/poll.ts';
 import { openTunQueue } from '../raw-socket/tun.ts';
 import { Funnel } from './funnel.ts';
+import { describeInlets, type Inlet, openInlets, parseFouPort } from './inlet.ts';
 import { addVirtualAddresses, notLocalWarning, openDoor, requireFreeName } from './surroundings.ts';
 import { Tally } from './tally.ts';
 
 export interface WorkerOptions {
-  /** UDP port that directors send to. */
+  /** UDP port that directors send GUE to. */
   readonly port: number;
+  /** UDP ports for FOU, as `6084=4`: port and IP protocol of what comes there. */
+  readonly fou: readonly string[];
+  /** Take IP in IP, from raw sockets. */
+  readonly ipip: boolean;
+  /** Take GRE, likewise. */
+  readonly gre: boolean;
   /** Name of the TUN device that is made for the time of the run. */
   readonly device: string;
   /** Addresses to listen on, as text; none: every address of the host, both families. */
@@ -29,7 +36,6 @@ export interface WorkerOptions {
 
 /** A signal is seen at the latest after this long, when the kernel gave it to another thread of Node. */
 const WAIT_MS = 50;
-const RECEIVE_BUFFER = 8 << 20;
 /** Batches before the event loop gets its turn. */
 const ROUNDS = 32;
 /** Destinations whose locality is looked up; more than a host has virtual IPs, and few enough that a flood costs nothing. */
@@ -50,6 +56,7 @@ function parseAddresses(option: string, texts: readonly string[]): Uint8Array[] 
 export async function runWorker(options: WorkerOptions): Promise<number> {
   const listen = parseAddresses('--listen', options.listen);
   const vips = parseAddresses('--vip', options.vips);
+  const wanted = { ...options, fou: options.fou.map(parseFouPort) };
   const undo: (() => void)[] = [];
   const tally = new Tally();
   let stopping = false;
@@ -60,15 +67,13 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   process.on('SIGINT', stop);
   try {
     requireFreeName(options.device);
-    const sockets = (listen.length > 0 ? listen : [new Uint8Array(4), new Uint8Array(16)]).map((address) => {
-      const socket = openDatagramSocket(address, options.port, RECEIVE_BUFFER);
+    const inlets: Inlet[] = [];
+    openInlets(listen.length > 0 ? listen : [new Uint8Array(4), new Uint8Array(16)], wanted, (inlet) => {
+      inlets.push(inlet);
       undo.push(() => {
-        tally.lost += receiveDrops(socket);
-        closeDescriptor(socket);
+        tally.lost += receiveDrops(inlet.socket);
+        closeDescriptor(inlet.socket);
       });
-      // An old kernel that can not hands over one datagram at a time, which are then merged all the same.
-      if (options.gro) receiveTrains(socket);
-      return socket;
     });
     const device = openTunQueue(options.device);
     undo.push(() => closeDescriptor(device));
@@ -76,9 +81,8 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     undo.push(addVirtualAddresses(vips));
     const funnel = new Funnel(device, tally, options.gro);
     undo.push(() => funnel.close());
-    const where = listen.length === 0 ? 'every address' : listen.map(formatAddress).join(', ');
-    process.stdout.write(`gue-director worker: ready: UDP port ${options.port} on ${where}, into ${options.device}\n`);
-    await loop(sockets, funnel, () => stopping);
+    process.stdout.write(`gue-director worker: ready: ${describeInlets(listen, wanted)}, into ${options.device}\n`);
+    await loop(inlets, funnel, () => stopping);
     return EXIT.OK;
   } finally {
     process.off('SIGTERM', stop);
@@ -88,14 +92,14 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   }
 }
 
-async function loop(sockets: readonly number[], funnel: Funnel, stopping: () => boolean): Promise<void> {
-  const poll = new PollSet(sockets.length);
-  for (const socket of sockets) poll.add(socket);
+async function loop(inlets: readonly Inlet[], funnel: Funnel, stopping: () => boolean): Promise<void> {
+  const poll = new PollSet(inlets.length);
+  for (const inlet of inlets) poll.add(inlet.socket);
   const checked = new Set<string>();
   while (!stopping()) {
     if (poll.wait(WAIT_MS) > 0) {
-      for (const socket of sockets) {
-        for (let round = 0; round < ROUNDS && funnel.move(socket) === funnel.batch; round++);
+      for (const inlet of inlets) {
+        for (let round = 0; round < ROUNDS && funnel.move(inlet) === funnel.batch; round++);
         checkDestination(funnel, checked);
       }
     }

@@ -3,7 +3,7 @@
 import type { JsonSchema } from '../../src/config/json-schema.ts';
 
 export interface KeyRow {
-  /** `pools.<name>.backends[].weight`; a driver's keys as `ingress(tun).device`. */
+  /** `pools.<name>.backends[].weight`; keys of a driver or scheme as `ingress(tun).device`. */
   readonly key: string;
   readonly row: string;
 }
@@ -17,7 +17,7 @@ function rowsOf(schema: JsonSchema, at: string): KeyRow[] {
   const rows: KeyRow[] = [];
   for (const [name, child] of Object.entries(schema.properties ?? {})) {
     const key = at === '' ? name : `${at}.${name}`;
-    if (name !== 'driver') rows.push({ key, row: rowOf(key, child, schema.required?.includes(name) ?? false) });
+    if (child.const === undefined) rows.push({ key, row: rowOf(key, child, schema.required?.includes(name) ?? false) });
     rows.push(...below(child, key));
   }
   return rows;
@@ -26,11 +26,15 @@ function rowsOf(schema: JsonSchema, at: string): KeyRow[] {
 function below(schema: JsonSchema, key: string): KeyRow[] {
   if (schema.items?.properties !== undefined) return rowsOf(schema.items, `${key}[]`);
   if (typeof schema.additionalProperties === 'object') return rowsOf(schema.additionalProperties, `${key}.<name>`);
-  if (schema.oneOf !== undefined) {
-    return schema.oneOf.flatMap((part) => {
-      const driver = String(part.properties?.driver?.const);
-      const inside = `${key}(${driver})`;
-      return [{ key: inside, row: `| \`${key}\`, \`driver: ${driver}\` | | | ${part.description} |` }, ...rowsOf(part, inside)];
+  const kinds = schema.oneOf ?? schema.anyOf?.find(({ oneOf }) => oneOf !== undefined)?.oneOf;
+  if (kinds !== undefined) {
+    return kinds.flatMap((part) => {
+      const [word, kind] = Object.entries(part.properties ?? {}).find(([, child]) => child.const !== undefined) ?? [];
+      const inside = `${key}(${kind?.const})`;
+      return [
+        { key: inside, row: `| \`${key}\`, \`${word}: ${kind?.const}\` | | | ${part.description} |` },
+        ...rowsOf(part, inside),
+      ];
     });
   }
   return rowsOf(schema, key);
@@ -56,5 +60,6 @@ function valueText(schema: JsonSchema & { minimum?: number; maximum?: number }):
   }
   if (schema.type === 'array') return 'list';
   if (schema.type === 'object' || schema.oneOf !== undefined) return 'map';
+  if (schema.type === 'boolean') return '`true`, `false`';
   return schema.type === 'null' ? '`null`' : 'text';
 }

@@ -10,6 +10,7 @@ import { type TestContext, test } from 'node:test';
 import { openDatagramSocket, receiveTrains } from '../../src/raw-socket/datagram.ts';
 import { closeDescriptor } from '../../src/raw-socket/file.ts';
 import { openTunQueue } from '../../src/raw-socket/tun.ts';
+import { GUE } from '../../src/worker/decapsulate.ts';
 import { Funnel } from '../../src/worker/funnel.ts';
 import { Tally } from '../../src/worker/tally.ts';
 import { ip } from '../builder/addresses.ts';
@@ -82,6 +83,7 @@ function rig(t: TestContext, address: string, gro: boolean): { space: Namespace;
     run('ip -6 route add fd00:9::/32 dev out0');
     const socket = openDatagramSocket(ip(address), PORT, 8 << 20);
     if (gro) assert.ok(receiveTrains(socket));
+    const inlet = { socket, payload: GUE, withIpv4Header: false } as const;
     const tally = new Tally();
     const funnel = new Funnel(device, tally, gro);
     const sender = new TrainSender(address);
@@ -94,7 +96,7 @@ function rig(t: TestContext, address: string, gro: boolean): { space: Namespace;
     const pass = (stream: readonly Uint8Array[]) => {
       sender.send(stream);
       let messages = 0;
-      for (let moved = funnel.move(socket); moved > 0; moved = funnel.move(socket)) messages += moved;
+      for (let moved = funnel.move(inlet); moved > 0; moved = funnel.move(inlet)) messages += moved;
       const found: Uint8Array[] = [];
       for (let packet = out.read(); packet !== null; packet = out.read()) {
         if (packet[0] >> 4 === 4 ? packet[16] === 10 : packet[24] === 0xfd) found.push(packet);

@@ -98,14 +98,14 @@ test('bad datagrams are counted by reason and harm nothing', needs('namespaces',
   const bad = [
     Buffer.alloc(0),
     Buffer.alloc(3),
-    patched(0, 0x40),
+    patched(0, 0x80),
     patched(0, 0x20),
     patched(0, 31),
-    patched(2, 1),
+    patched(2, 0x10),
     patched(1, 17),
     patched(4, 0x65),
     patched(7, 255),
-    Buffer.alloc(60_000, 0x45),
+    Buffer.alloc(60_000, 0xc5),
   ];
   send(lab, lab.workers[0].address4, 7000, [...bad, good]);
   await eventually(() => replies(lab)[0] === 1, 'the good one behind the bad ones was not answered');

@@ -15,7 +15,7 @@ import { fillPartialChecksum, transportOf } from '../reference/segment.ts';
 import { decodeTunnel, type Tunnel, type TunnelKind } from '../reference/tunnel.ts';
 import { PACKET, Rig, SERVICE4, SERVICE6, specOf, TUN } from './rig.ts';
 
-const KINDS: Partial<Record<Encapsulation, TunnelKind>> = { gue: 'gue', 'gue-v1': 'gue-1', ipip: 'ipip', gre: 'gre' };
+const KINDS: Partial<Record<Encapsulation, TunnelKind>> = { gue: 'gue', 'gue-v1': 'gue-v1', ipip: 'ipip', gre: 'gre' };
 
 function specWith(outer: 4 | 6, tunnel: Partial<TunnelSpec>): Spec {
   const base = specOf({ outer, checksum: 'full' });

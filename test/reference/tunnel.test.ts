@@ -65,14 +65,14 @@ const INNER = {
 /** Header bytes between the outer IP header and the inner packet, spelled out. */
 const BETWEEN: Record<TunnelKind, (inner: 4 | 6) => number[]> = {
   gue: (inner) => [0xc0, 0, 0x17, 0xc0, 0, 12 + INNER[inner].length, 0, 0, 0, inner === 4 ? 4 : 41, 0, 0],
-  'gue-1': (inner) => [0xc0, 0, 0x17, 0xc0, 0, 8 + INNER[inner].length, 0, 0],
+  'gue-v1': (inner) => [0xc0, 0, 0x17, 0xc0, 0, 8 + INNER[inner].length, 0, 0],
   fou: (inner) => [0xc0, 0, 0x17, 0xc0, 0, 8 + INNER[inner].length, 0, 0],
   gre: (inner) => [0, 0, ...(inner === 4 ? [0x08, 0x00] : [0x86, 0xdd])],
   ipip: () => [],
 };
 const NUMBER: Record<TunnelKind, (inner: 4 | 6) => number> = {
   gue: () => 17,
-  'gue-1': () => 17,
+  'gue-v1': () => 17,
   fou: () => 17,
   gre: () => 47,
   ipip: (inner) => (inner === 4 ? 4 : 41),

@@ -3,7 +3,7 @@
 // with a sentence at the first thing that is wrong.
 //
 //     gue     | outer IPv4 20 / IPv6 40 | UDP 8 | GUE 4 | private flags 4, remote checksum 4 | private data | inner IP packet |
-//     gue-1   | outer IPv4 20 / IPv6 40 | UDP 8 | inner IP packet, whose first two bits are the variant, 01 |
+//     gue-v1  | outer IPv4 20 / IPv6 40 | UDP 8 | inner IP packet, whose first two bits are the variant, 01 |
 //     fou     | outer IPv4 20 / IPv6 40 | UDP 8 | inner IP packet, of the one family that the port is for |
 //     gre     | outer IPv4 20 / IPv6 40 | GRE 4, or 8 with a checksum | inner IP packet |
 //     ipip    | outer IPv4 20 / IPv6 40 | inner IP packet |
@@ -13,7 +13,7 @@
 
 import { naiveChecksum, naivePseudoSum, naiveSum } from './checksum.ts';
 
-export type TunnelKind = 'gue' | 'gue-1' | 'fou' | 'ipip' | 'gre';
+export type TunnelKind = 'gue' | 'gue-v1' | 'fou' | 'ipip' | 'gre';
 
 /** Fields of the outer IP header that a policy decides. */
 export interface OuterFields {

@@ -1,10 +1,12 @@
 /** Outer headers that somebody else would have to write: a way out whose kernel writes them, a source that is no address of this host. */
 import { formatPrefix } from '../../base/address.ts';
+import type { HeaderSpec } from '../../pipeline/spec.ts';
 import { parseAnyAddress, parsePrefix, prefixesOverlap } from '../address.ts';
 import { listOf } from '../compile.ts';
 import type { Draft, DraftPool } from '../draft.ts';
 import { compileHeaders, deciding } from '../headers.ts';
 import type { Path } from '../problem.ts';
+import { schemeName } from '../scheme.ts';
 import { parseTunnelSource } from '../tunnel-source.ts';
 import type { Report } from './index.ts';
 
@@ -15,6 +17,7 @@ export function checkHeaders(draft: Draft, report: Report): void {
   for (const pool of draft.pools) {
     if (pool.frame === null || draft.tunnel === null) continue;
     for (const family of FAMILIES) checkSpread(pool, family, draft, tell);
+    checkRule(pool, draft, tell);
     if (draft.egress?.driver === 'udp') checkSockets(pool, draft, tell);
   }
 }
@@ -64,20 +67,30 @@ function checkSpread(pool: DraftPool, family: 'ipv4' | 'ipv6', draft: Draft, tel
   tell(at, 'GD_CONFIG_EGRESS_HEADERS', message);
 }
 
+/** Where a part of the pool's header policy is decided. */
+function placeOf(pool: DraftPool, draft: Draft, part: keyof HeaderSpec): Path {
+  const found = deciding([pool.frame!.tunnel, draft.tunnel!], part);
+  if (found === null) return [...pool.at, 'tunnel'];
+  return found.place === 0 ? [...pool.at, 'tunnel', found.key] : ['tunnel', found.key];
+}
+
+/** GLB's rule is made from the hash that chose the row of its table. */
+function checkRule(pool: DraftPool, draft: Draft, tell: Tell): void {
+  const { sourcePort } = compileHeaders([pool.frame!.tunnel, draft.tunnel!]);
+  if (sourcePort !== 'glb' || schemeName(pool.frame!.scheme) === 'glb') return;
+  const message = `source-port glb is made from the hash of "scheme: { name: glb }", which pool "${pool.name}" does not have`;
+  tell(placeOf(pool, draft, 'sourcePort'), 'GD_CONFIG_SCHEME_KEY', message);
+}
+
 /** The kernel writes the headers of what UDP sockets send: source ports are theirs, and DF is always set. */
 function checkSockets(pool: DraftPool, draft: Draft, tell: Tell): void {
-  const sections = [pool.frame!.tunnel, draft.tunnel!];
-  const place = (part: 'df' | 'sourcePort'): Path => {
-    const found = deciding(sections, part)!;
-    return found.place === 0 ? [...pool.at, 'tunnel', found.key] : ['tunnel', found.key];
-  };
-  const { df, sourcePort } = compileHeaders(sections);
+  const { df, sourcePort } = compileHeaders([pool.frame!.tunnel, draft.tunnel!]);
   if (sourcePort !== 'default') {
     const message = `UDP sockets have source ports of their own, so source-port ${sourcePort} needs "egress: { driver: auto }"`;
-    tell(place('sourcePort'), 'GD_CONFIG_EGRESS_HEADERS', message);
+    tell(placeOf(pool, draft, 'sourcePort'), 'GD_CONFIG_EGRESS_HEADERS', message);
   }
   if (df !== 'set' && pool.backends.some(({ value }) => !value.address.includes(':'))) {
     const message = `UDP sockets set DF in every IPv4 packet, so df ${df} needs "egress: { driver: auto }"`;
-    tell(place('df'), 'GD_CONFIG_EGRESS_HEADERS', message);
+    tell(placeOf(pool, draft, 'df'), 'GD_CONFIG_EGRESS_HEADERS', message);
   }
 }

@@ -10,6 +10,8 @@ import { checkMssClamps } from './mss-clamp.ts';
 import { checkNames } from './names.ts';
 import { checkOverlaps } from './overlaps.ts';
 import { checkPools } from './pools.ts';
+import { checkProtocols } from './protocols.ts';
+import { checkSchemes } from './schemes.ts';
 
 export type Report = (path: Path, code: string, message: string, severity?: Severity) => void;
 
@@ -20,9 +22,11 @@ export function checkDraft(draft: Draft, document: SourceDocument): Problem[] {
   checkNames(draft, report);
   checkOverlaps(draft, report);
   checkMssClamps(draft, report);
+  checkProtocols(draft, report);
   checkLoops(draft, report);
   checkHeaders(draft, report);
   checkPools(draft, report);
+  checkSchemes(draft, report);
   checkDrivers(draft, report);
   checkEncapsulations(draft, report);
   return sortProblems(problems);

@@ -5,10 +5,11 @@
  */
 import { formatPrefix } from '../../base/address.ts';
 import type { ServiceSpec } from '../../pipeline/spec.ts';
-import { compileService, listOf } from '../compile.ts';
+import { compileService, portsOf } from '../compile.ts';
 import type { Draft } from '../draft.ts';
 import { formatPorts } from '../port.ts';
 import type { Path } from '../problem.ts';
+import { hasPorts, protocolText } from '../protocol.ts';
 import type { Report } from './index.ts';
 
 interface Claim {
@@ -22,9 +23,10 @@ export function checkOverlaps(draft: Draft, report: Report): void {
   const groups = new Map<string, Claim[]>();
   let order = 0;
   for (const service of draft.services) {
-    const ports = listOf(service.value.port).length;
+    const ports = portsOf(service.value).length;
     for (const [i, spec] of compileService(service.value).entries()) {
-      const portAt = Array.isArray(service.value.port) ? ['port', i % ports] : ['port'];
+      const { port } = service.value;
+      const portAt = port === undefined ? [] : Array.isArray(port) ? ['port', i % ports] : ['port'];
       const key = `${formatPrefix(spec.prefix)} ${spec.protocol}`;
       const group = groups.get(key);
       const claim = { spec, at: [...service.at, ...portAt], order: order++ };
@@ -60,10 +62,11 @@ function conflict(a: ServiceSpec, b: ServiceSpec): boolean {
 }
 
 function sentence(first: ServiceSpec, second: ServiceSpec): string {
-  const target = `${formatPrefix(second.prefix)} ${second.protocol === 6 ? 'tcp' : 'udp'}`;
+  const target = `${formatPrefix(second.prefix)} ${protocolText(second.protocol)}`;
   const range = { from: second.portFrom, to: second.portTo };
   const other = { from: first.portFrom, to: first.portTo };
   const whose = first.name === second.name ? 'this same service' : `service "${first.name}"`;
+  if (!hasPorts(second.protocol)) return `${target} belongs to ${whose} already`;
   if (range.from === other.from && range.to === other.to) return `${target} ${formatPorts(range)} belongs to ${whose} already`;
   return `${target} ${formatPorts(range)} overlaps ${formatPorts(other)} of ${whose}; one range must lie inside the other or apart`;
 }

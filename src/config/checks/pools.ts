@@ -3,6 +3,7 @@ import { parseHostAddress } from '../address.ts';
 import type { Draft, DraftPool } from '../draft.ts';
 import { primeAtLeast } from '../prime.ts';
 import { MAX_TABLE_SIZE } from '../schema.ts';
+import { DEFAULT_TABLE_SIZE, schemeName } from '../scheme.ts';
 import type { Report } from './index.ts';
 
 export function checkPools(draft: Draft, report: Report): void {
@@ -33,7 +34,10 @@ function checkAddresses(pool: DraftPool, report: Report): void {
 
 function checkTable(pool: DraftPool, report: Report): void {
   if (pool.frame === null) return;
-  const size = pool.frame['table-size'];
+  const name = schemeName(pool.frame.scheme);
+  const size = pool.frame['table-size'] ?? DEFAULT_TABLE_SIZE[name];
+  // A peer's size is the peer's business: GLB's is fixed, IPVS's and Katran's are what they were built with.
+  if (name !== 'maglev') return;
   const count = pool.backends.length;
   if (size >= 100 * count) return;
   const better = primeAtLeast(100 * count, MAX_TABLE_SIZE);
