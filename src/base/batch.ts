@@ -34,6 +34,10 @@ export const LOOKUP_FLOW = 0;
 export const LOOKUP_QUOTE = 1;
 /** A fragment without ports: by what is known of its datagram's first fragment. */
 export const LOOKUP_FRAGMENT = 2;
+/** `batch.fragment` of a fragment with the transport header, and of any other. 0: no fragment. */
+export const FRAGMENT_FIRST = 1;
+export const FRAGMENT_LATER = 2;
+
 /** By a server id in the packet (QUIC connection ids). */
 export const LOOKUP_SERVER_ID = 3;
 /** By itself: affinity none, one datagram at a time. */
@@ -109,6 +113,11 @@ export class Batch {
   readonly service: Int32Array;
   /** How its backend is found: one of the LOOKUP_ numbers. */
   readonly lookup: Uint8Array;
+
+  /** A FRAGMENT_ number; 0 for what is no fragment of an IP packet. */
+  readonly fragment: Uint8Array;
+  /** Packets of this batch for which it is not 0. */
+  fragments = 0;
 
   // Written by steer.
   readonly fingerprintLow: Int32Array;
@@ -216,6 +225,7 @@ export class Batch {
     this.flowHash = int32();
     this.service = int32();
     this.lookup = uint8();
+    this.fragment = uint8();
     this.fingerprintLow = int32();
     this.fingerprintHigh = int32();
     this.backend = int32();

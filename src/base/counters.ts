@@ -36,6 +36,14 @@ export const FIXED_COUNTERS = [
   ['too_big_answers_lost_total', 'Such answers to packets that were forwarded nonetheless, which the reply path could not send.'],
   ['fragmented_inner_packets_total', 'IPv4 packets too big for their tunnel that were fragmented before they were encapsulated.'],
   ['fragmented_outer_packets_total', 'Packets too big for their tunnel whose tunnel packets were fragmented.'],
+  ['fragments_steered_total', 'Fragments without ports that were given the backend of their packet, or one by their addresses.'],
+  ['fragments_held_total', 'Fragments that came before the first one of their packet and were kept until it came.'],
+  ['fragments_released_total', 'Of these, fragments that went on because it came.'],
+  [
+    'fragments_timed_out_total',
+    'Of these, fragments that were dropped because it did not come, or because newer ones needed the room.',
+  ],
+  ['fragment_table_evictions_total', 'Packets whose fragments were still expected and that gave their entry to a newer packet.'],
   ['mss_clamped_packets_total', 'SYNs whose maximum segment size was lowered.'],
   ['quic_routed_packets_total', 'QUIC packets that went to the backend whose server id is in their connection id.'],
   [

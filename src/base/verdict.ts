@@ -5,5 +5,7 @@ export const VERDICT_REPLY = 2;
 export const VERDICT_PASS = 3;
 /** No verdict: the packet is left out of this pass over its batch, and has its own (pipeline.ts, `again`). Never seen outside. */
 export const VERDICT_APART = 4;
+/** No verdict yet: a fragment whose datagram is not known was copied aside and comes back in a batch of its own (fragment-hold.ts). */
+export const VERDICT_HELD = 5;
 
 export const VERDICTS = ['drop', 'forward', 'reply', 'pass'] as const;

@@ -25,6 +25,14 @@ export function compile(section: ConfigSection, file: string, warnings: readonly
     egress: compileEgress(section.egress, file),
     threads: section.threads,
     flows: { entries: section.flows.entries },
+    fragments: {
+      entries: section.fragments.entries,
+      timeout: section.fragments.timeout,
+      holdBytes: section.fragments['hold-bytes'],
+      holdPackets: section.fragments['hold-packets'],
+      holdPerSource: section.fragments['hold-per-source'],
+      holdTimeout: section.fragments['hold-timeout'],
+    },
     listen: { metrics: listen },
     log: { level: section.log.level, format: section.log.format },
     file,
@@ -57,6 +65,7 @@ export function compileService(service: ServiceSection): ServiceSpec[] {
         affinity: service.affinity,
         oversize: service.oversize,
         mssClamp: service['mss-clamp'],
+        fragments: service.fragments,
         ...(service.quic === undefined ? {} : { quic: compileQuic(service.quic) }),
         pool: service.pool,
       });

@@ -59,6 +59,19 @@ export interface ListenAddress {
   readonly port: number;
 }
 
+/** IP fragments (docs/fragments.md): what may be followed and kept. */
+export interface FragmentLimits {
+  /** Packets followed at a time, all threads together. */
+  readonly entries: number;
+  /** Seconds without a fragment after which one is not followed any more. */
+  readonly timeout: number;
+  /** Bytes, frames, frames of one source, and seconds that may wait for their first fragment, in each thread. */
+  readonly holdBytes: number;
+  readonly holdPackets: number;
+  readonly holdPerSource: number;
+  readonly holdTimeout: number;
+}
+
 export interface Config {
   readonly spec: Spec;
   readonly ingress: IngressConfig;
@@ -69,6 +82,7 @@ export interface Config {
     /** Flow table entries, all threads together. */
     readonly entries: number;
   };
+  readonly fragments: FragmentLimits;
   readonly listen: { readonly metrics: ListenAddress | null };
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   /** The file as it was named. */

@@ -95,6 +95,12 @@ export const serviceSchema = z.strictObject({
     .describe(
       'What becomes of a packet too big for its tunnel: cut or fragmented and nothing said, cut and told, told, fragmented inside or outside, lost.',
     ),
+  fragments: z
+    .enum(['hold', 'by-address', 'drop'])
+    .default('hold')
+    .describe(
+      'IP fragments: hold follows the first one of each packet and keeps early ones until it comes; by-address steers all by their addresses; drop takes none.',
+    ),
   'mss-clamp': mssClamp.describe(
     'The largest MSS that a SYN may announce to the worker: off, bytes, or auto for what fits the tunnel whole. Only TCP.',
   ),
@@ -353,6 +359,37 @@ export const sectionSchemas = {
     })
     .prefault({})
     .describe('The flow table, which keeps flows on their backend while the table changes.'),
+  fragments: z
+    .strictObject({
+      entries: z
+        .int()
+        .min(64)
+        .max(16_777_216)
+        .default(65_536)
+        .describe('Packets in fragments that are followed at a time, all threads together; 64 bytes each.'),
+      timeout: z
+        .int()
+        .min(1)
+        .max(60)
+        .default(5)
+        .describe('Seconds without a fragment after which a packet is no longer followed.'),
+      'hold-bytes': z
+        .int()
+        .min(65_536)
+        .max(268_435_456)
+        .default(4_194_304)
+        .describe('Bytes of fragments that each thread may keep until the first one of their packet comes.'),
+      'hold-packets': z.int().min(16).max(65_536).default(4096).describe('The number of such fragments, for each thread.'),
+      'hold-per-source': z
+        .int()
+        .min(1)
+        .max(65_535)
+        .default(512)
+        .describe('How many of them may come from one address (IPv6: from one network of 64 bits).'),
+      'hold-timeout': z.int().min(1).max(30).default(1).describe('Seconds that one may wait; then it is dropped.'),
+    })
+    .prefault({})
+    .describe('IP fragments: how many packets are followed, and what waits for the first fragment.'),
   metrics: z
     .strictObject({
       listen: listen

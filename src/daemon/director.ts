@@ -117,6 +117,7 @@ export class Director {
       ingress: config.ingress,
       egress: config.egress,
       flowEntries: config.flows.entries,
+      fragments: config.fragments,
       pathMtu: this.#paths.memory,
       cutNotes: this.#cuts.memory,
       publisher: this.#publisher,

@@ -8,6 +8,8 @@ import { WORD_HEARTBEAT, WORD_MAIL } from './thread-protocol.ts';
 
 /** Longest wait, in milliseconds: also how late a lost wake-up can be noticed, and how often the heartbeat beats without traffic. */
 const LONGEST_WAIT = 100;
+/** The same while fragments wait for a first one that another thread may have seen: it sets no event. */
+const WATCHING_WAIT = 1;
 const WAKEUPS = counterAt('wakeups_total');
 
 export interface LoopParts {
@@ -45,6 +47,22 @@ export function forward(parts: LoopParts): void {
   let told = false;
   let ingressErrno = 0;
   let egressErrno = 0;
+
+  /** What is in the batch goes its way. */
+  function pass(now: number): void {
+    pipeline.process(batch, now);
+    egress.send(batch);
+    ingress.reply(batch);
+    // Once a call was refused, looked for ever after: a comparison per packet.
+    const apart = isNarrower === undefined || (egress.lastErrno ?? 0) === 0 ? 0 : pipeline.setApart(batch, now, isNarrower);
+    pipeline.account(batch);
+    if (apart === 0) return;
+    pipeline.again(batch, now);
+    egress.send(batch);
+    ingress.reply(batch);
+    pipeline.account(batch);
+  }
+
   for (;;) {
     const mail = Atomics.load(words, WORD_MAIL);
     if (mail !== mailSeen) {
@@ -56,7 +74,7 @@ export function forward(parts: LoopParts): void {
         told = true;
         parts.exhausted();
       }
-      parts.wait(LONGEST_WAIT);
+      parts.wait(pipeline.watches ? WATCHING_WAIT : LONGEST_WAIT);
       bank[WAKEUPS]++;
       batch.count = 0;
     }
@@ -75,18 +93,9 @@ export function forward(parts: LoopParts): void {
         parts.refused(egress.name, egressErrno);
       }
     }
-    if (batch.count === 0) continue;
-    pipeline.process(batch, now);
-    egress.send(batch);
-    ingress.reply(batch);
-    // Once a call was refused, looked for ever after: a comparison per packet.
-    const apart = isNarrower === undefined || (egress.lastErrno ?? 0) === 0 ? 0 : pipeline.setApart(batch, now, isNarrower);
-    pipeline.account(batch);
-    if (apart === 0) continue;
-    pipeline.again(batch, now);
-    egress.send(batch);
-    ingress.reply(batch);
-    pipeline.account(batch);
+    if (batch.count > 0) pass(now);
+    // Fragments whose packet is known by now: a batch of their own each time.
+    if (pipeline.holds) while (pipeline.release(batch, now) > 0) pass(now);
   }
   parts.kernelDrops[0] = dropsBefore + ingress.statistics().kernelDrops;
 }

@@ -12,6 +12,8 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import { CodedError, EXIT } from '../base/errors.ts';
 import { createBatch, openEgress, openIngress } from '../io/open.ts';
 import { FlowTable } from '../pipeline/flow-table.ts';
+import { FragmentHold } from '../pipeline/fragment-hold.ts';
+import { FragmentTable } from '../pipeline/fragment-table.ts';
 import { Identifiers } from '../pipeline/identifiers.ts';
 import { Pipeline } from '../pipeline/pipeline.ts';
 import { ReplyRate } from '../pipeline/reply-rate.ts';
@@ -45,10 +47,24 @@ function run(start: ThreadStart): void {
       try {
         const shared = start.flowMemory.length > 1;
         const flows = start.flowMemory.map((memory) => new FlowTable(start.flowEntries, start.flowKey, memory, shared));
+        const { fragments } = start;
+        const tables = start.fragmentMemory.map(
+          (memory) => new FragmentTable(start.fragmentEntries, start.flowKey, fragments.timeout, memory),
+        );
+        const hold = new FragmentHold({
+          bytes: fragments.holdBytes,
+          frames: fragments.holdPackets,
+          perSource: fragments.holdPerSource,
+          timeout: fragments.holdTimeout,
+          key: start.flowKey,
+        });
         const pipeline = new Pipeline({
           snapshot: new Snapshot(start.snapshot),
           flows: flows[number],
           siblings: flows.filter((_, other) => other !== number),
+          fragments: tables[number],
+          fragmentSiblings: tables.filter((_, other) => other !== number),
+          hold,
           thread: number,
           bank: start.bank,
           sourcePortBase: egress.facts.sourcePortBase,

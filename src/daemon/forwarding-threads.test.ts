@@ -38,6 +38,7 @@ function make(threads: number, drivers: { ingress?: IngressConfig; egress?: Egre
     ingress: drivers.ingress ?? { driver: 'memory' },
     egress: drivers.egress ?? { driver: 'memory' },
     flowEntries: 64,
+    fragments: { entries: 64, timeout: 5, holdBytes: 65536, holdPackets: 16, holdPerSource: 16, holdTimeout: 1 },
     publisher,
     clock,
     journal,

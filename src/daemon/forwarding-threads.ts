@@ -11,10 +11,11 @@ import { randomFillSync } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
-import type { EgressConfig, IngressConfig } from '../config/config.ts';
+import type { EgressConfig, FragmentLimits, IngressConfig } from '../config/config.ts';
 import type { Publisher } from '../control/publisher.ts';
 import type { EventJournal } from '../observe/events.ts';
 import { FlowTable } from '../pipeline/flow-table.ts';
+import { FragmentTable } from '../pipeline/fragment-table.ts';
 import { closeDescriptor } from '../raw-socket/file.ts';
 import { errnoName } from '../raw-socket/library.ts';
 import { adviseHugePages } from '../raw-socket/memory.ts';
@@ -35,6 +36,7 @@ export interface ForwardingThreadsOptions {
   readonly egress: EgressConfig;
   /** Flow table entries of all threads together. */
   readonly flowEntries: number;
+  readonly fragments: FragmentLimits;
   /** Path MTU by backend id (path-keeper.ts); absent or null: no limit. */
   readonly pathMtu?: SharedArrayBuffer | null;
   /** Where packets that were cut for their size are noted (cut-watch.ts); absent: nowhere. */
@@ -80,6 +82,9 @@ export class ForwardingThreads {
     this.flowEntries = tables.reduce((sum, table) => sum + table.capacity, 0);
     for (const table of tables) adviseHugePages(table.words);
     const flowMemory = tables.map((table) => table.words.buffer as SharedArrayBuffer);
+    const { fragments } = options;
+    const fragmentEntries = Math.ceil(fragments.entries / threads);
+    const fragmentMemory = Array.from({ length: threads }, () => new SharedArrayBuffer(FragmentTable.bytesFor(fragmentEntries)));
     this.#common = {
       threads,
       ingress,
@@ -87,6 +92,9 @@ export class ForwardingThreads {
       flowEntries: entries,
       flowKey,
       flowMemory,
+      fragments,
+      fragmentEntries,
+      fragmentMemory,
       pathMtu: options.pathMtu ?? null,
       cutNotes: options.cutNotes ?? null,
     };

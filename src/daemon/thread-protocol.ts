@@ -6,7 +6,7 @@
  *     words (Int32):  | mail | generation | heartbeat | reserved |      drops (Float64):  | kernel drops |
  */
 import type { MessagePort } from 'node:worker_threads';
-import type { EgressConfig, IngressConfig } from '../config/config.ts';
+import type { EgressConfig, FragmentLimits, IngressConfig } from '../config/config.ts';
 import type { SnapshotParts } from '../pipeline/snapshot.ts';
 import type { ServiceSpec } from '../pipeline/spec.ts';
 
@@ -34,6 +34,10 @@ export interface ThreadStart {
   readonly flowEntries: number;
   readonly flowKey: Int32Array;
   readonly flowMemory: readonly SharedArrayBuffer[];
+  /** What may be followed and kept of fragmented packets, and the fragment tables of all threads in order, of so many entries each. */
+  readonly fragments: FragmentLimits;
+  readonly fragmentEntries: number;
+  readonly fragmentMemory: readonly SharedArrayBuffer[];
   /** Bytes of the largest outer packet for each backend id, 0 while unknown; main writes it. null: packets go to no network. */
   readonly pathMtu: SharedArrayBuffer | null;
   /** Where packets that were cut for their size are noted (pipeline/cut-notes.ts); null: nowhere. */

@@ -1,7 +1,7 @@
 /** Adds a finished batch to the thread's counters: once per packet, after egress and reply path have had their say. */
 import type { Batch } from '../base/batch.ts';
 import { BACKENDS_AT, counterAt, DROPS_AT, MAX_SERVICES, SERVICES_AT } from '../base/counters.ts';
-import { VERDICT_APART, VERDICT_DROP, VERDICT_FORWARD, VERDICT_PASS, VERDICT_REPLY } from '../base/verdict.ts';
+import { VERDICT_APART, VERDICT_DROP, VERDICT_FORWARD, VERDICT_HELD, VERDICT_PASS, VERDICT_REPLY } from '../base/verdict.ts';
 import { H_SERVICES, S_ID, SERVICE_WORDS } from './layout.ts';
 import type { Snapshot } from './snapshot.ts';
 
@@ -23,6 +23,7 @@ const DROP = VERDICT_DROP;
 const REPLY = VERDICT_REPLY;
 const PASS = VERDICT_PASS;
 const APART = VERDICT_APART;
+const HELD = VERDICT_HELD;
 const SERVICE_CELLS = SERVICES_AT;
 const BACKEND_CELLS = BACKENDS_AT;
 const DROP_CELLS = DROPS_AT;
@@ -62,7 +63,8 @@ export function accountStage(batch: Batch, bank: Float64Array): (snapshot: Snaps
     let apart = 0;
     for (let i = 0; i < count; i++) {
       const v = verdict[i];
-      if (v === APART) {
+      // What is held is counted when it comes back, or is lost (pipeline.ts, `release`).
+      if (v === APART || v === HELD) {
         apart++;
         continue;
       }

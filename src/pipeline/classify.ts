@@ -4,7 +4,15 @@
  *
  * A packet that is not for a service is never judged further: whatever else is odd about it is not our business.
  */
-import { type Batch, LINK_ETHERNET, LOOKUP_FLOW, VIRTIO_NEEDS_CSUM } from '../base/batch.ts';
+import {
+  type Batch,
+  FRAGMENT_FIRST,
+  FRAGMENT_LATER,
+  LINK_ETHERNET,
+  LOOKUP_FLOW,
+  LOOKUP_FRAGMENT,
+  VIRTIO_NEEDS_CSUM,
+} from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_PASS } from '../base/verdict.ts';
 import { hashTuple4, hashTuple6 } from '../maglev-hash/index.ts';
@@ -16,6 +24,7 @@ import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import { answerEcho } from './echo.ts';
+import { checkFirst, checkRange, isByAddress } from './fragment-facts.ts';
 import { H_PROTOCOLS, USES_AH } from './layout.ts';
 import { answerArp, answerSolicitation, isAddressedTo } from './neighbour.ts';
 import { otherProtocols } from './other-protocols.ts';
@@ -34,6 +43,7 @@ const IP_CHECKSUM = dropReason('ip-checksum');
 const MALFORMED_TRANSPORT = dropReason('malformed-transport');
 const IPV6_EXTENSION = dropReason('ipv6-extension');
 const FRAGMENT = dropReason('fragment');
+const FRAGMENT_TINY = dropReason('fragment-tiny');
 const TTL_EXPIRED = dropReason('ttl-expired');
 const BAD_VIRTIO_HEADER = dropReason('bad-virtio-header');
 const ENCAPSULATION_LOOP = dropReason('encapsulation-loop');
@@ -50,6 +60,10 @@ const IPV6 = ethernet.ETHERTYPE_IPV6;
 const ARP = ethernet.ETHERTYPE_ARP;
 const NEEDS_CSUM = VIRTIO_NEEDS_CSUM;
 const BY_FLOW = LOOKUP_FLOW;
+const BY_FRAGMENT = LOOKUP_FRAGMENT;
+const FIRST = FRAGMENT_FIRST;
+const LATER = FRAGMENT_LATER;
+const OFFSET_BITS = ipv4.FRAGMENT_OFFSET;
 const DROP = VERDICT_DROP;
 const PASS = VERDICT_PASS;
 const HEADER4 = ipv4.HEADER_LENGTH;
@@ -133,7 +147,7 @@ function completeChecksum(batch: Batch, i: number, protocol: number, at: number,
 /** The classification of one batch. Frames that the driver already gave a reason keep it. */
 export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: ClassifyTally) => void {
   const { frameAt, frameLength, virtioFlags, gsoType, networkAt, transportAt, networkLength, family, protocol } = batch;
-  const { tcpFlags, flowHash, service, lookup, backend, verdict, reason } = batch;
+  const { tcpFlags, flowHash, service, lookup, fragment, backend, verdict, reason } = batch;
   const { view } = batch.arena;
   const isEthernet = batch.ingress.link === LINK_ETHERNET;
   const { canPass, hopDone, headerVerified, linkAddress } = batch.ingress;
@@ -144,6 +158,36 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
   const { find4: recent4, find6: recent6, forget } = recentServices();
   /** The snapshot whose services are remembered. */
   let answered: Int32Array | null = null;
+
+  function markFragment(i: number, isLater: boolean): void {
+    fragment[i] = isLater ? LATER : FIRST;
+    batch.fragments++;
+  }
+
+  /** True when a service has the destination address of packet `i`, whatever its protocol. */
+  function hasAddress(i: number, at: number, words: Int32Array): boolean {
+    return family[i] === 4
+      ? findService4(words, view.getInt32(at + DESTINATION4), 0, 0) >= 0
+      : findService6(words, view, at + DESTINATION6, 0, 0) >= 0;
+  }
+
+  /** A fragment without ports: whose it is, the fragment stage finds (fragment-stage.ts); its service is open until then. */
+  function matchLater(i: number, at: number, words: Int32Array): number {
+    if (!hasAddress(i, at, words)) return NOT_OURS;
+    const wrong = checkRange(batch, i);
+    if (wrong !== 0) return wrong;
+    if (view.getUint8(at + (family[i] === 4 ? TTL_AT : HOP_LIMIT_AT)) < minimumTtl) return TTL_EXPIRED;
+    lookup[i] = BY_FRAGMENT;
+    tcpFlags[i] = 0;
+    return 0;
+  }
+
+  /** The first fragment of a packet of service `found`, which is open until now. */
+  function matchFirst(i: number, words: Int32Array, found: number): number {
+    const wrong = checkFirst(batch, i, words, found);
+    if (wrong === 0 && isByAddress(words, found)) lookup[i] = BY_FRAGMENT;
+    return wrong;
+  }
 
   function classify4(i: number, at: number, end: number, words: Int32Array): number {
     if (end - at < HEADER4) return TRUNCATED;
@@ -158,7 +202,8 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     transportAt[i] = at + header;
     protocol[i] = view.getUint8(at + PROTOCOL_AT);
     if (!headerVerified && !ipv4.verifyChecksum(view, at)) return judge4(view, at, words, IP_CHECKSUM);
-    if ((view.getUint16(at + FRAGMENT_AT) & FRAGMENT_BITS) !== 0) return judge4(view, at, words, FRAGMENT);
+    const field = view.getUint16(at + FRAGMENT_AT);
+    if ((field & FRAGMENT_BITS) !== 0) markFragment(i, (field & OFFSET_BITS) !== 0);
     return 0;
   }
 
@@ -174,7 +219,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     if (next !== TCP && next !== UDP && ipv6.isExtension(next)) {
       const found = ipv6.findTransport6(view, at, at + total);
       if (found < 0) return judge6(view, at, words, found === ipv6.TRANSPORT_TRUNCATED ? TRUNCATED : IPV6_EXTENSION);
-      if (ipv6.isFragment(found)) return judge6(view, at, words, FRAGMENT);
+      if (ipv6.isFragment(found)) markFragment(i, ipv6.isLaterFragment(found));
       next = ipv6.transportProtocol(found);
       offset = ipv6.transportOffset(found);
       if ((words[H_PROTOCOLS] & USES_AH) !== 0 && findService6(words, view, at + DESTINATION6, AH, 0) >= 0) {
@@ -220,17 +265,28 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
   /** From a parsed network header to a service: 0, a reason, NOT_OURS or ANSWERED. */
   function match(i: number, at: number, words: Int32Array, tally: ClassifyTally): number {
     const kind = protocol[i];
-    if (kind !== TCP && kind !== UDP) return classifyOther(i, at, words, tally);
+    const part = batch.fragments > 0 ? fragment[i] : 0;
+    if (part === LATER) return matchLater(i, at, words);
+    if (kind !== TCP && kind !== UDP) {
+      if (part !== 0 && (kind === ICMP || kind === ICMPV6)) return hasAddress(i, at, words) ? FRAGMENT : NOT_OURS;
+      return classifyOther(i, at, words, tally);
+    }
     const isInner4 = family[i] === 4;
     const transport = transportAt[i];
     const packetEnd = (at + networkLength[i]) | 0;
-    if (transport + 4 > packetEnd)
-      return isInner4 ? judge4(view, at, words, MALFORMED_TRANSPORT) : judge6(view, at, words, MALFORMED_TRANSPORT);
+    if (transport + 4 > packetEnd) {
+      const reason = part === 0 ? MALFORMED_TRANSPORT : FRAGMENT_TINY;
+      return isInner4 ? judge4(view, at, words, reason) : judge6(view, at, words, reason);
+    }
     const ports = view.getInt32(transport);
     const found = isInner4
       ? recent4(words, view.getInt32(at + DESTINATION4), kind, ports & 0xffff)
       : recent6(words, view, at + DESTINATION6, kind, ports & 0xffff);
     if (found < 0) return NOT_OURS;
+    if (part !== 0) {
+      const wrong = matchFirst(i, words, found);
+      if (wrong !== 0) return wrong;
+    }
     if (kind === TCP) {
       if (packetEnd - transport < TCP_HEADER) return MALFORMED_TRANSPORT;
       const word = view.getUint16(transport + TCP_OFFSET_AT);
@@ -238,7 +294,8 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       if (header < TCP_HEADER || header > packetEnd - transport) return MALFORMED_TRANSPORT;
       tcpFlags[i] = word & 0xff;
     } else {
-      if (udp.check(view, transport, packetEnd) !== WIRE_OK) return MALFORMED_TRANSPORT;
+      // The length is the datagram's, of which a first fragment holds the beginning.
+      if (part === 0 && udp.check(view, transport, packetEnd) !== WIRE_OK) return MALFORMED_TRANSPORT;
       tcpFlags[i] = 0;
     }
     const wrong = checkRest(i, transport, packetEnd, words, tally);
@@ -257,6 +314,10 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       answered = words;
     }
     const count = batch.count;
+    if (batch.fragments > 0) {
+      fragment.fill(0);
+      batch.fragments = 0;
+    }
     for (let i = 0; i < count; i++) {
       service[i] = -1;
       lookup[i] = BY_FLOW;
@@ -279,6 +340,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       if (answer === 0 && isEthernet && (view.getUint8(from) & GROUP_BIT) !== 0) answer = WRONG_HOST;
       if (answer === 0) answer = match(i, at, words, tally);
       if (answer === 0 || answer === ANSWERED) continue;
+      if (batch.fragments > 0) fragment[i] = 0;
       if ((answer === NOT_OURS || answer === NOT_IP || answer === WRONG_HOST) && canPass) verdict[i] = PASS;
       else {
         verdict[i] = DROP;

@@ -35,6 +35,8 @@ export const H_TUNNELS = 19;
 export const H_TUNNEL_COUNT = 20;
 /** Services that lower the MSS of SYNs. */
 export const H_MSS_CLAMPS = 21;
+/** By interval (only the first of each index entry counts): what becomes of later fragments that come first (fragment-rules.ts). */
+export const H_FRAGMENT_RULES = 26;
 /** Table of server ids (server-ids.ts), 0 for none. */
 export const H_SERVER_IDS = 22;
 /** What services ask for beside TCP and UDP by flow: USES_ bits, and from bit 16 on the power of two that the server ids' slots are. */
@@ -74,6 +76,8 @@ export const S_ID = 2;
 export const S_OVERSIZE = 3;
 /** Largest MSS that a SYN may announce: 0 for any, MSS_CLAMP_AUTO for what fits the tunnel. */
 export const S_MSS_CLAMP = 4;
+/** How fragments of its packets find their backend: one of the FRAGMENTS_ numbers. */
+export const S_FRAGMENTS = 6;
 /** How QUIC connection ids are read: QUIC_ scheme, and for QUIC-LB the bytes of the server id and a bit for each config rotation. 0: not. */
 export const S_QUIC = 5;
 /** 1: it has all ports, so that Katran takes the destination port for 0. */
@@ -113,6 +117,10 @@ export const OVERSIZE_DROP = 2;
 export const OVERSIZE_SEGMENT_AND_TELL = 3;
 export const OVERSIZE_FRAGMENT_INNER = 4;
 export const OVERSIZE_FRAGMENT_OUTER = 5;
+
+export const FRAGMENTS_HOLD = 0;
+export const FRAGMENTS_BY_ADDRESS = 1;
+export const FRAGMENTS_DROP = 2;
 
 export const MSS_CLAMP_AUTO = -1;
 

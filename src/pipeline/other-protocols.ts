@@ -2,7 +2,7 @@
  * Services of other protocols than TCP and UDP (docs/protocols.md): SCTP, whose ports lie where TCP has them, and protocols without ports,
  * which are steered by addresses. Part of classify, for the packets that are neither TCP nor UDP.
  */
-import { type Batch, LOOKUP_ADDRESSES, LOOKUP_PORTS, VIRTIO_NEEDS_CSUM } from '../base/batch.ts';
+import { type Batch, LOOKUP_ADDRESSES, LOOKUP_FRAGMENT, LOOKUP_PORTS, VIRTIO_NEEDS_CSUM } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { hashTuple4, hashTuple6 } from '../maglev-hash/index.ts';
 import { WIRE_OK } from '../wire/check.ts';
@@ -10,6 +10,7 @@ import * as checksum from '../wire/checksum.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import * as sctp from '../wire/sctp.ts';
+import { checkFirst, isByAddress } from './fragment-facts.ts';
 import { AFFINITY_PORTS, H_PROTOCOLS, H_SERVICES, S_AFFINITY, SERVICE_WORDS, USES_PORTS } from './layout.ts';
 import { isOwnTunnel } from './own-tunnel.ts';
 import { findService4, findService6 } from './service-index.ts';
@@ -34,7 +35,8 @@ export function otherProtocols(
   batch: Batch,
   minimumTtl: number,
 ): (i: number, words: Int32Array, tally: { completedChecksums: number }) => number {
-  const { frameAt, networkAt, transportAt, networkLength, family, protocol, tcpFlags, flowHash, service, lookup } = batch;
+  const { frameAt, networkAt, transportAt, networkLength, family, protocol, tcpFlags, flowHash, service, lookup, fragment } =
+    batch;
   const { virtioFlags, gsoType, csumStart, csumOffset } = batch;
   const { view } = batch.arena;
 
@@ -63,6 +65,11 @@ export function otherProtocols(
       ? findService4(words, view.getInt32(at + ipv4.DESTINATION_AT), kind, ports & 0xffff)
       : findService6(words, view, at + ipv6.DESTINATION_AT, kind, ports & 0xffff);
     if (found < 0) return NOT_OURS;
+    const isPart = batch.fragments > 0 && fragment[i] !== 0;
+    if (isPart) {
+      const wrong = checkFirst(batch, i, words, found);
+      if (wrong !== 0) return wrong;
+    }
     if (kind === SCTP && sctp.check(view, transport, end) !== WIRE_OK) return MALFORMED_TRANSPORT;
     // No super-packet that the kernel hands out is of another protocol (virtio_net_hdr_from_skb).
     if (gsoType[i] !== 0) return BAD_VIRTIO_HEADER;
@@ -82,6 +89,7 @@ export function otherProtocols(
     else if ((words[H_PROTOCOLS] & USES_PORTS) !== 0) {
       if (words[words[H_SERVICES] + found * SERVICE_WORDS + S_AFFINITY] === AFFINITY_PORTS) lookup[i] = LOOKUP_PORTS;
     }
+    if (isPart && isByAddress(words, found)) lookup[i] = LOOKUP_FRAGMENT;
     return 0;
   };
 }

@@ -7,7 +7,7 @@
  * process with several pipelines (tests) the same code runs at about half that speed (docs/performance.md).
  */
 import type { Batch } from '../base/batch.ts';
-import { counterAt } from '../base/counters.ts';
+import { counterAt, DROPS_AT } from '../base/counters.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_APART, VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
 import * as ipv4 from '../wire/ipv4.ts';
@@ -17,7 +17,10 @@ import { type AppointTally, appointStage } from './appoint.ts';
 import { type ClassifyTally, classifyStage } from './classify.ts';
 import { encapsulateStage } from './encapsulate.ts';
 import type { FlowTable } from './flow-table.ts';
+import type { FragmentHold } from './fragment-hold.ts';
 import { type FragmentTally, fragmentOuterStage } from './fragment-outer.ts';
+import { type FragmentsTally, fragmentStage } from './fragment-stage.ts';
+import { FragmentTable } from './fragment-table.ts';
 import { Identifiers } from './identifiers.ts';
 import { H_STATELESS_POOLS } from './layout.ts';
 import { type ClampTally, mssClampStage } from './mss-clamp.ts';
@@ -43,6 +46,15 @@ const ANSWERED = counterAt('too_big_answers_total');
 const ANSWERS_LOST = counterAt('too_big_answers_lost_total');
 const FRAGMENTED_INNER = counterAt('fragmented_inner_packets_total');
 const FRAGMENTED_OUTER = counterAt('fragmented_outer_packets_total');
+
+const FRAGMENTS_STEERED = counterAt('fragments_steered_total');
+const FRAGMENTS_HELD = counterAt('fragments_held_total');
+const FRAGMENTS_RELEASED = counterAt('fragments_released_total');
+const FRAGMENTS_TIMED_OUT = counterAt('fragments_timed_out_total');
+const FRAGMENT_EVICTIONS = counterAt('fragment_table_evictions_total');
+const RECEIVED_PACKETS = counterAt('received_packets_total');
+const RECEIVED_BYTES = counterAt('received_bytes_total');
+const FRAGMENT_TIMEOUT = DROPS_AT + dropReason('fragment-timeout');
 
 const SEND_TOO_BIG = dropReason('send-too-big');
 
@@ -73,7 +85,17 @@ export interface PipelineOptions {
   readonly thread?: number;
   /** Identifications for what is fragmented. Absent: from 1 on. */
   readonly identifiers?: Identifiers;
+  /** This thread's own shard of the fragment table, and the other threads'. Absent: a small one that nobody else sees. */
+  readonly fragments?: FragmentTable;
+  readonly fragmentSiblings?: readonly FragmentTable[];
+  /** Where fragments wait that come before the first one of their packet. Absent: they are dropped. */
+  readonly hold?: FragmentHold;
 }
+
+/** A table for who needs none of a certain size (tests, offline runs). */
+const FEW_FRAGMENTS = 1024;
+/** Seconds. */
+export const FRAGMENT_TIMEOUT_DEFAULT = 5;
 
 /** The stages, bound to a batch. */
 interface Stages {
@@ -82,6 +104,7 @@ interface Stages {
   readonly appoint: ReturnType<typeof appointStage>;
   readonly markStateless: ReturnType<typeof statelessStage>;
   readonly steer: ReturnType<typeof steerStage>;
+  readonly fragments: ReturnType<typeof fragmentStage>;
   readonly clamp: ReturnType<typeof mssClampStage>;
   readonly tunnelExtra: ReturnType<typeof tunnelExtraStage>;
   readonly segment: ReturnType<typeof segmentStage>;
@@ -107,11 +130,15 @@ export class Pipeline {
   readonly #wholeTrains: boolean;
   readonly #outerFragments: boolean;
   readonly #identifiers: Identifiers;
+  readonly #fragments: FragmentTable;
+  readonly #fragmentSiblings: readonly FragmentTable[];
+  readonly #hold: FragmentHold | null;
   readonly #turn: number;
   #stages: Stages | null = null;
   readonly #classified: ClassifyTally = { completedChecksums: 0 };
   readonly #appointed: AppointTally = { byServerId: 0, unknownServerIds: 0 };
   readonly #steered: SteerTally = { hits: 0, misses: 0, inserts: 0, touched: 0 };
+  readonly #fragmentsSteered: FragmentsTally = { steered: 0 };
   readonly #clamped: ClampTally = { clamped: 0 };
   readonly #segmented: SegmentTally & FragmentTally = { resegmented: 0, answered: 0, fragmentedInner: 0, fragmentedOuter: 0 };
 
@@ -129,6 +156,11 @@ export class Pipeline {
     this.#wholeTrains = options.wholeTrains ?? false;
     this.#outerFragments = options.outerFragments ?? false;
     this.#identifiers = options.identifiers ?? new Identifiers();
+    this.#fragments =
+      options.fragments ??
+      new FragmentTable(FEW_FRAGMENTS, Int32Array.of(this.#flows.key0, this.#flows.key1), FRAGMENT_TIMEOUT_DEFAULT);
+    this.#fragmentSiblings = options.fragmentSiblings ?? [];
+    this.#hold = options.hold ?? null;
     this.#turn = Math.imul(options.thread ?? 0, 0x9e3779b1);
   }
 
@@ -141,6 +173,7 @@ export class Pipeline {
     stages.appoint(snapshot, this.#appointed);
     if (snapshot.words[H_STATELESS_POOLS] !== 0) stages.markStateless(snapshot);
     stages.steer(snapshot, now, this.#steered);
+    if (batch.fragments > 0) stages.fragments(snapshot, now, this.#fragmentsSteered);
     stages.clamp(snapshot, this.#clamped);
     this.#finish(batch, now);
   }
@@ -199,6 +232,41 @@ export class Pipeline {
     this.#finish(batch, now);
   }
 
+  /** True while fragments wait for the first one of their packet: then `release` wants to be called after every batch, and when nothing comes. */
+  get holds(): boolean {
+    return this.#hold !== null && this.#hold.waiting > 0;
+  }
+
+  /** True when only another thread can end the wait of some: it does not call, so it must be looked at. */
+  get watches(): boolean {
+    return this.#fragmentSiblings.length > 0 && this.holds;
+  }
+
+  /**
+   * Fills `batch`, which must be finished and counted, with fragments that waited and whose packet is known by now. Returns how many: it is
+   * then processed, sent and counted as one that was received. What has waited too long is counted as received and dropped. `now`: seconds.
+   */
+  release(batch: Batch, now: number): number {
+    const hold = this.#hold;
+    if (hold === null) return 0;
+    if (hold.waiting === 0 && hold.held === 0) return 0;
+    hold.poll(this.#fragmentSiblings, now);
+    hold.expire(now);
+    const count = hold.release(batch);
+    const bank = this.#bank;
+    bank[FRAGMENTS_HELD] += hold.held;
+    bank[FRAGMENTS_RELEASED] += hold.released;
+    bank[FRAGMENTS_TIMED_OUT] += hold.lost;
+    bank[FRAGMENT_TIMEOUT] += hold.lost;
+    bank[RECEIVED_PACKETS] += hold.lost;
+    bank[RECEIVED_BYTES] += hold.lostBytes;
+    hold.held = 0;
+    hold.released = 0;
+    hold.lost = 0;
+    hold.lostBytes = 0;
+    return count;
+  }
+
   /** Counts the batch, after the egress and the reply path have sent it. */
   account(batch: Batch): void {
     const bank = this.#bank;
@@ -208,6 +276,8 @@ export class Pipeline {
     bank[MISSES] += steered.misses;
     bank[INSERTS] += steered.inserts;
     bank[EVICTIONS] += this.#flows.evictions;
+    bank[FRAGMENTS_STEERED] += this.#fragmentsSteered.steered;
+    bank[FRAGMENT_EVICTIONS] += this.#fragments.evictions;
     bank[COMPLETED_CHECKSUMS] += this.#classified.completedChecksums;
     bank[CLAMPED] += this.#clamped.clamped;
     bank[QUIC_ROUTED] += this.#appointed.byServerId;
@@ -221,6 +291,8 @@ export class Pipeline {
     steered.misses = 0;
     steered.inserts = 0;
     this.#flows.evictions = 0;
+    this.#fragmentsSteered.steered = 0;
+    this.#fragments.evictions = 0;
     this.#classified.completedChecksums = 0;
     this.#clamped.clamped = 0;
     this.#appointed.byServerId = 0;
@@ -241,6 +313,7 @@ export class Pipeline {
       appoint: appointStage(batch, this.#turn),
       markStateless: statelessStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),
+      fragments: fragmentStage(batch, this.#fragments, this.#fragmentSiblings, this.#hold),
       clamp: mssClampStage(batch, this.#pathMtu),
       tunnelExtra: tunnelExtraStage(batch),
       segment: segmentStage(batch, this.#pathMtu, this.#replyRate, this.#identifiers, this.#cutNotes, {

@@ -8,6 +8,7 @@
  */
 import { RECORD_STRIDE } from '../base/arena.ts';
 import { type Batch, VIRTIO_NEEDS_CSUM } from '../base/batch.ts';
+import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
@@ -45,6 +46,8 @@ import { evenSegmentSize, REFUSED_LENGTH, REFUSED_ROOM } from './train.ts';
 import { extraOfFragments } from './tunnel-extra.ts';
 import { KIND_GUE } from './tunnel-kind.ts';
 import { leaveWhole } from './whole-train.ts';
+
+const TOO_BIG = dropReason('too-big');
 
 // Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
 const FORWARD = VERDICT_FORWARD;
@@ -92,7 +95,7 @@ export function segmentStage(
   const { verdict, reason, backend, service, gsoType, gsoSize, virtioFlags, family, protocol } = batch;
   const { networkAt, transportAt, networkLength, tunnelExtra } = batch;
   const { segmentSize, segmentCount, recordAt, pieceHeader, pieceAt, pieceLength } = batch;
-  const { fragmentsOuter, answerAt, answerLength, answerTo } = batch;
+  const { fragment: partOf, fragmentsOuter, answerAt, answerLength, answerTo } = batch;
   const { view, recordsAt, records } = batch.arena;
   const { hopDone } = batch.ingress;
   const { wholeTrains: whole, outerFragments } = egress;
@@ -249,7 +252,9 @@ export function segmentStage(
     const mayLeaveWhole = whole && isCutByKernel(words, record);
     const innerMtu = limit === 0 ? longest : Math.min(longest, limit - overhead);
     const transport = transportAt[i];
-    const isTcp = protocol[i] === TCP;
+    // A fragment is cut as IP allows, whatever it is a part of: a later one holds no transport header at all.
+    const isPart = batch.fragments > 0 && partOf[i] !== 0;
+    const isTcp = !isPart && protocol[i] === TCP;
     const headers = transport - networkAt[i] + (isTcp ? tcp.headerLength(view, transport) : udp.HEADER_LENGTH);
     const largest = isSuper ? Math.min(headers + gsoSize[i], networkLength[i]) : networkLength[i];
     if (largest <= innerMtu) {
@@ -298,7 +303,9 @@ export function segmentStage(
     }
     // Nobody may be told of it, or was told too often. What the tunnel's own fragments can carry is not lost; nor is, unless nothing is to
     // be done, what no answer can make smaller: an IPv6 packet of 1,280 bytes or less (RFC 2473 §7.1).
-    const isHopeless = outerFragments && policy !== OVERSIZE_DROP && largest <= toldMtu(family[i], innerMtu);
+    // Nor is a fragment of which nobody may be told (RFC 1122 §3.2.2), and without which the rest of its packet is worth nothing.
+    const isUntold = largest <= toldMtu(family[i], innerMtu) || (isPart && reason[i] === TOO_BIG);
+    const isHopeless = outerFragments && policy !== OVERSIZE_DROP && isUntold;
     if (policy !== OVERSIZE_FRAGMENT_OUTER && !isHopeless) return 0;
     const taken = fragmentTunnel(i, largest, longest, at, left, overhead);
     if (taken < 0) return 0;

@@ -35,12 +35,12 @@ export interface IndexedService {
   readonly isAny?: boolean;
 }
 
-function mix4(address: number, key: number): number {
+export function mix4(address: number, key: number): number {
   const h = Math.imul(address ^ Math.imul(key, 0x9e3779b1), 0x85ebca6b);
   return h ^ (h >>> 15);
 }
 
-function mix6(a: number, b: number, c: number, d: number, key: number): number {
+export function mix6(a: number, b: number, c: number, d: number, key: number): number {
   let h = mix4(a, key);
   h = mix4(h ^ b, 0x3c6ef372);
   h = mix4(h ^ c, 0x1b873593);
@@ -85,6 +85,14 @@ export interface IndexParts {
   readonly index4: Int32Array;
   readonly index6: Int32Array;
   readonly intervals: Int32Array;
+  /** Entries of both tables: their prefix, protocol, and first interval. */
+  readonly entries: readonly IndexEntry[];
+}
+
+export interface IndexEntry {
+  readonly prefix: Prefix;
+  readonly protocol: number;
+  readonly first: number;
 }
 
 /**
@@ -114,6 +122,7 @@ export function buildIndex(given: readonly IndexedService[]): IndexParts {
   const intervals: number[] = [];
   const entries4: number[][] = [];
   const entries6: number[][] = [];
+  const entries: IndexEntry[] = [];
   const lengths4 = new Set<number>();
   const lengths6 = new Set<number>();
   for (const [id, group] of groups) {
@@ -122,6 +131,7 @@ export function buildIndex(given: readonly IndexedService[]): IndexParts {
     // The entry of the address itself answers with any one service of it: enough to know that the address is ours.
     const ranges = protocol === 0 ? [{ from: 0, to: 65535, service: group[0].service }] : flattenPorts(group);
     const first = intervals.length / INTERVAL_WORDS;
+    entries.push({ prefix, protocol, first });
     for (const range of ranges) intervals.push(range.from, range.to, range.service);
     const entry = [...addressWords(prefix.bytes), indexKey(prefix.length, protocol), first, ranges.length];
     if (prefix.bytes.length === 4) {
@@ -139,6 +149,7 @@ export function buildIndex(given: readonly IndexedService[]): IndexParts {
     index4: hashTable(entries4, INDEX4_WORDS, (e) => mix4(e[0], e[1]), 1),
     index6: hashTable(entries6, INDEX6_WORDS, (e) => mix6(e[0], e[1], e[2], e[3], e[4]), 4),
     intervals: Int32Array.from(intervals),
+    entries,
   };
 }
 
@@ -207,7 +218,7 @@ function search4(words: Int32Array, address: number, protocol: number, port: num
 }
 
 /** Mask of word `index` (0–3) of an IPv6 prefix of `length` bits. */
-function mask6(length: number, index: number): number {
+export function mask6(length: number, index: number): number {
   const bits = length - index * 32;
   return bits <= 0 ? 0 : bits >= 32 ? -1 : -1 << (32 - bits);
 }

@@ -2,6 +2,7 @@
 import { formatAddress, prefixContains } from '../base/address.ts';
 import { MAX_BACKENDS, MAX_SERVICES } from '../base/counters.ts';
 import { CodedError } from '../base/errors.ts';
+import { fragmentRules } from './fragment-rules.ts';
 import { policyWord } from './header-policy.ts';
 import { IdentityRegistry } from './identity.ts';
 import * as L from './layout.ts';
@@ -31,6 +32,7 @@ const OVERSIZE = {
   drop: L.OVERSIZE_DROP,
 } as const;
 const CHECKSUM = { all: L.CHECKSUM_ALL, trains: L.CHECKSUM_TRAINS, none: L.CHECKSUM_NONE, remote: L.CHECKSUM_REMOTE } as const;
+const FRAGMENTS = { hold: L.FRAGMENTS_HOLD, 'by-address': L.FRAGMENTS_BY_ADDRESS, drop: L.FRAGMENTS_DROP } as const;
 const STATE = { active: L.STATE_SERVING, draining: L.STATE_DRAINING, down: L.STATE_DOWN } as const;
 
 /**
@@ -199,6 +201,11 @@ export class SnapshotBuilder {
     const index4At = place(index.index4.length, 16);
     const index6At = place(index.index6.length, 16);
     const intervalsAt = place(index.intervals.length);
+    const rules = fragmentRules(
+      index,
+      services.map(({ spec, pool }) => ({ ...spec, poolNumber: pool })),
+    );
+    const rulesAt = place(rules.length);
     const servicesAt = place(services.length * L.SERVICE_WORDS, 16);
     const poolsAt = place(pools.length * L.POOL_WORDS, 16);
     const membersAt = place(memberCount);
@@ -229,6 +236,8 @@ export class SnapshotBuilder {
     words[L.H_INDEX6] = index6At;
     words[L.H_INDEX6_MASK] = index.index6.length / L.INDEX6_WORDS - 1;
     words[L.H_INTERVALS] = intervalsAt;
+    words.set(rules, rulesAt);
+    words[L.H_FRAGMENT_RULES] = rulesAt;
     words[L.H_SERVICES] = servicesAt;
     words[L.H_SERVICE_COUNT] = services.length;
     words[L.H_POOLS] = poolsAt;
@@ -253,6 +262,7 @@ export class SnapshotBuilder {
       words[at + L.S_OVERSIZE] = OVERSIZE[spec.oversize ?? 'segment'];
       words[at + L.S_ALL_PORTS] = spec.portFrom === 0 && spec.portTo === 65535 ? 1 : 0;
       words[at + L.S_MSS_CLAMP] = mssClampWord(spec.mssClamp ?? 'off');
+      words[at + L.S_FRAGMENTS] = FRAGMENTS[spec.fragments ?? 'hold'];
       words[at + L.S_QUIC] = quicWord(spec.quic);
       if (words[at + L.S_MSS_CLAMP] !== 0) words[L.H_MSS_CLAMPS]++;
     });

@@ -20,6 +20,9 @@ export const PROTOCOL_ANY = 256;
 /** What becomes of a packet too big for its tunnel (docs/oversize.md). */
 export type Oversize = 'segment' | 'segment-and-tell' | 'icmp' | 'fragment-inner' | 'fragment-outer' | 'drop';
 
+/** How fragments find their backend (docs/fragments.md). */
+export type Fragments = 'hold' | 'by-address' | 'drop';
+
 /** Largest MSS that a SYN may announce, in bytes 1–65535; `auto`: what fits the tunnel of the chosen backend. */
 export type MssClamp = 'off' | 'auto' | number;
 
@@ -162,6 +165,8 @@ export interface ServiceSpec {
   readonly oversize?: Oversize;
   /** Absent: off. */
   readonly mssClamp?: MssClamp;
+  /** Absent: hold. */
+  readonly fragments?: Fragments;
   /** Absent: connection ids are not looked at. Only UDP. */
   readonly quic?: QuicSpec;
   /** Name of a pool. */

@@ -10,6 +10,7 @@ import {
   type Batch,
   LOOKUP_ADDRESSES,
   LOOKUP_FLOW,
+  LOOKUP_FRAGMENT,
   LOOKUP_PACKET,
   LOOKUP_PORTS,
   LOOKUP_SERVER_ID,
@@ -99,8 +100,8 @@ export function steerStage(
   /** A packet that is not steered by its own 5-tuple. */
   function otherwise(snapshot: Snapshot, i: number, now: number, tally: SteerTally): void {
     const how = lookup[i];
-    // The appoint stage has had the last word.
-    if (how === LOOKUP_PACKET) return;
+    // The appoint stage has had the last word, the fragment stage will have it.
+    if (how === LOOKUP_PACKET || how === LOOKUP_FRAGMENT) return;
     if (how === LOOKUP_SERVER_ID) {
       note(snapshot.words, i, now);
       return;

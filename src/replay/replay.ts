@@ -8,10 +8,12 @@ import { Batch } from '../base/batch.ts';
 import { createBank } from '../base/counters.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';
 import type { CodedError } from '../base/errors.ts';
-import { VERDICT_DROP, VERDICT_FORWARD, VERDICTS } from '../base/verdict.ts';
+import { VERDICT_DROP, VERDICT_FORWARD, VERDICT_HELD, VERDICTS } from '../base/verdict.ts';
 import type { Config } from '../config/config.ts';
 import type { Egress, Ingress } from '../io/driver.ts';
 import { FlowTable } from '../pipeline/flow-table.ts';
+import { FragmentHold } from '../pipeline/fragment-hold.ts';
+import { FragmentTable } from '../pipeline/fragment-table.ts';
 import { Pipeline } from '../pipeline/pipeline.ts';
 import { Snapshot, SnapshotBuilder, type SnapshotNames } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
@@ -61,6 +63,15 @@ interface Failing {
   readonly failure?: CodedError | null;
 }
 
+/** A packet of the capture, which may come back out of its order: an early fragment. */
+interface Origin {
+  readonly packet: number;
+  readonly length: number;
+  readonly tuple: Tuple;
+  readonly seconds: number;
+  readonly nanoseconds: number;
+}
+
 /** Times of the flow table are int32. */
 const LATEST = 0x7fffffff;
 
@@ -70,7 +81,7 @@ export interface ReplayOptions {
   readonly egress: Egress & Failing;
   /** Bytes of the largest outer packet on the way to every backend. Absent: any size. */
   readonly pathMtu?: number;
-  /** Called once per packet, in order. */
+  /** Called once per packet, in order; for a fragment that came before the first one of its packet when that has come, or did not. */
   readonly onPacket?: (packet: ReplayedPacket) => void;
 }
 
@@ -82,7 +93,16 @@ export function replay(options: ReplayOptions): ReplaySummary {
   const { config, ingress, egress, onPacket } = options;
   const parts = new SnapshotBuilder().build(withUnknownSources(config.spec));
   const snapshot = new Snapshot(parts);
+  const { fragments } = config;
+  const hold = new FragmentHold({
+    bytes: fragments.holdBytes,
+    frames: fragments.holdPackets,
+    perSource: fragments.holdPerSource,
+    timeout: fragments.holdTimeout,
+  });
   const pipeline = new Pipeline({
+    fragments: new FragmentTable(fragments.entries, REPLAY_KEY, fragments.timeout),
+    hold,
     snapshot,
     flows: new FlowTable(config.flows.entries, REPLAY_KEY),
     bank: createBank(),
@@ -97,44 +117,44 @@ export function replay(options: ReplayOptions): ReplaySummary {
   const verdicts: Record<string, number> = Object.fromEntries(VERDICTS.map((word) => [word, 0]));
   const reasons: Record<string, number> = {};
   const perBackend: Record<string, number> = Object.fromEntries(parts.names.backends.map((b) => [`${b.pool}/${b.name}`, 0]));
-  const tuples: Tuple[] = [];
+  const origins: Origin[] = [];
+  const held = new Map<number, Origin>();
   let packets = 0;
+  let heldPackets = 0;
   let began = 0;
   let now = 0;
-  while (ingress.receive(batch) > 0) {
-    const seconds = batch.captureTimes?.seconds[0] ?? 0;
-    if (packets === 0) began = seconds;
-    // A record may be older than the one before it; time in the flow table never goes back.
-    now = Math.min(Math.max(now, seconds - began), LATEST);
-    if (onPacket !== undefined) {
-      for (let i = 0; i < batch.count; i++) {
-        const at = batch.frameAt[i];
-        tuples[i] = readTuple(batch.arena.view, at, at + batch.frameLength[i], ingress.facts.link);
-      }
-    }
+
+  const tell = (origin: Origin, told: Omit<ReplayedPacket, 'packet' | 'length'>): void => {
+    verdicts[told.verdict]++;
+    if (told.reason !== undefined) reasons[told.reason] = (reasons[told.reason] ?? 0) + 1;
+    if (told.backend !== undefined) perBackend[`${told.pool}/${told.backend}`]++;
+    onPacket?.({ packet: origin.packet, length: origin.length, ...told });
+  };
+  hold.onLost = (number) => {
+    const origin = held.get(number) as Origin;
+    held.delete(number);
+    tell(origin, { verdict: VERDICTS[VERDICT_DROP], ...origin.tuple, reason: 'fragment-timeout' });
+  };
+
+  /** What is in the batch goes its way; `origins` says what it is. */
+  const pass = (): void => {
     pipeline.process(batch, now);
     egress.send(batch);
     ingress.reply(batch);
     pipeline.account(batch);
     for (let i = 0; i < batch.count; i++) {
-      packets++;
-      const verdict = VERDICTS[batch.verdict[i]];
-      verdicts[verdict]++;
-      const told: { -readonly [K in keyof ReplayedPacket]: ReplayedPacket[K] } = {
-        packet: packets,
-        length: batch.frameLength[i],
-        verdict,
-        ...tuples[i],
-      };
-      if (batch.verdict[i] === VERDICT_DROP) {
-        told.reason = DROP_REASONS[batch.reason[i]].word;
-        reasons[told.reason] = (reasons[told.reason] ?? 0) + 1;
-      } else if (batch.verdict[i] === VERDICT_FORWARD) {
+      const origin = origins[i];
+      if (batch.verdict[i] === VERDICT_HELD) {
+        held.set(heldPackets++, origin);
+        continue;
+      }
+      const told: { -readonly [K in keyof ReplayedPacket]?: ReplayedPacket[K] } = { ...origin.tuple };
+      if (batch.verdict[i] === VERDICT_DROP) told.reason = DROP_REASONS[batch.reason[i]].word;
+      else if (batch.verdict[i] === VERDICT_FORWARD) {
         const backend = backends.get(batch.backend[i]);
         if (backend === undefined)
-          throw new Error(`packet ${packets} went to backend ${batch.backend[i]}, which the snapshot does not name`);
-        const service = config.spec.services[batch.service[i]];
-        told.service = service.name;
+          throw new Error(`packet ${origin.packet} went to backend ${batch.backend[i]}, which the snapshot does not name`);
+        told.service = config.spec.services[batch.service[i]].name;
         told.pool = backend.pool;
         told.backend = backend.name;
         told.address = backend.address;
@@ -142,13 +162,41 @@ export function replay(options: ReplayOptions): ReplaySummary {
         told.encapsulatedLength = batch.outLength[i];
         if (batch.segmentCount[i] > 1) told.segments = batch.segmentCount[i];
         if (batch.answerTo.subarray(0, batch.answers).includes(i)) told.answered = true;
-        perBackend[`${backend.pool}/${backend.name}`]++;
       }
-      onPacket?.(told);
+      tell(origin, { verdict: VERDICTS[batch.verdict[i]], ...told });
     }
     const failure = egress.failure ?? ingress.failure ?? null;
     if (failure !== null) throw failure;
+  };
+
+  while (ingress.receive(batch) > 0) {
+    const times = batch.captureTimes;
+    const seconds = times?.seconds[0] ?? 0;
+    if (packets === 0) began = seconds;
+    // A record may be older than the one before it; time in the flow table never goes back.
+    now = Math.min(Math.max(now, seconds - began), LATEST);
+    for (let i = 0; i < batch.count; i++) {
+      const at = batch.frameAt[i];
+      const length = batch.frameLength[i];
+      const tuple = onPacket === undefined ? {} : readTuple(batch.arena.view, at, at + length, ingress.facts.link);
+      packets++;
+      origins[i] = { packet: packets, length, tuple, seconds, nanoseconds: times?.nanoseconds[i] ?? 0 };
+    }
+    pass();
+    while (pipeline.release(batch, now) > 0) {
+      for (let i = 0; i < batch.count; i++) {
+        const origin = held.get(hold.numbers[i]) as Origin;
+        held.delete(hold.numbers[i]);
+        origins[i] = origin;
+        if (times === null) continue;
+        times.seconds[i] = origin.seconds;
+        times.nanoseconds[i] = origin.nanoseconds;
+      }
+      pass();
+    }
   }
+  // The capture is over: what waits waits in vain.
+  hold.expire(LATEST);
   return { packets, verdicts, reasons, backends: perBackend };
 }
 

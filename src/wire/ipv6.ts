@@ -133,6 +133,23 @@ export function findTransport6(view: DataView, at: number, end: number): number 
   return pack(here - at, next, fragmentBits);
 }
 
+/**
+ * Bytes from the IPv6 header at `at` to its fragment header, in a packet of which `findTransport6` said that it is a fragment; its identification
+ * is the word 4 bytes further, its payload begins 8 bytes further. −1 when there is none before `end`.
+ */
+export function fragmentHeaderOffset(view: DataView, at: number, end: number): number {
+  let next = view.getUint8(at + NEXT_HEADER);
+  let here = at + HEADER;
+  while (isExtension(next) && here + 8 <= end) {
+    if (next === FRAGMENT) return here - at;
+    const words = view.getUint8(here + 1);
+    const length = next === AUTHENTICATION ? (words + 2) << 2 : (words + 1) << 3;
+    next = view.getUint8(here);
+    here += length;
+  }
+  return -1;
+}
+
 /** Bytes from the header at `at` to its authentication header, −1 without one; `findTransport6` has found the chain to be in order. */
 export function findAuthentication6(view: DataView, at: number, end: number): number {
   let next = view.getUint8(at + NEXT_HEADER);

@@ -200,6 +200,7 @@ function configOf(spec: Spec): Config {
     egress: { driver: 'memory' },
     threads: 1,
     flows: { entries: 4096 },
+    fragments: { entries: 256, timeout: 5, holdBytes: 65_536, holdPackets: 64, holdPerSource: 64, holdTimeout: 1 },
     listen: { metrics: null },
     log: { level: 'silent', format: 'json' },
     file: 'fuzz',
@@ -220,7 +221,10 @@ function throughReplay(frames: readonly Frame[], facts: IngressFacts, spec: Spec
   if (told.length !== frames.length) tally.wrong.push(`${told.length} packets told of ${frames.length}`);
   const written = { forward: recordsOf(out), reply: recordsOf(replies) };
   const next = { forward: 0, reply: 0 };
-  told.forEach(({ verdict, reason, segments = 1 }, i) => {
+  if (new Set(told.map(({ packet }) => packet)).size !== told.length) tally.wrong.push('a packet was told twice');
+  // A fragment that came before the first one of its packet is told, and written, when that has come.
+  told.forEach(({ packet, verdict, reason, segments = 1 }) => {
+    const i = packet - 1;
     tally.replayed++;
     tally.count(verdict === 'drop' ? `dropped: ${reason}` : verdict);
     if (verdict === 'drop') {

@@ -191,6 +191,7 @@ test('every drop reason of the path, by a packet that earns it', () => {
   const rig = new Rig(specOf(), PACKET);
   const eth = () => packet().ethernet();
   const to = { dst: SERVICE4 };
+  const first4 = () => eth().ipv4({ ...to, more: true, df: false });
   const cut = (bytes: Uint8Array, length: number) => bytes.slice(0, length);
   const cases: [string, Uint8Array][] = [
     ['not-a-service', eth().ipv4({ dst: '203.0.113.1' }).tcp({ dport: 443 }).bytes()],
@@ -230,21 +231,36 @@ test('every drop reason of the path, by a packet that earns it', () => {
         .bytes(),
     ],
     ['malformed-transport', eth().ipv4(to).tcp({ dport: 443, dataOffset: 4 }).bytes()],
+    ['fragment-length', first4().tcp({ dport: 443 }).bytes()],
     [
-      'fragment',
-      eth()
-        .ipv4({ ...to, more: true, df: false })
-        .tcp({ dport: 443 })
+      'fragment-tiny',
+      first4()
+        .tcp({ dport: 443, options: new Uint8Array(4), dataOffset: 7 })
         .bytes(),
     ],
     [
-      'fragment',
+      'fragment-tiny',
+      eth()
+        .ipv4({ ...to, offset: 8, df: false, protocol: 6 })
+        .payload(64)
+        .bytes(),
+    ],
+    [
+      'fragment-not-held',
       eth()
         .ipv4({ ...to, offset: 1480, df: false })
         .tcp({ dport: 443 })
         .bytes(),
     ],
-    ['fragment', eth().ipv6({ dst: SERVICE6 }).fragment({ offset: 0, more: true }).tcp({ dport: 443 }).bytes()],
+    [
+      'fragment',
+      eth()
+        .ipv4({ ...to, more: true, df: false })
+        .icmp4({ type: 8 })
+        .payload(8)
+        .bytes(),
+    ],
+    ['fragment-length', eth().ipv6({ dst: SERVICE6 }).fragment({ offset: 0, more: true }).tcp({ dport: 443 }).bytes()],
     [
       'ttl-expired',
       eth()

@@ -3,12 +3,14 @@ import { Arena, LARGE_STRIDE } from '../../src/base/arena.ts';
 import { Batch, type IngressFacts, LINK_ETHERNET, LINK_RAW_IP } from '../../src/base/batch.ts';
 import { createBank } from '../../src/base/counters.ts';
 import { DROP_REASONS } from '../../src/base/drop-reason.ts';
-import { VERDICT_DROP, VERDICT_FORWARD, VERDICT_REPLY, VERDICTS } from '../../src/base/verdict.ts';
+import { VERDICT_DROP, VERDICT_FORWARD, VERDICT_HELD, VERDICT_REPLY, VERDICTS } from '../../src/base/verdict.ts';
 import { FlowTable } from '../../src/pipeline/flow-table.ts';
+import type { FragmentHold } from '../../src/pipeline/fragment-hold.ts';
+import type { FragmentTable } from '../../src/pipeline/fragment-table.ts';
 import { Pipeline } from '../../src/pipeline/pipeline.ts';
 import type { ReplyRate } from '../../src/pipeline/reply-rate.ts';
 import { Snapshot, SnapshotBuilder, type SnapshotParts } from '../../src/pipeline/snapshot.ts';
-import type { Affinity, BackendSpec, ChecksumMode, MssClamp, Oversize, Spec } from '../../src/pipeline/spec.ts';
+import type { Affinity, BackendSpec, ChecksumMode, Fragments, MssClamp, Oversize, Spec } from '../../src/pipeline/spec.ts';
 import { ip } from '../builder/addresses.ts';
 
 export const SERVICE4 = '198.51.100.1';
@@ -32,6 +34,7 @@ export interface SpecOptions {
   readonly affinity?: Affinity;
   readonly oversize?: Oversize;
   readonly mssClamp?: MssClamp;
+  readonly fragments?: Fragments;
   readonly protocol?: number;
   readonly ports?: readonly [number, number];
 }
@@ -57,6 +60,7 @@ export function specOf(options: SpecOptions = {}): Spec {
     pool: 'p',
     ...(options.oversize === undefined ? {} : { oversize: options.oversize }),
     ...(options.mssClamp === undefined ? {} : { mssClamp: options.mssClamp }),
+    ...(options.fragments === undefined ? {} : { fragments: options.fragments }),
   } as const;
   return {
     services: [
@@ -123,6 +127,9 @@ export class Rig {
       trainsNeedChecksum?: boolean;
       outerFragments?: boolean;
       cutNotes?: Int32Array;
+      fragments?: FragmentTable;
+      fragmentSiblings?: FragmentTable[];
+      hold?: FragmentHold;
     } = {},
   ) {
     this.#parts = this.builder.build(spec, 0);
@@ -140,6 +147,9 @@ export class Rig {
       trainsNeedChecksum: options.trainsNeedChecksum ?? false,
       outerFragments: options.outerFragments ?? false,
       ...(options.replyRate === undefined ? {} : { replyRate: options.replyRate }),
+      ...(options.fragments === undefined ? {} : { fragments: options.fragments }),
+      ...(options.fragmentSiblings === undefined ? {} : { fragmentSiblings: options.fragmentSiblings }),
+      ...(options.hold === undefined ? {} : { hold: options.hold }),
       ...(options.cutNotes === undefined ? {} : { cutNotes: options.cutNotes }),
     });
   }
@@ -172,7 +182,7 @@ export class Rig {
     const { batch } = this;
     const leaves = batch.verdict[i] === VERDICT_FORWARD || batch.verdict[i] === VERDICT_REPLY;
     return {
-      verdict: VERDICTS[batch.verdict[i]],
+      verdict: batch.verdict[i] === VERDICT_HELD ? 'held' : VERDICTS[batch.verdict[i]],
       reason: batch.verdict[i] === VERDICT_DROP ? DROP_REASONS[batch.reason[i]].word : 'none',
       backend: this.#parts.names.backends.find((b) => b.id === batch.backend[i])?.name ?? null,
       sourcePort: batch.sourcePort[i],

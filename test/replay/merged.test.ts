@@ -54,6 +54,7 @@ function configOf(spec: Spec): Config {
     egress: { driver: 'memory' },
     threads: 1,
     flows: { entries: 1024 },
+    fragments: { entries: 256, timeout: 5, holdBytes: 65_536, holdPackets: 64, holdPerSource: 64, holdTimeout: 1 },
     listen: { metrics: null },
     log: { level: 'silent', format: 'json' },
     file: 'merged',
