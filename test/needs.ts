@@ -22,6 +22,7 @@ export const PARTS = [
   'iperf3',
   'haproxy',
   'ipvsadm',
+  'ngtcp2',
   'cc',
   'strace',
   'uml',
@@ -91,6 +92,10 @@ const descriptions: Record<Part, Description> = {
   iperf3: command('iperf3', 'iperf3'),
   haproxy: command('haproxy', 'haproxy'),
   ipvsadm: command('ipvsadm', 'ipvsadm'),
+  ngtcp2: {
+    packages: ['ngtcp2-client', 'ngtcp2-server', 'openssl'],
+    present: () => ['gtlsclient', 'gtlsserver', 'openssl'].every((name) => findCommand(name) !== null),
+  },
   cc: command('cc', 'gcc', 'libc6-dev'),
   strace: {
     packages: ['strace'],

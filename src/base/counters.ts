@@ -13,7 +13,10 @@ export const FIXED_COUNTERS = [
   ['received_bytes_total', 'Bytes taken from the ingress driver, link headers included.'],
   ['forwarded_packets_total', 'Packets encapsulated and handed to the egress driver without error.'],
   ['forwarded_bytes_total', 'Bytes of encapsulated packets, outer IP header included.'],
-  ['replied_packets_total', 'Packets answered by the director itself (ICMP echo, ICMP too-big, ARP, neighbour advertisement).'],
+  [
+    'replied_packets_total',
+    'Packets answered by the director itself (ICMP echo, too-big and time exceeded, ARP, neighbour advertisement).',
+  ],
   ['passed_packets_total', 'Packets left to the kernel.'],
   ['flow_table_hits_total', 'Packets that followed an entry of their own thread’s flow table.'],
   [
@@ -32,6 +35,15 @@ export const FIXED_COUNTERS = [
     'too_big_answers_total',
     'Packets too big for their tunnel that were answered with ICMP, so that the sender learns the size that fits; forwarded or not.',
   ],
+  ['ttl_expired_answers_total', 'Packets whose TTL or hop limit ran out here that were answered with ICMP time exceeded.'],
+  ['icmp_unreachable_steered_total', 'ICMP errors “unreachable” about a flow that were forwarded to its backend.'],
+  [
+    'icmp_too_big_steered_total',
+    'ICMP errors “fragmentation needed” and “packet too big” about a flow, forwarded to its backend.',
+  ],
+  ['icmp_time_exceeded_steered_total', 'ICMP errors “time exceeded” about a flow that were forwarded to its backend.'],
+  ['icmp_parameter_problem_steered_total', 'ICMP errors “parameter problem” about a flow that were forwarded to its backend.'],
+  ['echo_forwarded_total', 'Echo requests to a service address that were forwarded to a backend.'],
   ['refused_trains_total', 'Trains that the kernel refused to take in one message; they were sent segment by segment.'],
   ['too_big_answers_lost_total', 'Such answers to packets that were forwarded nonetheless, which the reply path could not send.'],
   ['fragmented_inner_packets_total', 'IPv4 packets too big for their tunnel that were fragmented before they were encapsulated.'],

@@ -9,6 +9,7 @@ import { EXIT } from '../base/errors.ts';
 import { register as check } from './commands/check.ts';
 import { register as clean } from './commands/clean.ts';
 import { register as demo } from './commands/demo.ts';
+import { register as importFrom } from './commands/import.ts';
 import { register as replay } from './commands/replay.ts';
 import { register as run } from './commands/run.ts';
 import { register as schema } from './commands/schema.ts';
@@ -24,6 +25,7 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   check,
   table,
   replay,
+  importFrom,
   schema,
   clean,
   worker,

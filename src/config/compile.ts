@@ -47,6 +47,7 @@ function compileSpec(section: ConfigSection): Spec {
     pools: Object.entries(section.pools).map(([name, pool]) =>
       compilePool(name, pool, section.tunnel, servicePort(name, draft) ?? 0),
     ),
+    icmp: section.icmp,
   };
 }
 

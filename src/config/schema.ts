@@ -359,6 +359,19 @@ export const sectionSchemas = {
     })
     .prefault({})
     .describe('The flow table, which keeps flows on their backend while the table changes.'),
+  icmp: z
+    .strictObject({
+      echo: z
+        .enum(['answer', 'forward', 'drop'])
+        .default('answer')
+        .describe('Pings to a service address: answered by the director, forwarded to a backend by their addresses, or dropped.'),
+      errors: z
+        .enum(['forward', 'drop'])
+        .default('forward')
+        .describe('ICMP errors about a flow, such as "fragmentation needed": forwarded to the backend of the flow, or dropped.'),
+    })
+    .prefault({})
+    .describe('What becomes of ICMP and ICMPv6 to service addresses.'),
   fragments: z
     .strictObject({
       entries: z

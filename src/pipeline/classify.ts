@@ -23,8 +23,8 @@ import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
-import { answerEcho } from './echo.ts';
 import { checkFirst, checkRange, isByAddress } from './fragment-facts.ts';
+import { ICMP_ANSWERED, icmpStage } from './icmp-stage.ts';
 import { H_PROTOCOLS, USES_AH } from './layout.ts';
 import { answerArp, answerSolicitation, isAddressedTo } from './neighbour.ts';
 import { otherProtocols } from './other-protocols.ts';
@@ -94,6 +94,8 @@ const MAX_VLANS = 2;
 /** What classification did in one batch; added to the thread's counters. */
 export interface ClassifyTally {
   completedChecksums: number;
+  /** Packets dropped as ttl-expired, which may be answered (time-exceeded.ts). */
+  expired: number;
 }
 
 /**
@@ -101,7 +103,7 @@ export interface ClassifyTally {
  * NOT_OURS: the kernel may have it where the driver can leave it there. ANSWERED: verdict and reason are set.
  */
 const NOT_OURS = -1;
-const ANSWERED = -2;
+const ANSWERED = ICMP_ANSWERED;
 
 /** `reason` for what is addressed to a service address, NOT_OURS for the rest. */
 function judge4(view: DataView, at: number, words: Int32Array, reason: number): number {
@@ -154,6 +156,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
   /** Nobody else answers on the link for who has a service address. */
   const isOurLink = linkAddress !== undefined;
   const minimumTtl = hopDone ? 1 : 2;
+  const classifyIcmp = icmpStage(batch);
   const matchOther = otherProtocols(batch, minimumTtl);
   const { find4: recent4, find6: recent6, forget } = recentServices();
   /** The snapshot whose services are remembered. */
@@ -164,16 +167,16 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     batch.fragments++;
   }
 
-  /** True when a service has the destination address of packet `i`, whatever its protocol. */
-  function hasAddress(i: number, at: number, words: Int32Array): boolean {
+  /** The service that stands for the destination address of packet `i`, whatever its protocol; −1 when no service has it. */
+  function addressService(i: number, at: number, words: Int32Array): number {
     return family[i] === 4
-      ? findService4(words, view.getInt32(at + DESTINATION4), 0, 0) >= 0
-      : findService6(words, view, at + DESTINATION6, 0, 0) >= 0;
+      ? findService4(words, view.getInt32(at + DESTINATION4), 0, 0)
+      : findService6(words, view, at + DESTINATION6, 0, 0);
   }
 
   /** A fragment without ports: whose it is, the fragment stage finds (fragment-stage.ts); its service is open until then. */
   function matchLater(i: number, at: number, words: Int32Array): number {
-    if (!hasAddress(i, at, words)) return NOT_OURS;
+    if (addressService(i, at, words) < 0) return NOT_OURS;
     const wrong = checkRange(batch, i);
     if (wrong !== 0) return wrong;
     if (view.getUint8(at + (family[i] === 4 ? TTL_AT : HOP_LIMIT_AT)) < minimumTtl) return TTL_EXPIRED;
@@ -235,20 +238,25 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     return 0;
   }
 
-  /** Neither TCP nor UDP: a ping to a service address is answered, another protocol may have a service; the rest is not ours. */
+  /** Neither TCP nor UDP: of ICMP to a service address icmp-stage.ts knows, another protocol may have a service; the rest is not ours. */
   function classifyOther(i: number, at: number, words: Int32Array, tally: ClassifyTally): number {
     if (protocol[i] !== ICMP && protocol[i] !== ICMPV6) return matchOther(i, words, tally);
-    const isOurs =
-      family[i] === 4
-        ? protocol[i] === ICMP && findService4(words, view.getInt32(at + DESTINATION4), 0, 0) >= 0
-        : protocol[i] === ICMPV6 && findService6(words, view, at + DESTINATION6, 0, 0) >= 0;
-    if (!isOurs) return NOT_OURS;
-    answerEcho(batch, i);
-    return ANSWERED;
+    if (protocol[i] !== (family[i] === 4 ? ICMP : ICMPV6)) return NOT_OURS;
+    const found = addressService(i, at, words);
+    return found < 0 ? NOT_OURS : classifyIcmp(i, words, found);
+  }
+
+  /** The TTL of a packet to a service address ran out, though no service has its port: a router's answer is due all the same. */
+  function isExpiredHere(i: number, at: number, words: Int32Array): boolean {
+    const hops = view.getUint8(at + (family[i] === 4 ? TTL_AT : HOP_LIMIT_AT));
+    return hops < minimumTtl && addressService(i, at, words) >= 0;
   }
 
   /** A packet of a service whose transport header is whole: what else may speak against it. */
   function checkRest(i: number, transport: number, packetEnd: number, words: Int32Array, tally: ClassifyTally): number {
+    // First: an answer quotes the packet as it came, its checksum finished or not.
+    const hops = view.getUint8(networkAt[i] + (family[i] === 4 ? TTL_AT : HOP_LIMIT_AT));
+    if (hops < minimumTtl) return TTL_EXPIRED;
     if (gsoType[i] !== 0) {
       // Its checksum is each segment's business.
       const refused = checkSuperPacket(batch, i);
@@ -257,8 +265,6 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       const wrong = completeChecksum(batch, i, protocol[i], transport, packetEnd, tally);
       if (wrong !== 0) return wrong;
     }
-    const hops = view.getUint8(networkAt[i] + (family[i] === 4 ? TTL_AT : HOP_LIMIT_AT));
-    if (hops < minimumTtl) return TTL_EXPIRED;
     return protocol[i] === UDP && isOwnTunnel(batch, i, words) ? ENCAPSULATION_LOOP : 0;
   }
 
@@ -268,7 +274,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     const part = batch.fragments > 0 ? fragment[i] : 0;
     if (part === LATER) return matchLater(i, at, words);
     if (kind !== TCP && kind !== UDP) {
-      if (part !== 0 && (kind === ICMP || kind === ICMPV6)) return hasAddress(i, at, words) ? FRAGMENT : NOT_OURS;
+      if (part !== 0 && (kind === ICMP || kind === ICMPV6)) return addressService(i, at, words) >= 0 ? FRAGMENT : NOT_OURS;
       return classifyOther(i, at, words, tally);
     }
     const isInner4 = family[i] === 4;
@@ -338,8 +344,12 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       if (asks && answerSolicitation(batch, i, words) === ANSWERED) continue;
       // A copy for every host on the link: answering or forwarding it would multiply it.
       if (answer === 0 && isEthernet && (view.getUint8(from) & GROUP_BIT) !== 0) answer = WRONG_HOST;
-      if (answer === 0) answer = match(i, at, words, tally);
+      if (answer === 0) {
+        answer = match(i, at, words, tally);
+        if (answer === NOT_OURS && !canPass && isExpiredHere(i, at, words)) answer = TTL_EXPIRED;
+      }
       if (answer === 0 || answer === ANSWERED) continue;
+      if (answer === TTL_EXPIRED) tally.expired++;
       if (batch.fragments > 0) fragment[i] = 0;
       if ((answer === NOT_OURS || answer === NOT_IP || answer === WRONG_HOST) && canPass) verdict[i] = PASS;
       else {

@@ -1,12 +1,11 @@
 /**
  * A ping to a service address is answered by the director itself: the address lives here as much as anywhere, and an operator who
  * pings it asks whether the director is there. The request is turned into its reply in place; checksums are updated, not recomputed,
- * so a request damaged on the way stays damaged. Everything else in ICMP to a service address is dropped as `icmp-not-steered`.
+ * so a request damaged on the way stays damaged. What else ICMP to a service address may be, icmp-stage.ts says.
  */
-import { type Batch, LINK_ETHERNET, VIRTIO_NEEDS_CSUM } from '../base/batch.ts';
+import { type Batch, LINK_ETHERNET } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_REPLY } from '../base/verdict.ts';
-import * as checksum from '../wire/checksum.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as icmpv4 from '../wire/icmpv4.ts';
 import * as icmpv6 from '../wire/icmpv6.ts';
@@ -14,8 +13,6 @@ import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 
 const ICMP_NOT_STEERED = dropReason('icmp-not-steered');
-const TRUNCATED = dropReason('truncated');
-const SUPER_PACKET = dropReason('super-packet');
 
 /** TTL of what the director says itself; Linux's default. */
 const REPLY_TTL = 64;
@@ -33,7 +30,6 @@ function mayAnswer6(view: DataView, sourceAt: number): boolean {
 }
 
 function answer4(view: DataView, at: number, icmpAt: number): boolean {
-  if (!icmpv4.isEchoRequest(view, icmpAt)) return false;
   const source = ipv4.source(view, at);
   if (!mayAnswer4(source)) return false;
   ipv4.setSource(view, at, ipv4.destination(view, at));
@@ -45,7 +41,6 @@ function answer4(view: DataView, at: number, icmpAt: number): boolean {
 }
 
 function answer6(view: DataView, at: number, icmpAt: number): boolean {
-  if (!icmpv6.isEchoRequest(view, icmpAt)) return false;
   const sourceAt = at + ipv6.SOURCE_AT;
   if (!mayAnswer6(view, sourceAt)) return false;
   for (let w = 0; w < 16; w += 4) {
@@ -59,24 +54,12 @@ function answer6(view: DataView, at: number, icmpAt: number): boolean {
   return true;
 }
 
-/** Packet `i` is ICMP or ICMPv6 to a service address: makes it a reply, or drops it. */
+/** Packet `i` is an echo request to a service address, its header whole and its checksum finished: makes it a reply, or drops it. */
 export function answerEcho(batch: Batch, i: number): void {
   const view = batch.arena.view;
   const at = batch.networkAt[i];
   const icmpAt = batch.transportAt[i];
-  const end = at + batch.networkLength[i];
   batch.verdict[i] = VERDICT_DROP;
-  if (icmpAt + icmpv4.HEADER_LENGTH > end) {
-    batch.reason[i] = TRUNCATED;
-    return;
-  }
-  if (batch.gsoType[i] !== 0) {
-    batch.reason[i] = SUPER_PACKET;
-    return;
-  }
-  // The kernel leaves only ICMPv6's checksum to the device, and only with the pseudo-header sum in place.
-  const partial = (batch.virtioFlags[i] & VIRTIO_NEEDS_CSUM) !== 0 && batch.frameAt[i] + batch.csumStart[i] === icmpAt;
-  if (partial) checksum.completePartial(view, icmpAt, batch.csumOffset[i], end);
   if (!(batch.family[i] === 4 ? answer4(view, at, icmpAt) : answer6(view, at, icmpAt))) {
     batch.reason[i] = ICMP_NOT_STEERED;
     return;

@@ -35,6 +35,9 @@ export const H_TUNNELS = 19;
 export const H_TUNNEL_COUNT = 20;
 /** Services that lower the MSS of SYNs. */
 export const H_MSS_CLAMPS = 21;
+/** What becomes of pings, and of ICMP errors about flows: one of the ICMP_ numbers each. */
+export const H_ICMP_ECHO = 24;
+export const H_ICMP_ERRORS = 25;
 /** By interval (only the first of each index entry counts): what becomes of later fragments that come first (fragment-rules.ts). */
 export const H_FRAGMENT_RULES = 26;
 /** Table of server ids (server-ids.ts), 0 for none. */
@@ -48,6 +51,10 @@ export const H_MOST_OVERHEAD = 30;
 /** Backends whose tunnels add something to single packets (tunnel-extra.ts). */
 export const H_TUNNEL_EXTRAS = 31;
 export const HEADER_WORDS = 32;
+
+export const ICMP_ANSWER = 0;
+export const ICMP_STEER = 1;
+export const ICMP_DROP = 2;
 
 /**
  * Index entries. The key word holds prefix length and protocol, plus one so that an empty slot is 0:

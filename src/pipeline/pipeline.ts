@@ -25,12 +25,14 @@ import { Identifiers } from './identifiers.ts';
 import { H_STATELESS_POOLS } from './layout.ts';
 import { type ClampTally, mssClampStage } from './mss-clamp.ts';
 import { guardFragmentsStage, guardStage } from './offsets.ts';
+import { quoteTally } from './quote-steering.ts';
 import { finishAgain } from './remote-checksum.ts';
 import { ReplyRate } from './reply-rate.ts';
 import { type SegmentTally, segmentStage } from './segment-stage.ts';
 import type { Snapshot } from './snapshot.ts';
 import { statelessStage } from './stateless.ts';
 import { type SteerTally, steerStage } from './steer.ts';
+import { type ExpiredTally, timeExceededStage } from './time-exceeded.ts';
 import { tunnelExtraStage } from './tunnel-extra.ts';
 
 const HITS = counterAt('flow_table_hits_total');
@@ -44,6 +46,15 @@ const QUIC_ROUTED = counterAt('quic_routed_packets_total');
 const QUIC_UNKNOWN = counterAt('quic_unknown_server_packets_total');
 const ANSWERED = counterAt('too_big_answers_total');
 const ANSWERS_LOST = counterAt('too_big_answers_lost_total');
+const EXPIRED_ANSWERED = counterAt('ttl_expired_answers_total');
+/** Place in the bank of each kind of ICMP message that is steered: by the ERROR_ numbers of icmp-quote.ts, pings first. */
+const STEERED_ICMP = Int32Array.of(
+  counterAt('echo_forwarded_total'),
+  counterAt('icmp_unreachable_steered_total'),
+  counterAt('icmp_too_big_steered_total'),
+  counterAt('icmp_time_exceeded_steered_total'),
+  counterAt('icmp_parameter_problem_steered_total'),
+);
 const FRAGMENTED_INNER = counterAt('fragmented_inner_packets_total');
 const FRAGMENTED_OUTER = counterAt('fragmented_outer_packets_total');
 
@@ -81,6 +92,8 @@ export interface PipelineOptions {
   readonly outerFragments?: boolean;
   /** How often this thread may say that a packet is too big. Absent: the defaults of reply-rate.ts. */
   readonly replyRate?: ReplyRate;
+  /** How often it may say that a TTL ran out: apart, so that a flood of such packets leaves the other answers alone. Absent: the same. */
+  readonly expiredRate?: ReplyRate;
   /** Number of this thread: threads that deal packets out one by one begin at different places. Absent: 0. */
   readonly thread?: number;
   /** Identifications for what is fragmented. Absent: from 1 on. */
@@ -101,6 +114,7 @@ export const FRAGMENT_TIMEOUT_DEFAULT = 5;
 interface Stages {
   readonly batch: Batch;
   readonly classify: ReturnType<typeof classifyStage>;
+  readonly timeExceeded: ReturnType<typeof timeExceededStage>;
   readonly appoint: ReturnType<typeof appointStage>;
   readonly markStateless: ReturnType<typeof statelessStage>;
   readonly steer: ReturnType<typeof steerStage>;
@@ -126,6 +140,7 @@ export class Pipeline {
   readonly #trainsNeedChecksum: boolean;
   readonly #pathMtu: Int32Array | null;
   readonly #replyRate: ReplyRate;
+  readonly #expiredRate: ReplyRate;
   readonly #cutNotes: Int32Array | null;
   readonly #wholeTrains: boolean;
   readonly #outerFragments: boolean;
@@ -135,9 +150,9 @@ export class Pipeline {
   readonly #hold: FragmentHold | null;
   readonly #turn: number;
   #stages: Stages | null = null;
-  readonly #classified: ClassifyTally = { completedChecksums: 0 };
+  readonly #classified: ClassifyTally & ExpiredTally = { completedChecksums: 0, expired: 0, expiredAnswered: 0 };
   readonly #appointed: AppointTally = { byServerId: 0, unknownServerIds: 0 };
-  readonly #steered: SteerTally = { hits: 0, misses: 0, inserts: 0, touched: 0 };
+  readonly #steered: SteerTally = { hits: 0, misses: 0, inserts: 0, touched: 0, ...quoteTally() };
   readonly #fragmentsSteered: FragmentsTally = { steered: 0 };
   readonly #clamped: ClampTally = { clamped: 0 };
   readonly #segmented: SegmentTally & FragmentTally = { resegmented: 0, answered: 0, fragmentedInner: 0, fragmentedOuter: 0 };
@@ -152,6 +167,7 @@ export class Pipeline {
     this.#trainsNeedChecksum = options.trainsNeedChecksum ?? false;
     this.#pathMtu = options.pathMtu ?? null;
     this.#replyRate = options.replyRate ?? new ReplyRate();
+    this.#expiredRate = options.expiredRate ?? new ReplyRate();
     this.#cutNotes = options.cutNotes ?? null;
     this.#wholeTrains = options.wholeTrains ?? false;
     this.#outerFragments = options.outerFragments ?? false;
@@ -170,6 +186,10 @@ export class Pipeline {
     const stages = this.#stagesOf(batch);
     batch.linkHeadersLost = false;
     stages.classify(snapshot, this.#classified);
+    if (this.#classified.expired > 0) {
+      stages.timeExceeded(now, this.#classified);
+      this.#classified.expired = 0;
+    }
     stages.appoint(snapshot, this.#appointed);
     if (snapshot.words[H_STATELESS_POOLS] !== 0) stages.markStateless(snapshot);
     stages.steer(snapshot, now, this.#steered);
@@ -287,6 +307,10 @@ export class Pipeline {
     bank[ANSWERS_LOST] += batch.answersLost;
     bank[FRAGMENTED_INNER] += this.#segmented.fragmentedInner;
     bank[FRAGMENTED_OUTER] += this.#segmented.fragmentedOuter;
+    bank[EXPIRED_ANSWERED] += this.#classified.expiredAnswered;
+    for (let kind = 0; kind < STEERED_ICMP.length; kind++) bank[STEERED_ICMP[kind]] += steered.steered[kind];
+    steered.steered.fill(0);
+    this.#classified.expiredAnswered = 0;
     steered.hits = 0;
     steered.misses = 0;
     steered.inserts = 0;
@@ -310,6 +334,7 @@ export class Pipeline {
     const made = {
       batch,
       classify: classifyStage(batch),
+      timeExceeded: timeExceededStage(batch, this.#expiredRate),
       appoint: appointStage(batch, this.#turn),
       markStateless: statelessStage(batch),
       steer: steerStage(batch, this.#flows, this.#siblings),

@@ -31,6 +31,8 @@ export interface IndexedService {
   readonly portFrom: number;
   readonly portTo: number;
   readonly service: number;
+  /** Decides which service stands for an address that several have: the first by name, whatever their order. */
+  readonly name?: string;
   /** Stands for a service of any protocol: what names the protocol goes before it, also with all ports. */
   readonly isAny?: boolean;
 }
@@ -128,8 +130,8 @@ export function buildIndex(given: readonly IndexedService[]): IndexParts {
   for (const [id, group] of groups) {
     const { prefix } = group[0];
     const protocol = Number(id.split('/')[2]);
-    // The entry of the address itself answers with any one service of it: enough to know that the address is ours.
-    const ranges = protocol === 0 ? [{ from: 0, to: 65535, service: group[0].service }] : flattenPorts(group);
+    // The entry of the address itself answers with one service of it: who asks wants to know that the address is ours, or has only that.
+    const ranges = protocol === 0 ? [{ from: 0, to: 65535, service: firstByName(group).service }] : flattenPorts(group);
     const first = intervals.length / INTERVAL_WORDS;
     entries.push({ prefix, protocol, first });
     for (const range of ranges) intervals.push(range.from, range.to, range.service);
@@ -151,6 +153,10 @@ export function buildIndex(given: readonly IndexedService[]): IndexParts {
     intervals: Int32Array.from(intervals),
     entries,
   };
+}
+
+function firstByName(group: readonly IndexedService[]): IndexedService {
+  return group.reduce((first, one) => ((one.name ?? '') < (first.name ?? '') ? one : first));
 }
 
 /** Open addressing at a load of at most one half; a key word of 0 marks a free slot. */
@@ -217,6 +223,51 @@ function search4(words: Int32Array, address: number, protocol: number, port: num
   return -1;
 }
 
+/** More than one service would fit. */
+const AMBIGUOUS = -2;
+
+/** The one service of an entry's intervals and `known` (−1: none yet), or AMBIGUOUS. */
+function joinSole(words: Int32Array, first: number, count: number, known: number): number {
+  const base = words[H_INTERVALS];
+  let sole = known;
+  for (let k = first; k < first + count; k++) {
+    const service = words[base + k * INTERVAL_WORDS + 2];
+    if (sole >= 0 && sole !== service) return AMBIGUOUS;
+    sole = service;
+  }
+  return sole;
+}
+
+/**
+ * The service of an IPv4 packet whose port is not known: the only one that this address and protocol have in all prefixes around it; −1 when
+ * there is none or more than one.
+ */
+export function findSoleService4(words: Int32Array, address: number, protocol: number): number {
+  const sole = sole4(words, address, protocol);
+  const asksAny = sole === -1 && (words[H_PROTOCOLS] & USES_ANY) !== 0;
+  return Math.max(-1, asksAny ? sole4(words, address, ANY) : sole);
+}
+
+function sole4(words: Int32Array, address: number, protocol: number): number {
+  const lengths = words[H_LENGTHS4];
+  const table = words[H_INDEX4];
+  const mask = words[H_INDEX4_MASK];
+  let sole = -1;
+  for (let i = 0; i < words[H_LENGTHS4_COUNT] && sole !== AMBIGUOUS; i++) {
+    const length = words[lengths + i];
+    const network = length === 0 ? 0 : address & (-1 << (32 - length));
+    const key = indexKey(length, protocol);
+    for (let slot = mix4(network, key) & mask; ; slot = (slot + 1) & mask) {
+      const at = table + slot * INDEX4_WORDS;
+      if (words[at + 1] === 0) break;
+      if (words[at + 1] !== key || words[at] !== network) continue;
+      sole = joinSole(words, words[at + 2], words[at + 3], sole);
+      break;
+    }
+  }
+  return sole;
+}
+
 /** Mask of word `index` (0–3) of an IPv6 prefix of `length` bits. */
 export function mask6(length: number, index: number): number {
   const bits = length - index * 32;
@@ -249,4 +300,35 @@ function search6(words: Int32Array, view: DataView, at: number, protocol: number
     }
   }
   return -1;
+}
+
+/** `findSoleService4` for the 16 bytes at `at`. */
+export function findSoleService6(words: Int32Array, view: DataView, at: number, protocol: number): number {
+  const sole = sole6(words, view, at, protocol);
+  const asksAny = sole === -1 && (words[H_PROTOCOLS] & USES_ANY) !== 0;
+  return Math.max(-1, asksAny ? sole6(words, view, at, ANY) : sole);
+}
+
+function sole6(words: Int32Array, view: DataView, at: number, protocol: number): number {
+  const lengths = words[H_LENGTHS6];
+  const table = words[H_INDEX6];
+  const mask = words[H_INDEX6_MASK];
+  let sole = -1;
+  for (let i = 0; i < words[H_LENGTHS6_COUNT] && sole !== AMBIGUOUS; i++) {
+    const length = words[lengths + i];
+    const a = view.getInt32(at) & mask6(length, 0);
+    const b = view.getInt32(at + 4) & mask6(length, 1);
+    const c = view.getInt32(at + 8) & mask6(length, 2);
+    const d = view.getInt32(at + 12) & mask6(length, 3);
+    const key = indexKey(length, protocol);
+    for (let slot = mix6(a, b, c, d, key) & mask; ; slot = (slot + 1) & mask) {
+      const entry = table + slot * INDEX6_WORDS;
+      if (words[entry + 4] === 0) break;
+      const same = words[entry] === a && words[entry + 1] === b && words[entry + 2] === c && words[entry + 3] === d;
+      if (words[entry + 4] !== key || !same) continue;
+      sole = joinSole(words, words[entry + 5], words[entry + 6], sole);
+      break;
+    }
+  }
+  return sole;
 }

@@ -4,6 +4,7 @@ import { MAX_BACKENDS, MAX_SERVICES } from '../base/counters.ts';
 import { CodedError } from '../base/errors.ts';
 import { fragmentRules } from './fragment-rules.ts';
 import { policyWord } from './header-policy.ts';
+import { writeIcmp } from './icmp-policy.ts';
 import { IdentityRegistry } from './identity.ts';
 import * as L from './layout.ts';
 import { outerTemplate, TEMPLATE_BYTES } from './outer-template.ts';
@@ -101,12 +102,14 @@ export class SnapshotBuilder {
         protocol: s.protocol,
         portFrom: s.portFrom,
         portTo: s.portTo,
+        name: s.name,
         service,
       })),
     );
     const tables: SharedArrayBuffer[] = [];
     const generation = this.#generation + 1;
     const root = this.#writeRoot({ generation, pools, histories, services, backends, index, tables });
+    writeIcmp(new Int32Array(root), spec.icmp);
     const names = this.#names(pools, histories, services, backends);
 
     this.#backendIds.commit(now);

@@ -173,8 +173,18 @@ export interface ServiceSpec {
   readonly pool: string;
 }
 
+/** What becomes of ICMP to service addresses (docs/icmp.md). */
+export interface IcmpSpec {
+  /** Pings: answered here, forwarded to a backend by their addresses, or dropped. */
+  readonly echo: 'answer' | 'forward' | 'drop';
+  /** Errors about flows: forwarded to the flow's backend, or dropped. */
+  readonly errors: 'forward' | 'drop';
+}
+
 /** Everything the per-packet path is told. Order of the lists has no meaning. */
 export interface Spec {
   readonly services: readonly ServiceSpec[];
   readonly pools: readonly PoolSpec[];
+  /** Absent: pings are answered, errors forwarded. */
+  readonly icmp?: IcmpSpec;
 }

@@ -13,6 +13,7 @@ import {
   LOOKUP_FRAGMENT,
   LOOKUP_PACKET,
   LOOKUP_PORTS,
+  LOOKUP_QUOTE,
   LOOKUP_SERVER_ID,
   LOOKUP_TABLE,
 } from '../base/batch.ts';
@@ -39,6 +40,7 @@ import {
   STATE_DRAINING,
   STATE_SERVING,
 } from './layout.ts';
+import { type QuoteTally, quoteSteering } from './quote-steering.ts';
 import type { Snapshot } from './snapshot.ts';
 import { WIDE_STEERED, wideFlows } from './wide-flow.ts';
 
@@ -46,6 +48,7 @@ const NO_BACKEND = dropReason('no-backend');
 
 // Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
 const BY_FLOW = LOOKUP_FLOW;
+const BY_QUOTE = LOOKUP_QUOTE;
 const BY_TABLE = LOOKUP_TABLE;
 const FORWARD = VERDICT_FORWARD;
 const DROP = VERDICT_DROP;
@@ -70,7 +73,7 @@ const CONFIRMED_BIT = ENTRY_CONFIRMED;
 const findEntry = findInBucket;
 
 /** What steering did in one batch; added to the thread's counters. */
-export interface SteerTally {
+export interface SteerTally extends QuoteTally {
   hits: number;
   misses: number;
   inserts: number;
@@ -97,6 +100,8 @@ export function steerStage(
   const followWide = wideFlows(batch, flows, fingerprint);
   const note = appointmentNotes(batch, flows, fingerprint);
 
+  const byQuote = quoteSteering(batch, flows, siblings, flow);
+
   /** A packet that is not steered by its own 5-tuple. */
   function otherwise(snapshot: Snapshot, i: number, now: number, tally: SteerTally): void {
     const how = lookup[i];
@@ -117,7 +122,9 @@ export function steerStage(
       return;
     }
     const serviceAt = snapshot.words[H_SERVICES] + service[i] * SERVICE;
-    const id = lookup[i] === BY_TABLE ? tableBackend(batch, i, snapshot, serviceAt, false, now, flow) : -1;
+    let id = -1;
+    if (how === BY_TABLE) id = tableBackend(batch, i, snapshot, serviceAt, false, now, flow);
+    else if (how === BY_QUOTE) id = byQuote(snapshot, i, now, tally);
     backend[i] = id;
     verdict[i] = id < 0 ? DROP : FORWARD;
     if (id < 0) reason[i] = NO_BACKEND;

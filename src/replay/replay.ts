@@ -19,7 +19,7 @@ import { Snapshot, SnapshotBuilder, type SnapshotNames } from '../pipeline/snaps
 import type { Spec } from '../pipeline/spec.ts';
 import { withUnknownSources } from '../pipeline/tunnel-ends.ts';
 import { mostOverheadOf } from '../pipeline/tunnel-kind.ts';
-import { readTuple, type Tuple, tupleText } from './tuple.ts';
+import { readQuoted, readTuple, type Tuple, tupleText } from './tuple.ts';
 
 /** What happened to one packet of the capture; its addresses, protocol and ports (Tuple) as far as it has them. */
 export interface ReplayedPacket extends Tuple {
@@ -40,6 +40,8 @@ export interface ReplayedPacket extends Tuple {
   readonly encapsulatedLength?: number;
   /** Packets that it leaves as; only when more than one. */
   readonly segments?: number;
+  /** Of an ICMP error: the packet that it quotes. */
+  readonly quoted?: Tuple;
   /** True when its sender is told that it was too big, although it is forwarded. */
   readonly answered?: boolean;
 }
@@ -67,7 +69,7 @@ interface Failing {
 interface Origin {
   readonly packet: number;
   readonly length: number;
-  readonly tuple: Tuple;
+  readonly tuple: Tuple & { readonly quoted?: Tuple };
   readonly seconds: number;
   readonly nanoseconds: number;
 }
@@ -179,8 +181,15 @@ export function replay(options: ReplayOptions): ReplaySummary {
       const at = batch.frameAt[i];
       const length = batch.frameLength[i];
       const tuple = onPacket === undefined ? {} : readTuple(batch.arena.view, at, at + length, ingress.facts.link);
+      const quoted = onPacket === undefined ? null : readQuoted(batch.arena.view, at, at + length, ingress.facts.link);
       packets++;
-      origins[i] = { packet: packets, length, tuple, seconds, nanoseconds: times?.nanoseconds[i] ?? 0 };
+      origins[i] = {
+        packet: packets,
+        length,
+        tuple: quoted === null ? tuple : { ...tuple, quoted },
+        seconds,
+        nanoseconds: times?.nanoseconds[i] ?? 0,
+      };
     }
     pass();
     while (pipeline.release(batch, now) > 0) {
@@ -217,7 +226,8 @@ export function innerMtuOf(spec: Spec, pathMtu: number): number {
 export function replayedText(packet: ReplayedPacket): string {
   const head = `${String(packet.packet).padStart(6)}  ${packet.verdict.padEnd(7)}`;
   const tuple = tupleText(packet);
-  const tail = tuple === '' ? '' : `  ${tuple}`;
+  const about = packet.quoted === undefined ? '' : tupleText(packet.quoted);
+  const tail = (tuple === '' ? '' : `  ${tuple}`) + (about === '' ? '' : `  about ${about}`);
   if (packet.reason !== undefined) return `${head}  ${packet.reason}  (${packet.length} bytes)${tail}`;
   if (packet.backend === undefined) return `${head}  (${packet.length} bytes)${tail}`;
   const route = `${packet.service} → ${packet.pool}/${packet.backend} (${packet.address})`;

@@ -3,8 +3,10 @@
  * pipeline sees it, because an answer is written over the packet that it answers.
  */
 import { formatAddress } from '../base/address.ts';
-import { type IngressFacts, LINK_ETHERNET } from '../base/batch.ts';
+import { type IngressFacts, LINK_ETHERNET, LINK_RAW_IP } from '../base/batch.ts';
 import * as ethernet from '../wire/ethernet.ts';
+import * as icmpv4 from '../wire/icmpv4.ts';
+import * as icmpv6 from '../wire/icmpv6.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 
@@ -34,6 +36,26 @@ export function readTuple(view: DataView, at: number, end: number, link: Ingress
   if (version === 4 && end - network >= ipv4.HEADER_LENGTH) return read4(view, network, end);
   if (version === 6 && end - network >= ipv6.HEADER_LENGTH) return read6(view, network, end);
   return NONE;
+}
+
+/** The packet that an ICMP error in the frame quotes, null when the frame is none. */
+export function readQuoted(view: DataView, at: number, end: number, link: IngressFacts['link']): Tuple | null {
+  const network = link === LINK_ETHERNET ? ethernet.findNetwork(view, at, end) : at;
+  if (network < 0 || network >= end) return null;
+  const version = view.getUint8(network) >> 4;
+  if (version === 4) {
+    if (end - network < ipv4.HEADER_LENGTH || ipv4.protocol(view, network) !== ipv4.PROTOCOL_ICMP) return null;
+    const icmpAt = network + ipv4.headerLength(view, network);
+    const isError = !ipv4.isLaterFragment(view, network) && icmpAt + icmpv4.HEADER_LENGTH <= end;
+    if (!isError || !icmpv4.isError(icmpv4.type(view, icmpAt))) return null;
+    return readTuple(view, icmpAt + icmpv4.QUOTE_AT, end, LINK_RAW_IP);
+  }
+  if (version !== 6 || end - network < ipv6.HEADER_LENGTH) return null;
+  const found = ipv6.findTransport6(view, network, end);
+  if (found < 0 || ipv6.isLaterFragment(found) || ipv6.transportProtocol(found) !== ipv6.NEXT_ICMPV6) return null;
+  const icmpAt = network + ipv6.transportOffset(found);
+  if (icmpAt + icmpv6.HEADER_LENGTH > end || !icmpv6.isError(icmpv6.type(view, icmpAt))) return null;
+  return readTuple(view, icmpAt + icmpv6.QUOTE_AT, end, LINK_RAW_IP);
 }
 
 function read4(view: DataView, at: number, end: number): Tuple {

@@ -31,9 +31,12 @@ export const HEADER_LENGTH = HEADER;
 /** The quoted IP packet starts here, in errors. */
 export const QUOTE_AT = HEADER;
 export const CHECKSUM_AT = CHECKSUM;
+/** Bytes 4–7, whose meaning the type says. */
+export const REST_AT = IDENTIFIER;
 
 export const TYPE_ECHO_REPLY = ECHO_REPLY;
 export const TYPE_DESTINATION_UNREACHABLE = DESTINATION_UNREACHABLE;
+export const TYPE_SOURCE_QUENCH = SOURCE_QUENCH;
 export const TYPE_REDIRECT = REDIRECT;
 export const TYPE_ECHO_REQUEST = ECHO_REQUEST;
 export const TYPE_TIME_EXCEEDED = TIME_EXCEEDED;
@@ -94,10 +97,6 @@ export function isError(typeByte: number): boolean {
 /** True for an echo request that can be answered (code 0). */
 export function isEchoRequest(view: DataView, at: number): boolean {
   return view.getUint16(at + TYPE) === ECHO_REQUEST << 8;
-}
-
-export function setNextHopMtu(view: DataView, at: number, value: number): void {
-  view.setUint16(at + NEXT_HOP_MTU, value);
 }
 
 /** Makes an echo reply of the echo request at `at`, where it lies: type 8 becomes 0, checksum updated (RFC 1624). The caller swaps the addresses. */

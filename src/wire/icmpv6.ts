@@ -28,6 +28,8 @@ export const HEADER_LENGTH = HEADER;
 /** The quoted IPv6 packet starts here, in errors. */
 export const QUOTE_AT = HEADER;
 export const CHECKSUM_AT = CHECKSUM;
+/** Bytes 4–7, whose meaning the type says. */
+export const REST_AT = IDENTIFIER;
 
 export const TYPE_DESTINATION_UNREACHABLE = 1;
 export const TYPE_PACKET_TOO_BIG = 2;
@@ -89,10 +91,6 @@ export function isError(typeByte: number): boolean {
 /** True for an echo request that can be answered (code 0). */
 export function isEchoRequest(view: DataView, at: number): boolean {
   return view.getUint16(at + TYPE) === ECHO_REQUEST << 8;
-}
-
-export function setMtu(view: DataView, at: number, value: number): void {
-  view.setInt32(at + MTU, value);
 }
 
 /**

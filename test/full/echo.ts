@@ -1,6 +1,7 @@
-// What an answer to a ping must be, from the request's own bytes and written on its own: the slow twin of src/pipeline/echo.ts.
+// What an answer must be, to a ping or to a packet whose TTL ran out, from the request's own bytes and written on its own: the slow twin of src/pipeline/echo.ts.
 
 import { naivePseudoSum, naiveSum } from '../reference/checksum.ts';
+import { timeExceededAnswer } from '../reference/too-big.ts';
 
 const ETHERNET = 14;
 const TTL = 64;
@@ -53,11 +54,17 @@ function turned(request: Uint8Array, at: number): Uint8Array {
   return expected.fill(0, at + 2, at + 4);
 }
 
+/** True for the one answer that is no ping's: the TTL of the IP packet ran out. `hopDone`: it was still good at 1. */
+export function isTimeExceeded(request: Uint8Array, answer: Uint8Array, hopDone: boolean): boolean {
+  if (request[request[0] >> 4 === 4 ? 8 : 7] >= (hopDone ? 1 : 2)) return false;
+  return Buffer.compare(answer, timeExceededAnswer(request, answer[4] * 256 + answer[5]) ?? Uint8Array.of()) === 0;
+}
+
 /**
  * What is wrong with `reply` as the answer to `frame`, null when nothing is. Addresses change places, the TTL is 64, the type is the
  * reply's, the rest is as it was; a request whose checksum is wrong has an answer whose checksum is as wrong.
  */
-export function echoComplaint(frame: Uint8Array, reply: Uint8Array, isEthernet: boolean): string | null {
+export function echoComplaint(frame: Uint8Array, reply: Uint8Array, isEthernet: boolean, hopDone: boolean): string | null {
   const start = isEthernet ? networkAt(frame) : 0;
   if (isEthernet) {
     const header = Uint8Array.from([...frame.subarray(6, 12), ...frame.subarray(0, 6), ...frame.subarray(12, start)]);
@@ -69,6 +76,7 @@ export function echoComplaint(frame: Uint8Array, reply: Uint8Array, isEthernet: 
   const request = frame.subarray(start, start + length);
   const answer = Uint8Array.from(reply.subarray(start));
   const at = icmpAt(request);
+  if (isTimeExceeded(request, answer, hopDone)) return null;
   if (answer.length !== request.length) return `an answer of ${answer.length} bytes to a request of ${request.length}`;
   if (request[at] !== (request[0] >> 4 === 4 ? 8 : 128) || request[at + 1] !== 0) return 'an answer to what is no echo request';
   if (residue(answer, at) !== residue(request, at)) return 'the checksum is not as right as the request’s';

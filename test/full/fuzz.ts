@@ -143,7 +143,7 @@ function complaint(batch: Batch, i: number, { bytes, virtio }: Frame): string | 
   if (verdict === VERDICT_FORWARD) return decodeComplaint(packet);
   // A partial checksum is completed first, which the twin does not know.
   if (((virtio?.virtioFlags ?? 0) & 1) !== 0) return null;
-  return echoComplaint(bytes, packet, batch.ingress.link === ETHERNET.link);
+  return echoComplaint(bytes, packet, batch.ingress.link === ETHERNET.link, batch.ingress.hopDone);
 }
 
 class Tally {
@@ -243,7 +243,9 @@ function throughReplay(frames: readonly Frame[], facts: IngressFacts, spec: Spec
     }
     if (verdict === 'reply') tally.checkedReplies++;
     const said =
-      verdict === 'forward' ? decodeComplaint(record.bytes) : echoComplaint(frames[i].bytes, record.bytes, facts === ETHERNET);
+      verdict === 'forward'
+        ? decodeComplaint(record.bytes)
+        : echoComplaint(frames[i].bytes, record.bytes, facts === ETHERNET, false);
     tally.complain(`packet ${i}`, frames[i], said);
     // A frame longer than any on a wire leaves as several.
     for (let k = 1; k < segments; k++) {

@@ -9,12 +9,15 @@ import { decoders } from './decoders.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
+import { importIpvsLine } from './import-ipvs.ts';
 import { incident } from './incident.ts';
+import { interop } from './interop.ts';
 import { ipvsMh } from './ipvs-mh.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
 import { memory } from './memory.ts';
 import { pipelineCost } from './pipeline-cost.ts';
+import { quic } from './quic.ts';
 import { tables } from './tables.ts';
 import { transfers } from './transfers.ts';
 import { umlInterop } from './uml-interop.ts';
@@ -22,6 +25,7 @@ import { umlInterop } from './uml-interop.ts';
 export const LINES: readonly Line[] = [
   freshClone,
   umlInterop,
+  interop,
   decoders,
   tables,
   pipelineCost,
@@ -37,4 +41,6 @@ export const LINES: readonly Line[] = [
   clients,
   incident,
   ipvsMh,
+  importIpvsLine,
+  quic,
 ];

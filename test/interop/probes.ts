@@ -55,7 +55,7 @@ function wrapped(place: Place, cell: Cell, name: string, way: Partial<TunnelWay>
 
 /** One bit of the last payload byte. */
 function flipped(bytes: Uint8Array): Uint8Array {
-  const copy = bytes.slice();
+  const copy = Uint8Array.from(bytes);
   copy[copy.length - 1] ^= 0x10;
   return copy;
 }

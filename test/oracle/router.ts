@@ -1,4 +1,4 @@
-// The host's kernel as judge of what a router says and does to a packet that is too big for its way out: written into one TUN device,
+// The host's kernel as judge of what a router says and does to a packet that is too big for its way out, or whose TTL runs out: written into one TUN device,
 // routed to a second one by a route with an MTU. What the kernel answers comes back out of the first, what it forwards out of the second.
 //
 //     write: | virtio-net header | packet |  ──► in0 ──► route with mtu ──► out0 ──►  read: packet, or its fragments
@@ -39,6 +39,11 @@ export class KernelRouter {
         for (const device of ['in0', 'out0']) setSysctl(`net/ipv6/conf/${device}/router_solicitations`, 0);
         // A label of its own for each flow can not be foretold: the kernel mixes it from a secret.
         setSysctl('net/ipv6/auto_flowlabels', 0);
+        // Linux limits how often it says that a TTL ran out; here it is asked for what it says, every time.
+        setSysctl('net/ipv4/icmp_ratemask', 0);
+        setSysctl('net/ipv4/icmp_ratelimit', 0);
+        setSysctl('net/ipv6/icmp/ratelimit', 0);
+        setSysctl('net/ipv6/icmp/ratemask', 255);
         run('ip link set in0 mtu 65521 up');
         run('ip link set out0 mtu 65535 txqueuelen 20000 up');
         run(`ip addr add ${ROUTER4}/16 dev in0`);

@@ -25,12 +25,14 @@ const MOST_TOLD = 4;
 const batch = new Batch(Arena.inProcess(1), { link: LINK_RAW_IP, hopDone: false, canPass: false, headerVerified: true });
 const copyTarget = new DataView(new ArrayBuffer(LONGEST_ANSWER));
 
-function load(bytes: Uint8Array): void {
+/** The packet as the one of a batch that is about to be answered. */
+export function load(bytes: Uint8Array): Batch {
   batch.arena.bytes.set(bytes, batch.frameAt[0]);
   batch.networkAt[0] = batch.frameAt[0];
   batch.networkLength[0] = bytes.length;
   batch.family[0] = bytes[0] >> 4;
   batch.verdict[0] = 0;
+  return batch;
 }
 
 function oursCopied(bytes: Uint8Array, mtu: number): Uint8Array | null {
@@ -64,7 +66,7 @@ function checksums(answer: Uint8Array): [number, number] {
 }
 
 /** The kernel's answer, with source and identification of `like`. */
-function normalised(theirs: Uint8Array, like: Uint8Array): Uint8Array {
+export function normalised(theirs: Uint8Array, like: Uint8Array): Uint8Array {
   assert.deepEqual(checksums(theirs), [0, 0], 'the kernel’s checksums');
   const answer = theirs.slice();
   if (answer[0] >> 4 === 4) {
@@ -113,7 +115,7 @@ export const ipOptions = [
 ];
 
 /** A packet of about `total` bytes in all, with headers of every kind, for the way of `mtu`. */
-function anyPacket(router: KernelRouter, from: Random, family: 4 | 6, mtu: number, total: number): Uint8Array {
+export function anyPacket(router: KernelRouter, from: Random, family: 4 | 6, mtu: number, total: number): Uint8Array {
   const random = (below: number) => from.below(below);
   const chance = (one: number) => from.chance(one);
   const common = { ttl: 2 + random(254), hopLimit: 2 + random(254) };

@@ -136,7 +136,7 @@ test('the hop is counted once: by us on Ethernet ingress, by the kernel before T
   const raw = packet().ipv4({ dst: SERVICE4, ttl: 1 }).tcp({ dport: 443 }).bytes();
   assert.equal(new Rig(specOf(), TUN).one(raw).verdict, 'forward');
   const expired = packet().ethernet().ipv4({ dst: SERVICE4, ttl: 1 }).tcp({ dport: 443 }).bytes();
-  assert.equal(new Rig(specOf(), PACKET).one(expired).reason, 'ttl-expired');
+  assert.equal(new Rig(specOf(), PACKET).one(expired).verdict, 'reply', 'time exceeded');
 });
 
 test('link padding is not part of the packet', () => {
@@ -264,13 +264,15 @@ test('every drop reason of the path, by a packet that earns it', () => {
     [
       'ttl-expired',
       eth()
-        .ipv4({ ...to, ttl: 1 })
+        .ipv4({ ...to, ttl: 1, src: '224.0.0.1' })
         .tcp({ dport: 443 })
         .bytes(),
     ],
-    ['ttl-expired', eth().ipv6({ dst: SERVICE6, hopLimit: 0 }).tcp({ dport: 443 }).bytes()],
-    ['icmp-not-steered', eth().ipv4(to).icmp4({ type: 3, code: 4 }).payload(28).bytes()],
-    ['icmp-not-steered', eth().ipv6({ dst: SERVICE6 }).icmp6({ type: 2 }).payload(48).bytes()],
+    ['ttl-expired', eth().ipv6({ dst: SERVICE6, hopLimit: 0, src: 'ff02::1' }).tcp({ dport: 443 }).bytes()],
+    ['icmp-not-steered', eth().ipv4(to).icmp4({ type: 5 }).payload(28).bytes()],
+    ['icmp-not-steered', eth().ipv6({ dst: SERVICE6 }).icmp6({ type: 137 }).payload(48).bytes()],
+    ['icmp-quote', eth().ipv4(to).icmp4({ type: 3, code: 4 }).payload(28).bytes()],
+    ['icmp-quote', eth().ipv6({ dst: SERVICE6 }).icmp6({ type: 2 }).payload(48).bytes()],
   ];
   const chain = eth().ipv6({ dst: SERVICE6 });
   for (let i = 0; i < 9; i++) chain.extension('destination');

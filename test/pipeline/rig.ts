@@ -124,6 +124,7 @@ export class Rig {
       /** Of every backend. */
       pathMtu?: number;
       replyRate?: ReplyRate;
+      expiredRate?: ReplyRate;
       trainsNeedChecksum?: boolean;
       outerFragments?: boolean;
       cutNotes?: Int32Array;
@@ -147,6 +148,7 @@ export class Rig {
       trainsNeedChecksum: options.trainsNeedChecksum ?? false,
       outerFragments: options.outerFragments ?? false,
       ...(options.replyRate === undefined ? {} : { replyRate: options.replyRate }),
+      ...(options.expiredRate === undefined ? {} : { expiredRate: options.expiredRate }),
       ...(options.fragments === undefined ? {} : { fragments: options.fragments }),
       ...(options.fragmentSiblings === undefined ? {} : { fragmentSiblings: options.fragmentSiblings }),
       ...(options.hold === undefined ? {} : { hold: options.hold }),

@@ -1,5 +1,6 @@
-// The answers to packets that are too big, whole packets at a time, as the documents say it: the slow twin of src/pipeline/too-big.ts.
-// Shares nothing with it. Written from RFC 792, RFC 1191 §4, RFC 1812 §4.3.2 and RFC 4443 §2.4 and §3.2.
+// The answers to packets that are too big, and to those whose TTL ran out, whole packets at a time, as the documents say it: the slow twin of
+// src/pipeline/icmp-error.ts, too-big.ts and time-exceeded.ts.
+// Shares nothing with it. Written from RFC 792, RFC 1191 §4, RFC 1812 §4.3.2 and RFC 4443 §2.4, §3.2 and §3.3.
 
 import { naiveChecksum, naivePseudoSum } from './checksum.ts';
 
@@ -42,15 +43,14 @@ function upper6(packet: Uint8Array): { at: number; protocol: number; later: bool
 }
 
 /** Whether an ICMP error may answer the IP packet. */
-export function mayBeAnswered(packet: Uint8Array): boolean {
+function mayBeAnswered(packet: Uint8Array): boolean {
   const isIpv4 = packet[0] >> 4 === 4;
   const source = isIpv4 ? packet.slice(12, 16) : packet.slice(8, 24);
   const destination = isIpv4 ? packet.slice(16, 20) : packet.slice(24, 40);
   if (!isHost(source) || !isHost(destination) || source.join() === destination.join()) return false;
   if (isIpv4) {
     const isFirst = packet[6] % 32 === 0 && packet[7] === 0;
-    const dontFragment = Math.floor(packet[6] / 64) % 2 === 1;
-    if (!isFirst || !dontFragment) return false;
+    if (!isFirst) return false;
     return packet[9] !== 1 || QUESTIONS.includes(packet[(packet[0] % 16) * 4]);
   }
   const found = upper6(packet);
@@ -62,11 +62,18 @@ export function mayBeAnswered(packet: Uint8Array): boolean {
 export function tooBigAnswer(packet: Uint8Array, innerMtu: number, identifier: number): Uint8Array | null {
   const isIpv4 = packet[0] >> 4 === 4;
   const told = Math.max(innerMtu, isIpv4 ? 68 : 1280);
-  if (packet.length <= told || !mayBeAnswered(packet)) return null;
-  return isIpv4 ? answer4(packet, told, identifier) : answer6(packet, told);
+  const mayBeCut = isIpv4 && Math.floor(packet[6] / 64) % 2 === 0;
+  if (packet.length <= told || mayBeCut || !mayBeAnswered(packet)) return null;
+  return isIpv4 ? answer4(packet, [3, 4], told, identifier) : answer6(packet, [2, 0], told);
 }
 
-function answer4(packet: Uint8Array, told: number, identifier: number): Uint8Array {
+/** The whole answer to an IP packet whose TTL ran out, or null. */
+export function timeExceededAnswer(packet: Uint8Array, identifier: number): Uint8Array | null {
+  if (!mayBeAnswered(packet)) return null;
+  return packet[0] >> 4 === 4 ? answer4(packet, [11, 0], 0, identifier) : answer6(packet, [3, 0], 0);
+}
+
+function answer4(packet: Uint8Array, typeAndCode: readonly number[], told: number, identifier: number): Uint8Array {
   const answer = new Uint8Array(Math.min(576, 28 + packet.length));
   answer.set(packet.slice(0, answer.length - 28), 28);
   // Precedence 6; delay, throughput, reliability and cost as the client asked; the last bit 0.
@@ -79,14 +86,13 @@ function answer4(packet: Uint8Array, told: number, identifier: number): Uint8Arr
   answer.set(packet.slice(16, 20), 12);
   answer.set(packet.slice(12, 16), 16);
   setWord(answer, 10, naiveChecksum(answer, 0, 20));
-  answer[20] = 3;
-  answer[21] = 4;
+  answer.set(typeAndCode, 20);
   setWord(answer, 26, told);
   setWord(answer, 22, naiveChecksum(answer, 20, answer.length - 20));
   return answer;
 }
 
-function answer6(packet: Uint8Array, told: number): Uint8Array {
+function answer6(packet: Uint8Array, typeAndCode: readonly number[], told: number): Uint8Array {
   const answer = new Uint8Array(Math.min(1280, 48 + packet.length));
   answer.set(packet.slice(0, answer.length - 48), 48);
   answer[0] = 0x60;
@@ -95,7 +101,7 @@ function answer6(packet: Uint8Array, told: number): Uint8Array {
   answer[7] = 64;
   answer.set(packet.slice(24, 40), 8);
   answer.set(packet.slice(8, 24), 24);
-  answer[40] = 2;
+  answer.set(typeAndCode, 40);
   setWord(answer, 46, told);
   const pseudo = naivePseudoSum(answer.slice(8, 24), answer.slice(24, 40), 58, answer.length - 40);
   setWord(answer, 42, naiveChecksum(answer, 40, answer.length - 40, pseudo));

@@ -31,7 +31,7 @@ export function trafficClassOf(packet: Uint8Array): number {
 
 /** The packet one hop later: TTL or hop limit one less, the IPv4 header checksum made anew. */
 export function afterHop(packet: Uint8Array): Uint8Array {
-  const copy = packet.slice();
+  const copy = Uint8Array.from(packet);
   if (copy[0] >> 4 === 6) {
     copy[7]--;
     return copy;
@@ -63,7 +63,7 @@ export function withPartialChecksum(packet: Uint8Array): { packet: Uint8Array; r
     ? [packet.subarray(8, 24), packet.subarray(24, 40)]
     : [packet.subarray(12, 16), packet.subarray(16, 20)];
   const sum = naivePseudoSum(source, destination, protocol, packet.length - start);
-  const copy = packet.slice();
+  const copy = Uint8Array.from(packet);
   copy[offset] = high(sum);
   copy[offset + 1] = low(sum);
   return { packet: copy, remoteChecksum: { start, offset } };

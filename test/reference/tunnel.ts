@@ -209,13 +209,14 @@ function decodeGue(gue: Uint8Array, ports: Between, expected: Expected, finish: 
  * What the receiver does (net/ipv4/fou_core.c gue_remcsum, then net/core/dev.c skb_checksum_help): the sum from `start` to the end, whose
  * field holds the pseudo-header's sum, goes to `offset`, 0 as ffff.
  */
-function completed(packet: Uint8Array, { start, offset }: RemoteChecksum): Uint8Array {
+export function completed(packet: Uint8Array, { start, offset }: RemoteChecksum): Uint8Array {
   demand(
     start + 2 <= packet.length && offset + 2 <= packet.length,
     `remote checksum from ${start} to ${offset} in ${packet.length}`,
   );
   demand(offset >= start, `remote checksum at ${offset}, before its start ${start}`);
-  const whole = packet.slice();
+  // Not slice: a Buffer’s shares its memory.
+  const whole = Uint8Array.from(packet);
   setWord(whole, offset, naiveChecksum(packet, start, packet.length - start) || 0xffff);
   return whole;
 }

@@ -34,7 +34,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   doctor: { may: [...GROUND, ...KERNEL, 'config'] },
   demo: { may: [...GROUND, ...KERNEL, 'config'] },
   replay: { may: [...GROUND, 'pipeline', 'io', 'config'] },
-  import: { may: [...GROUND, ...KERNEL, 'config'] },
+  import: { may: [...GROUND, ...KERNEL, 'pipeline/spec', 'config'] },
   cli: { may: ['**'] },
 };
 

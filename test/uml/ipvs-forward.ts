@@ -27,6 +27,9 @@ export interface IpvsTunnel {
 export const WIRE4 = '10.77.1.1';
 export const WIRE6 = 'fd77::1';
 
+/** For tens of thousands of packets on a busy machine. */
+const PATIENCE_MS = 300_000;
+
 const SETUP = [
   'ip link set lo up',
   // No router solicitations and no duplicate address detection on the wire.
@@ -68,12 +71,13 @@ export async function forwardThroughIpvs(tunnels: readonly IpvsTunnel[]): Promis
       })),
     };
     writeFileSync(join(folder, 'question'), JSON.stringify(question));
-    const said = await runInGuest([
+    const script = [
       'for module in ipv6 ip_vs ip_vs_rr tun; do modprobe $module; done',
       `mkdir /run/share; mount -t hostfs -o ${folder} none /run/share`,
       'echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad',
       `python3 ${resolve(import.meta.dirname, 'ipvs-forward.py')} < /run/share/question > /run/share/answer 2> /run/share/said`,
-    ]);
+    ];
+    const said = await runInGuest(script, [], PATIENCE_MS);
     const answer = readFileSync(join(folder, 'answer'), 'utf8');
     if (answer === '') throw new Error(`${said}\n${readFileSync(join(folder, 'said'), 'utf8')}`);
     const made = JSON.parse(answer) as (string | null)[][];

@@ -10,8 +10,12 @@ import { showModules } from './guest.ts';
 
 const PATIENCE_MS = 90_000;
 
-/** Boots, runs the lines of shell as first process, powers off. Resolves to all that the console said. */
-export async function runInGuest(lines: readonly string[], kernelParameters: readonly string[] = []): Promise<string> {
+/** Boots, runs the lines of shell as first process, powers off. Resolves to all that the console said; a guest that takes longer is killed. */
+export async function runInGuest(
+  lines: readonly string[],
+  kernelParameters: readonly string[] = [],
+  patience = PATIENCE_MS,
+): Promise<string> {
   showModules();
   const folder = mkdtempSync(join(tmpdir(), 'gue-director-guest-'));
   try {
@@ -32,7 +36,7 @@ export async function runInGuest(lines: readonly string[], kernelParameters: rea
       detached: true,
     });
     // The kernel is several processes, all of which hold its console: they end together.
-    const limit = setTimeout(() => process.kill(-(child.pid as number), 'SIGKILL'), PATIENCE_MS);
+    const limit = setTimeout(() => process.kill(-(child.pid as number), 'SIGKILL'), patience);
     let said = '';
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (text: string) => {

@@ -5,7 +5,7 @@ import { DROP_REASONS } from '../../../src/base/drop-reason.ts';
 import { decodeOuter } from '../../check/outer.ts';
 import { naiveSum } from '../../reference/checksum.ts';
 import { tooBigAnswer } from '../../reference/too-big.ts';
-import { echoComplaint } from '../echo.ts';
+import { echoComplaint, isTimeExceeded } from '../echo.ts';
 import { clamped, completed, packetIn, TCP, transportOf, UDP, word } from './anatomy.ts';
 import type { Case } from './draft.ts';
 import { innerMtuOf, leavingComplaint, mostSegment, type Rules } from './leaving.ts';
@@ -136,14 +136,15 @@ function replyComplaint(one: Case, fate: Fate, setting: Setting): string | null 
   const { packet, at: networkAt } = packetIn(frame, setting.isEthernet);
   const found = transportOf(packet);
   if (found.protocol === 58 && packet[found.at] === 135) return neighbourComplaint(one, reply);
-  if ((facts.virtioFlags & 1) === 0) return echoComplaint(frame, reply, setting.isEthernet);
+  const asCame = () => echoComplaint(frame, reply, setting.isEthernet, setting.hopDone);
+  if ((facts.virtioFlags & 1) === 0 || isTimeExceeded(packet, reply.subarray(networkAt), setting.hopDone)) return asCame();
   // A partial checksum is completed first, where it is this packet's.
   const isPlaced = facts.csumStart === networkAt + found.at && found.at + facts.csumOffset + 2 <= packet.length;
-  if (!isPlaced) return echoComplaint(frame, reply, setting.isEthernet);
+  if (!isPlaced) return asCame();
   if (facts.csumOffset !== 2) return null;
   const whole = frame.slice();
   whole.set(completed(packet), networkAt);
-  return echoComplaint(whole, reply, setting.isEthernet);
+  return echoComplaint(whole, reply, setting.isEthernet, setting.hopDone);
 }
 
 /** What is wrong, null when nothing is. */
