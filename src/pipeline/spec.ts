@@ -75,6 +75,8 @@ export interface TunnelSpec {
   readonly checksum: ChecksumMode;
   /** Absent: DEFAULT_HEADERS. */
   readonly headers?: HeaderSpec;
+  /** With scheme glb: how many further backends each packet's GUE header names, 0–3. Absent: the header has no private data of GLB. */
+  readonly hops?: number;
 }
 
 export interface BackendSpec {
