@@ -1,6 +1,6 @@
 // Specs with one backend behind any encapsulation.
 
-import type { ChecksumMode, Encapsulation, Spec, TunnelSpec } from '../../src/pipeline/spec.ts';
+import { type ChecksumMode, DEFAULT_HEADERS, type Encapsulation, type Spec, type TunnelSpec } from '../../src/pipeline/spec.ts';
 import { ip } from '../builder/addresses.ts';
 import { SOURCE4, SOURCE6, specOf } from './rig.ts';
 
@@ -16,7 +16,9 @@ export function modesOf(kind: Encapsulation): ChecksumMode[] {
 
 export function tunnelOf(encapsulation: Encapsulation, checksum: ChecksumMode): TunnelSpec {
   const port6 = encapsulation === 'fou' ? { port6: PORT6 } : {};
-  return { encapsulation, port: PORT, ...port6, source4: ip(SOURCE4), source6: ip(SOURCE6), checksum };
+  // Flow labels are the header policy's (headers.test.ts).
+  const headers = { ...DEFAULT_HEADERS, flowLabel: 'zero' as const };
+  return { encapsulation, port: PORT, ...port6, source4: ip(SOURCE4), source6: ip(SOURCE6), checksum, headers };
 }
 
 /** One backend, TCP and UDP of any port; `own`: the tunnel is the backend's and not the pool's. */
