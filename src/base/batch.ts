@@ -49,6 +49,9 @@ export const LOOKUP_PORTS = 7;
 /** By the pool's table alone, every packet: a scheme whose directors keep no flows (glb). Set by the stage behind classify. */
 export const LOOKUP_TABLE = 4;
 
+/** Most further hops that GLB director writes: the second of a row, and both of a second row. */
+export const HOPS = 3;
+
 /** Facts about the ingress driver that the stages need; the driver sets them once. */
 export interface IngressFacts {
   readonly link: typeof LINK_ETHERNET | typeof LINK_RAW_IP;
@@ -127,6 +130,8 @@ export class Batch {
   /** Where the pool's scheme is glb: low words of the hashes that chose the packet's row and its second row (0 for none). Else anything. */
   readonly rowHash: Int32Array;
   readonly secondRowHash: Int32Array;
+  /** There too: ids of the backends to which a worker passes on what is not its own, HOPS for each packet in their order; −1 for none. */
+  readonly hops: Int32Array;
 
   /**
    * Bytes, a multiple of 4, by which this packet's tunnel header is longer than its backend's: options that not every packet has
@@ -227,6 +232,7 @@ export class Batch {
     this.backend = int32();
     this.rowHash = int32();
     this.secondRowHash = int32();
+    this.hops = new Int32Array(new ArrayBuffer(capacity * HOPS * 4));
     this.outAt = int32();
     this.outLength = int32();
     this.outerNetworkAt = int32();

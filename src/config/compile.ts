@@ -11,7 +11,7 @@ import { parsePorts } from './port.ts';
 import type { Problem } from './problem.ts';
 import { hasPorts, protocolNumber } from './protocol.ts';
 import type { BackendSection, ConfigSection, PoolSection, ServiceSection, TunnelSection } from './schema.ts';
-import { compileScheme, DEFAULT_TABLE_SIZE } from './scheme.ts';
+import { compileScheme, DEFAULT_TABLE_SIZE, hopsOf } from './scheme.ts';
 import { parseServerId } from './server-id.ts';
 
 /** `section` has passed the schema and every check without error. */
@@ -86,7 +86,9 @@ function compileQuic(quic: NonNullable<ServiceSection['quic']>): QuicSpec {
 
 /** `port`: that of the services, for schemes that ask for it. */
 function compilePool(name: string, pool: PoolSection, defaults: TunnelSection, port: number): PoolSpec {
-  const tunnel = compileTunnel(pool.tunnel, defaults);
+  const scheme = compileScheme(pool.scheme, port);
+  const hops = hopsOf(scheme, pool.backends);
+  const tunnel = { ...compileTunnel(pool.tunnel, defaults), ...(hops === null ? {} : { hops }) };
   const backends = pool.backends.map(
     (backend): BackendSpec => ({
       name: backend.name,
@@ -99,7 +101,6 @@ function compilePool(name: string, pool: PoolSection, defaults: TunnelSection, p
         : { serverIds: listOf(backend['server-id']).map((id) => must(parseServerId(id))!) }),
     }),
   );
-  const scheme = compileScheme(pool.scheme, port);
   const tableSize = pool['table-size'] ?? DEFAULT_TABLE_SIZE[scheme.name];
   return { name, scheme, tableSize, seed: pool.seed, tunnel, backends };
 }

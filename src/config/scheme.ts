@@ -124,6 +124,17 @@ export function compileScheme(section: SchemeSection, servicePort: number): Sche
   return { name: 'maglev' };
 }
 
+/**
+ * How many further backends each packet of a pool names for its worker (`TunnelSpec.hops`); null for schemes that name none. `backends`: those of
+ * the pool; GLB's inactive ones have weight 0.
+ */
+export function hopsOf(scheme: SchemeSpec, backends: readonly { readonly weight: number }[]): number | null {
+  if (scheme.name !== 'glb') return null;
+  // A backend that is alone has no other to name.
+  if (backends.filter(({ weight }) => weight > 0).length < 2) return 0;
+  return scheme.secondFields.length > 0 ? 3 : 1;
+}
+
 function bytesOf(hex: string): Uint8Array {
   return Uint8Array.from({ length: hex.length / 2 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
 }

@@ -2,7 +2,7 @@
  * The choice of a backend where the flow table has no answer: another thread's shard, the table before the last change, the current one
  * (design in docs/architecture.md). What has no flow of its own (ICMP errors, later fragments) asks here too.
  */
-import type { Batch } from '../base/batch.ts';
+import { type Batch, HOPS } from '../base/batch.ts';
 import {
   hashAddresses4,
   hashAddresses6,
@@ -50,7 +50,7 @@ import {
   STATE_DRAINING,
   STATE_SERVING,
 } from './layout.ts';
-import { peerBackend } from './peer-choice.ts';
+import { findHops, peerBackend } from './peer-choice.ts';
 import type { Snapshot } from './snapshot.ts';
 
 const TCP = ipv4.PROTOCOL_TCP;
@@ -95,7 +95,7 @@ export function tableBackend(
 /**
  * The same by explicit addresses and ports, whatever the pool's scheme: what ICMP quotes, fragments and other protocols ask. `flow`: the
  * tuple as the CLIENT's packets of the flow have it (of an ICMP error's quote: turned round). `i`: the packet that is steered; where the scheme is
- * glb its row hashes are noted in the batch, by which encapsulation finds the hops.
+ * glb its row's hops are noted in the batch, for encapsulation.
  */
 export function tableBackendOf(
   batch: Batch,
@@ -122,11 +122,36 @@ export function tableBackendOf(
   const scheme = words[poolAt + P_SCHEME];
   if (scheme === SCHEME_MAGLEV) return maglevCurrent(snapshot, poolAt, tupleHash(flow, affinity));
   const id = peerCurrent(snapshot, poolAt, flow);
-  if (scheme === SCHEME_GLB) {
-    batch.rowHash[i] = flow.rowHash;
-    batch.secondRowHash[i] = flow.secondRowHash;
-  }
+  if (scheme === SCHEME_GLB) noteRow(batch, i, snapshot, poolAt, flow);
   return id;
+}
+
+/** The row hashes of packet `i`, and the hops of its rows, for those who write its headers. Only for pools of scheme glb. */
+export function noteRow(batch: Batch, i: number, snapshot: Snapshot, poolAt: number, flow: FlowTuple): void {
+  batch.rowHash[i] = flow.rowHash;
+  batch.secondRowHash[i] = flow.secondRowHash;
+  noteHops(batch, i, snapshot, poolAt);
+}
+
+/** The hops of a packet whose row hashes stand in the batch. Nothing where the pool's scheme is another than glb. */
+export function noteHops(batch: Batch, i: number, snapshot: Snapshot, poolAt: number): void {
+  const words = snapshot.words;
+  const table = words[poolAt + P_TABLE];
+  if (words[poolAt + P_SCHEME] !== SCHEME_GLB || table < 0) return;
+  const slots = snapshot.tables[table];
+  const members = words[poolAt + P_MEMBERS];
+  const { rowHash, secondRowHash, hops } = batch;
+  findHops(
+    words,
+    slots,
+    words[poolAt + P_SCHEME_AT],
+    words[poolAt + P_SIZE],
+    members,
+    rowHash[i],
+    secondRowHash[i],
+    hops,
+    i * HOPS,
+  );
 }
 
 /** Hash by which a table of scheme maglev is asked. */

@@ -14,7 +14,7 @@ import { fingerprints, hashAddresses4, hashAddresses6 } from '../maglev-hash/ind
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { PROTOCOL_SCTP } from '../wire/sctp.ts';
-import { serves, since, tableBackendOf } from './choice.ts';
+import { noteHops, serves, since, tableBackendOf } from './choice.ts';
 import { FlowTuple } from './flow-tuple.ts';
 import { fragmentBytes, fragmentIdentification, fragmentStart, isByAddress, moreFragments } from './fragment-facts.ts';
 import type { FragmentHold } from './fragment-hold.ts';
@@ -251,6 +251,7 @@ export function fragmentStage(
     rowHash[i] = row;
     secondRowHash[i] = secondRow;
     const pool = words[words[H_SERVICES] + number * SERVICE_WORDS + S_POOL];
+    noteHops(batch, i, snapshot, words[H_POOLS] + pool * POOL_WORDS);
     if (!serves(words, id, pool) || seen < since(words, id)) {
       drop(i, NO_BACKEND);
       return;

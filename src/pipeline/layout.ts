@@ -149,8 +149,6 @@ export const P_SCHEME = 10;
 export const P_SCHEME_AT = 11;
 export const P_PREVIOUS_SCHEME = 12;
 export const P_PREVIOUS_SCHEME_AT = 13;
-/** Further addresses that a packet carries in its GUE header for the worker (scheme glb). */
-export const P_HOPS = 14;
 export const POOL_WORDS = 16;
 
 export const SCHEME_MAGLEV = 0;

@@ -71,7 +71,7 @@ export function outerTemplate(tunnel: TunnelSpec, source: Uint8Array, destinatio
   return {
     family,
     overhead: overheadOf(tunnel, destination.length),
-    plain: tunnel.encapsulation === 'gue' && tunnel.checksum !== 'remcsum',
+    plain: tunnel.encapsulation === 'gue' && tunnel.checksum !== 'remcsum' && tunnel.hops === undefined,
     checksum: checksumOf(tunnel, family),
     bytes,
     headerSum: family === 4 ? sum16(bytes, 0, OUTER4) : 0,

@@ -2,7 +2,7 @@
  * The choice of a backend as a peer's director makes it (docs/peer-tables.md): the packet's slot by the peer's own packet hash, the slot's
  * owner by the peer's own table. Per packet; no allocation.
  */
-import { foldAddress6, IPVS_OFFSET_KEY, ipvsHash, katranHash4, katranHash6, sipHash } from '../maglev-hash/index.ts';
+import { EMPTY_SLOT, foldAddress6, IPVS_OFFSET_KEY, ipvsHash, katranHash4, katranHash6, sipHash } from '../maglev-hash/index.ts';
 import type { FlowTuple } from './flow-tuple.ts';
 import {
   GLB_DESTINATION_ADDRESS,
@@ -32,6 +32,7 @@ const glbBytes = new Uint8Array(glbMessage.buffer);
 const glbKey = new Int32Array(new ArrayBuffer(16));
 const glbOut = new Int32Array(new ArrayBuffer(8));
 const GLB_ROW_MASK = 0xffff;
+const EMPTY = EMPTY_SLOT;
 /** Stands for the source address where Katran leaves it out. */
 const noAddress = new DataView(new ArrayBuffer(16));
 
@@ -41,7 +42,7 @@ function swapBytes(word: number): number {
 
 /**
  * Backend id of `flow` by a table of one of the peers' schemes, −1 when it has no server for it. `scheme`, `blockAt`, `size`, `membersAt`: the
- * pool's words for the current or the previous table. With glb the flow's row hashes are left in `flow` (`rowHash`, `secondRowHash`).
+ * pool's words for the current or the previous table. With glb the flow's row hashes are left in `flow`.
  */
 export function peerBackend(
   words: Int32Array,
@@ -57,8 +58,7 @@ export function peerBackend(
     const slot = (katranHash(words, blockAt, flow) >>> 0) % size;
     return words[membersAt + table[slot]];
   }
-  hashRows(words, blockAt, flow);
-  return words[membersAt + table[flow.rowHash & GLB_ROW_MASK]];
+  return glbBackend(words, table, blockAt, membersAt, flow);
 }
 
 /** ip_vs_mh_get() and ip_vs_mh_get_fallback() of net/netfilter/ipvs/ip_vs_mh.c; only available servers take new flows. */
@@ -104,12 +104,46 @@ function katranHash(words: Int32Array, blockAt: number, flow: FlowTuple): number
   return katranHash6(view, sourceAt, wire, words[blockAt + X_ADDRESS_SEED], portsSeed);
 }
 
-/** The two row hashes of a flow (glb_compute_hash() of GLB director) into `flow`; the second is 0 where there is none. */
+/** The primary of the flow's row (glb_encap.c of GLB director). The row hashes are left in `flow`; the second is 0 where there is none. */
+function glbBackend(words: Int32Array, table: Uint16Array, blockAt: number, membersAt: number, flow: FlowTuple): number {
+  hashRows(words, blockAt, flow);
+  return memberAt(words, table, membersAt, flow.rowHash & GLB_ROW_MASK);
+}
+
+/** The row hashes of a flow into `flow`. */
 export function hashRows(words: Int32Array, blockAt: number, flow: FlowTuple): void {
   for (let k = 0; k < 4; k++) glbKey[k] = words[blockAt + X_KEY + k];
   flow.rowHash = glbHash(words[blockAt + X_FLAGS], flow);
   const second = words[blockAt + X_SECOND_FIELDS];
   flow.secondRowHash = second === 0 ? 0 : glbHash(second, flow);
+}
+
+/**
+ * What GLB's directors name beside the primary, as backend ids from `hops[at]` on: the row's secondary; with a second hash primary and secondary of its
+ * row; −1 where there is none. `rows`: of the table, whose second half has the secondaries.
+ */
+export function findHops(
+  words: Int32Array,
+  table: Uint16Array,
+  blockAt: number,
+  rows: number,
+  membersAt: number,
+  rowHash: number,
+  secondRowHash: number,
+  hops: Int32Array,
+  at: number,
+): void {
+  hops[at] = memberAt(words, table, membersAt, rows + (rowHash & GLB_ROW_MASK));
+  const hasSecond = words[blockAt + X_SECOND_FIELDS] !== 0;
+  const row = secondRowHash & GLB_ROW_MASK;
+  hops[at + 1] = hasSecond ? memberAt(words, table, membersAt, row) : -1;
+  hops[at + 2] = hasSecond ? memberAt(words, table, membersAt, rows + row) : -1;
+}
+
+/** A row of a backend that is alone has no secondary. */
+function memberAt(words: Int32Array, table: Uint16Array, membersAt: number, at: number): number {
+  const member = table[at];
+  return member === EMPTY ? -1 : words[membersAt + member];
 }
 
 function glbHash(fields: number, flow: FlowTuple): number {

@@ -21,31 +21,26 @@ export interface SchemeBlock {
   readonly number: number;
   /** SCHEME_WORDS words. */
   readonly words: Int32Array;
-  /** Addresses of other backends that each packet carries in its GUE header; 0 but for glb. */
-  readonly hops: number;
 }
 
-/** `members`: how many backends the table has. */
-export function schemeBlock(pool: PoolSpec, members: number): SchemeBlock {
+export function schemeBlock(pool: PoolSpec): SchemeBlock {
   const words = new Int32Array(L.SCHEME_WORDS);
   const scheme = pool.scheme;
-  if (scheme === undefined || scheme.name === 'maglev') return { number: L.SCHEME_MAGLEV, words, hops: 0 };
+  if (scheme === undefined || scheme.name === 'maglev') return { number: L.SCHEME_MAGLEV, words };
   if (scheme.name === 'ipvs-mh') {
     words[L.X_FLAGS] = (scheme.port ? L.IPVS_PORT : 0) | (scheme.fallback ? L.IPVS_FALLBACK : 0);
-    return { number: L.SCHEME_IPVS, words, hops: 0 };
+    return { number: L.SCHEME_IPVS, words };
   }
   if (scheme.name === 'katran') {
     words[L.X_FLAGS] = KATRAN_FLAGS[scheme.hash];
     words[L.X_ADDRESS_SEED] = scheme.maxVips;
     words[L.X_PORTS_SEED] = katranPortsSeed(scheme.maxVips, pool.tableSize);
-    return { number: L.SCHEME_KATRAN, words, hops: 0 };
+    return { number: L.SCHEME_KATRAN, words };
   }
   words[L.X_FLAGS] = fieldBits(scheme.fields);
   words.set(sipKey(scheme.hashKey), L.X_KEY);
   words[L.X_SECOND_FIELDS] = fieldBits(scheme.secondFields);
-  // The second of the packet's row, then both of its second row. A backend that is alone has no other.
-  const hops = members < 2 ? 0 : scheme.secondFields.length > 0 ? 3 : 1;
-  return { number: L.SCHEME_GLB, words, hops };
+  return { number: L.SCHEME_GLB, words };
 }
 
 function fieldBits(fields: readonly GlbField[]): number {

@@ -149,7 +149,7 @@ export class SnapshotBuilder {
     const numbered = built.backends.map((spec) => ids.get(spec)?.id ?? -1);
     const counts = slotCounts(built);
     const current: PoolTable = {
-      scheme: schemeBlock(pool, numbered.length),
+      scheme: schemeBlock(pool),
       content,
       buffer,
       size: pool.tableSize,
@@ -292,7 +292,6 @@ export class SnapshotBuilder {
       words[at + L.P_PREVIOUS_TABLE] = previous === null ? -1 : tableNumber(previous);
       words[at + L.P_PREVIOUS_MEMBERS] = previous === null ? 0 : writeMembers(previous);
       words[at + L.P_SCHEME] = current.scheme.number;
-      words[at + L.P_HOPS] = current.scheme.hops;
       words[at + L.P_SCHEME_AT] = schemesAt + 2 * i * L.SCHEME_WORDS;
       words.set(current.scheme.words, words[at + L.P_SCHEME_AT]);
       // Without a previous table the number is the current one's, so that the choice need not look further.

@@ -36,6 +36,8 @@ export interface TunnelSpec {
   readonly source4: Uint8Array | null;
   readonly source6: Uint8Array | null;
   readonly checksum: ChecksumMode;
+  /** With scheme glb: how many further backends each packet's GUE header names, 0–3. Absent: the header has no private data of GLB. */
+  readonly hops?: number;
 }
 
 export interface BackendSpec {

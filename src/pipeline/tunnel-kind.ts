@@ -10,6 +10,7 @@
  *
  * Where there is no UDP the outer transport header is the tunnel's own; where there is no tunnel header either, the inner packet.
  */
+import { extraLength } from '../wire/glb.ts';
 import type { Encapsulation, TunnelSpec } from './spec.ts';
 
 export const KIND_GUE = 0;
@@ -81,5 +82,6 @@ export function mostOverheadOf(tunnel: TunnelSpec, addressLength: number): numbe
 
 /** The most that a single packet adds to its tunnel header. */
 export function mostExtraOf(tunnel: TunnelSpec): number {
-  return tunnel.checksum === 'remcsum' ? REMOTE_CHECKSUM_LENGTH : 0;
+  const hops = tunnel.hops === undefined ? 0 : extraLength(tunnel.hops);
+  return tunnel.checksum === 'remcsum' ? REMOTE_CHECKSUM_LENGTH + hops : hops;
 }

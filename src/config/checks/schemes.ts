@@ -1,7 +1,9 @@
 /** Pools whose table is a peer's: what that peer can not have, and what has no meaning there. */
 import { GLB_MAX_BACKENDS, IPVS_TABLE_SIZES } from '../../maglev-hash/index.ts';
+import { portsOf } from '../compile.ts';
 import type { Draft, DraftPool } from '../draft.ts';
 import { parsePorts } from '../port.ts';
+import type { Path } from '../problem.ts';
 import { schemeName } from '../scheme.ts';
 import type { Report } from './index.ts';
 
@@ -16,7 +18,7 @@ export function checkSchemes(draft: Draft, report: Report): void {
     }
     checkAffinities(pool, name, draft, report);
     if (name === 'ipvs-mh') checkIpvs(pool, draft, report);
-    if (name === 'glb') checkGlb(pool, report);
+    if (name === 'glb') checkGlb(pool, draft, report);
   }
 }
 
@@ -49,7 +51,7 @@ export function servicePort(pool: string, draft: Draft): number | null {
   let found: number | null = null;
   for (const { value } of draft.services) {
     if (value.pool !== pool) continue;
-    for (const port of [value.port ?? 'all'].flat()) {
+    for (const port of portsOf(value)) {
       const range = parsePorts(port).value;
       if (range === null) continue;
       // IPVS has services of one port, and those of any, which is port 0.
@@ -63,7 +65,26 @@ export function servicePort(pool: string, draft: Draft): number | null {
   return found ?? 0;
 }
 
-function checkGlb(pool: DraftPool, report: Report): void {
+/** Its hops stand in a GUE header of variant 0, in the place of other options. */
+function checkGlbTunnel(pool: DraftPool, draft: Draft, report: Report): void {
+  if (pool.frame === null || draft.tunnel === null) return;
+  const own = pool.frame.tunnel;
+  const places: [Path, { encapsulation?: string | undefined; checksum?: string | undefined }][] = [
+    [
+      [...pool.at, 'scheme'],
+      { encapsulation: own.encapsulation ?? draft.tunnel.encapsulation, checksum: own.checksum ?? draft.tunnel.checksum },
+    ],
+    ...pool.backends.map(({ at, value }): [Path, NonNullable<typeof value.tunnel>] => [[...at, 'tunnel'], value.tunnel ?? {}]),
+  ];
+  for (const [at, { encapsulation = 'gue', checksum = 'auto' }] of places) {
+    if (encapsulation === 'gue' && checksum !== 'remcsum') continue;
+    const message = 'scheme glb needs encapsulation gue, whose header names the next hops, and no checksum remcsum';
+    report(at, 'GD_CONFIG_SCHEME_TUNNEL', message);
+  }
+}
+
+function checkGlb(pool: DraftPool, draft: Draft, report: Report): void {
+  checkGlbTunnel(pool, draft, report);
   if (pool.frame?.['table-size'] !== undefined) {
     const message = 'a table of scheme glb always has 65536 rows; remove this key';
     report([...pool.at, 'table-size'], 'GD_CONFIG_SCHEME_SIZE', message);

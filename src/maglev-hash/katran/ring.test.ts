@@ -36,16 +36,21 @@ test('murmur64: known answers', () => {
 });
 
 test('offsets and skips as Katran computes them', () => {
-  const rows: [bigint, number, number, number][] = [
-    [1n, 7, 1, 1],
-    [2n, 7, 4, 3],
-    [3n, 11, 7, 7],
-    [1n, 65537, 3304, 19461],
-    [2n, 65537, 43699, 25045],
-    [42n, 65537, 41180, 65402],
-    [16045690984503111693n, 65537, 24643, 47462],
+  // By size 7, 11, 65537: offset and skip.
+  const rows: [bigint, ...[number, number][]][] = [
+    [1n, [1, 1], [2, 9], [3304, 19461]],
+    [2n, [4, 3], [9, 7], [43699, 25045]],
+    [3n, [0, 5], [7, 7], [8737, 46941]],
+    [1000n, [2, 2], [0, 6], [14056, 60674]],
+    [2000n, [3, 6], [0, 4], [4842, 8266]],
+    [42n, [5, 4], [1, 10], [41180, 65402]],
+    [16045690984503111693n, [0, 4], [4, 2], [24643, 47462]],
   ];
-  for (const [hash, size, offset, skip] of rows) assert.deepEqual(katranPermutation(hash, size), { offset, skip });
+  for (const [hash, ...pairs] of rows) {
+    pairs.forEach(([offset, skip], i) => {
+      assert.deepEqual(katranPermutation(hash, [7, 11, 65537][i]), { offset, skip }, `${hash}`);
+    });
+  }
 });
 
 test('rings: as Katran builds them, both variants, weights equal and not', () => {
@@ -71,6 +76,49 @@ test('rings: as Katran builds them, both variants, weights equal and not', () =>
     assert.equal(digest(buildKatranRing(list, size, 'v1'), numbers), v1);
     assert.equal(digest(buildKatranRing(list, size, 'v2'), numbers), v2);
   }
+});
+
+test('rings: their first slots, and how many slots each backend has', () => {
+  const members = (...rows: [weight: number, hash: number][]) => rows.map(([weight, hash]) => ({ weight, hash: BigInt(hash) }));
+  const three = members([3, 1], [2, 2], [1, 3]);
+  const ten = members(...Array.from({ length: 10 }, (_, i): [number, number] => [1, 10 * i]));
+  // Members by their place from 0 on.
+  const rows: [ReturnType<typeof members>, number, 'v1' | 'v2', string, number[]][] = [
+    [members([1, 1], [1, 2], [1, 3]), 65537, 'v1', '01220202110111222220', [21846, 21846, 21845]],
+    [members([1, 1], [1, 2], [1, 3]), 7, 'v2', '2001120', [3, 2, 2]],
+    [members([1, 1], [1, 2], [1, 3]), 11, 'v1', '00021102112', [4, 4, 3]],
+    [three, 65537, 'v1', '01220202110111222220', [21847, 21846, 21844]],
+    [three, 65537, 'v2', '01220000110110222020', [32769, 21846, 10922]],
+    [three, 11, 'v1', '01001102102', [5, 4, 2]],
+    [three, 11, 'v2', '00021100110', [6, 4, 1]],
+    [members([1, 1], [0, 2], [1, 3]), 65537, 'v1', '00220202000020222220', [32769, 0, 32768]],
+    [members([2, 1000], [1, 2000]), 7, 'v1', '1101000', [4, 3]],
+    [members([2, 1000], [1, 2000]), 7, 'v2', '1001000', [5, 2]],
+    [ten, 65537, 'v1', '73422945374730632678', [...Array(7).fill(6554), ...Array(3).fill(6553)]],
+  ];
+  for (const [list, size, variant, first, counts] of rows) {
+    const ring = buildKatranRing(list, size, variant);
+    assert.equal([...ring.subarray(0, 20)].join(''), first);
+    assert.deepEqual(
+      list.map((_, i) => ring.filter((owner) => owner === i).length),
+      counts,
+    );
+  }
+});
+
+test('V1 adds weights up: a thousand backends of weight 100 fill the ring in the first round, and a third of them get nothing; V2 is even', () => {
+  const addresses = Array.from({ length: 1000 }, (_, i) => katranIdentity(Uint8Array.of(10, 1, i >> 8, i & 255)));
+  const members = addresses.sort((a, b) => (a < b ? -1 : 1)).map((hash) => ({ hash, weight: 100 }));
+  const counts = (variant: 'v1' | 'v2') => {
+    const slots = new Int32Array(members.length);
+    for (const owner of buildKatranRing(members, 65537, variant)) slots[owner]++;
+    return slots;
+  };
+  const first = counts('v1');
+  assert.deepEqual([Math.min(...first), Math.max(...first)], [0, 100]);
+  assert.equal(first.filter((slots) => slots === 0).length, 344);
+  const second = counts('v2');
+  assert.deepEqual([Math.min(...second), Math.max(...second)], [65, 66]);
 });
 
 test('nobody, and one alone', () => {
