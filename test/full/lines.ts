@@ -18,6 +18,8 @@ import type { Line } from './line.ts';
 import { memory } from './memory.ts';
 import { pipelineCost } from './pipeline-cost.ts';
 import { quic } from './quic.ts';
+import { replyPathMtu } from './reply-path-mtu.ts';
+
 import { tables } from './tables.ts';
 import { transfers } from './transfers.ts';
 import { umlInterop } from './uml-interop.ts';
@@ -41,6 +43,7 @@ export const LINES: readonly Line[] = [
   clients,
   incident,
   ipvsMh,
+  replyPathMtu,
   importIpvsLine,
   quic,
 ];
