@@ -3,8 +3,10 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { formatAddress } from '../../src/base/address.ts';
 import { PROFILES } from '../../src/config/headers.ts';
 import type { Encapsulation, PoolSpec, Spec, TunnelSpec } from '../../src/pipeline/spec.ts';
+import { ip } from '../builder/addresses.ts';
 import { decodeTunnel } from '../reference/tunnel.ts';
 import { Rig, TUN } from './rig.ts';
 
@@ -136,3 +138,59 @@ function udpPort(outer: Uint8Array): number {
   const at = outer[0] >> 4 === 4 ? 20 : 40;
   return outer[at + 2] * 256 + outer[at + 3];
 }
+
+interface GlbTable {
+  readonly hash_key: string;
+  readonly seed: string;
+  readonly binds: readonly { readonly ip: string }[];
+  readonly backends: readonly string[];
+}
+
+type GlbVector = Vector & { readonly hash_fields: readonly string[]; readonly alt_hash_fields: readonly string[] | null };
+
+const glb = vectorsOf('glb-vectors.json') as readonly GlbVector[] | null;
+const GLB_FIELDS = { src_addr: 'source-address', src_port: 'source-port' } as const;
+
+test("GLB's packets, whole", { skip: glb === null ? 'no ../shared/peers/glb-vectors.json' : false }, () => {
+  const path = new URL('../../../shared/peers/glb-vectors.json', import.meta.url);
+  const tables: readonly GlbTable[] = JSON.parse(readFileSync(path, 'utf8')).tables;
+  const fields = (names: readonly string[]) => names.map((name) => GLB_FIELDS[name as keyof typeof GLB_FIELDS]);
+  const hexBytes = (text: string) => Uint8Array.from(Buffer.from(text, 'hex'));
+  let compared = 0;
+  const refused: string[] = [];
+  for (const { name, in_hex, out_hex = '', expected_action, hash_fields, alt_hash_fields } of glb ?? []) {
+    // A ping is answered here unless a service says otherwise (docs/icmp.md).
+    if (expected_action !== 'XDP_TX' || name.includes('echo')) continue;
+    const [inner, outer] = [ipOf(in_hex), ipOf(out_hex)];
+    const service = formatAddress(inner[0] >> 4 === 6 ? inner.slice(24, 40) : inner.slice(16, 20));
+    const table = tables.find(({ binds }) => binds.some((bind) => bind.ip === service));
+    assert.ok(table !== undefined, name);
+    const second = alt_hash_fields ?? [];
+    const rig = rigFor(
+      inner,
+      outer,
+      { encapsulation: 'gue', port: 19523, checksum: 'none', headers: PROFILES.glb, hops: second.length > 0 ? 3 : 1 },
+      {
+        tableSize: 65536,
+        scheme: {
+          name: 'glb',
+          seed: hexBytes(table.seed),
+          hashKey: hexBytes(table.hash_key),
+          fields: fields(hash_fields),
+          secondFields: fields(second),
+        },
+        backends: table.backends.map((address) => ({ name: address, address: ip(address), weight: 1, state: 'active' })),
+      },
+    );
+    const { bytes, reason } = rig.one(inner);
+    if (reason === 'icmp-checksum') {
+      refused.push(name);
+      continue;
+    }
+    assert.ok(bytes !== null, `${name}: ${reason}`);
+    assert.equal(hex(bytes), hex(outer), name);
+    compared++;
+  }
+  assert.deepEqual(refused, []);
+  assert.ok(compared >= 15, `${compared} packets`);
+});
