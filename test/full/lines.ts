@@ -19,6 +19,8 @@ import type { Line } from './line.ts';
 import { memory } from './memory.ts';
 import { pipelineCost } from './pipeline-cost.ts';
 import { quic } from './quic.ts';
+import { replyPathMtu } from './reply-path-mtu.ts';
+
 import { tables } from './tables.ts';
 import { transfers } from './transfers.ts';
 import { umlInterop } from './uml-interop.ts';
@@ -43,6 +45,7 @@ export const LINES: readonly Line[] = [
   incident,
   ipvsMh,
   ipvsBytes,
+  replyPathMtu,
   importIpvsLine,
   quic,
 ];
