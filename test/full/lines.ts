@@ -6,6 +6,8 @@ import { bulk } from './bulk.ts';
 import { clients } from './clients.ts';
 import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
+import { fourThreads } from './four-threads.ts';
+import { fragments } from './fragments.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
@@ -31,6 +33,8 @@ export const LINES: readonly Line[] = [
   interop,
   decoders,
   tables,
+  fragments,
+  fourThreads,
   pipelineCost,
   configs,
   lifecycle,
