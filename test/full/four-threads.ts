@@ -1,8 +1,8 @@
 // The real daemon with four threads, and packets of a flow that the kernel puts into other queues than the flow's own. Each part brings one kind
 // of such packets; all share one stage.
 
-import { setTimeout as sleep } from 'node:timers/promises';
 import { complaintsOf, FragmentStage, type FragmentStage as Stage, seenText, type ThreadStatus } from './fragment-stage.ts';
+import { icmpPart } from './icmp-elsewhere.ts';
 import type { Line, Outcome, Scale } from './line.ts';
 
 export interface Told {
@@ -69,47 +69,7 @@ const fragmentsPart: FourThreadsPart = async (stage, scale) => {
   return { figures, complaints };
 };
 
-/**
- * ICMP errors about the workers' answers, as a router on the way to the client sends them, with the least quote. Each must come to the worker that
- * gave the answer: its kernel tells the socket. The hash of an error has its own addresses only: all of them come on one queue.
- */
-const errorsPart: FourThreadsPart = async (stage, scale) => {
-  const figures: Record<string, number | string> = {};
-  const complaints: string[] = [];
-  const flows = FLOWS[scale];
-  for (const family of [4, 6] as const) {
-    const about = `ICMP errors, IPv${family}`;
-    const known = await stage.reported();
-    const start = await stage.threads();
-    const none = { datagrams: 0, bytes: BYTES, window: WINDOW, bogus: 0, spread: false };
-    const whole = await stage.client({ ...none, family, flows, seed: 9, sources: 1 });
-    const middle = await stage.threads();
-    await stage.errors(family, flows);
-    await sleep(500);
-    const end = await stage.threads();
-    const told = await stage.reported();
-    let right = 0;
-    let elsewhere = 0;
-    for (const [worker, counts] of told) {
-      for (const [flow, count] of counts) {
-        const fresh = count - (known.get(worker)?.get(flow) ?? 0);
-        if (whole.owners[flow] === worker && fresh === 1) right++;
-        else elsewhere += fresh;
-      }
-    }
-    const alone = between(start, middle);
-    const parts = between(middle, end);
-    const busiest = parts.indexOf(Math.max(...parts));
-    figures[about] = `${right} of ${flows} came to the worker of their flow, ${elsewhere} elsewhere`;
-    figures[`${about}: packets by thread`] = `whole datagrams ${alone.join(', ')}; errors ${parts.join(', ')}`;
-    figures[`${about}: flows whose error came on another queue`] = `${flows - alone[busiest]} of ${flows}`;
-    if (right !== flows || elsewhere !== 0) complaints.push(`${about}: ${right} right, ${elsewhere} elsewhere`);
-    if (parts[busiest] < flows || flows - alone[busiest] < flows / 3) complaints.push(`${about}: errors came on ${parts}`);
-  }
-  return { figures, complaints };
-};
-
-const PARTS: readonly FourThreadsPart[] = [fragmentsPart, errorsPart];
+const PARTS: readonly FourThreadsPart[] = [fragmentsPart, icmpPart];
 
 async function run(scale: Scale): Promise<Outcome> {
   const figures: Record<string, number | string> = {};

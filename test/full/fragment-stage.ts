@@ -2,15 +2,12 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Lab, VIP4, VIP6 } from '../../src/demo/lab/topology.ts';
 import { built, RunningDirector, runIn } from '../uml/director.ts';
 import { Program } from './program.ts';
 
 const SCRIPT = join(import.meta.dirname, 'fragments.py');
 export const PORT = 7000;
-/** Client port of flow 0; the next flow has the next. */
-const FIRST_PORT = 20_000;
 const WORKERS = 3;
 /** More source addresses of the client, in each family: what is hashed by addresses alone has several to tell apart. */
 const SOURCES = 8;
@@ -110,38 +107,13 @@ export class FragmentStage {
     const sources = Array.from({ length: options.sources ?? SOURCES }, (_, k) =>
       options.family === 4 ? `10.80.0.${100 + k}` : `fd80::${100 + k}`,
     );
-    const all = { ...options, port: PORT, target: options.family === 4 ? VIP4 : VIP6, sources, firstPort: FIRST_PORT };
+    const all = { ...options, port: PORT, target: options.family === 4 ? VIP4 : VIP6, sources, firstPort: 20_000 };
     return JSON.parse(await runIn(this.lab.client, 'python3', [SCRIPT, 'client', JSON.stringify(all)])) as Seen;
   }
 
   async flood(family: 4 | 6, packets: number, seed: number): Promise<void> {
     const options = { family, packets, seed, port: PORT, target: family === 4 ? VIP4 : VIP6 };
     await runIn(this.lab.client, 'python3', [SCRIPT, 'flood', JSON.stringify(options)]);
-  }
-
-  /** One ICMP error (too big) about the answers of each flow of the first source address, with the least quote. */
-  async errors(family: 4 | 6, flows: number): Promise<void> {
-    const source = family === 4 ? '10.80.0.100' : 'fd80::100';
-    const options = { family, flows, source, port: PORT, firstPort: FIRST_PORT, target: family === 4 ? VIP4 : VIP6 };
-    await runIn(this.lab.client, 'python3', [SCRIPT, 'errors', JSON.stringify(options)]);
-  }
-
-  /** Of each worker, how many ICMP errors its kernel has told its server about which flow, since the beginning. */
-  async reported(): Promise<ReadonlyMap<string, ReadonlyMap<number, number>>> {
-    const servers = this.#programs.filter((_, k) => k % 2 === 1);
-    const told = new Map<string, Map<number, number>>();
-    for (const [k, server] of servers.entries()) {
-      const before = server.words.split('end').length;
-      process.kill(server.pid, 'SIGUSR1');
-      for (let tries = 0; server.words.split('end').length === before && tries < 100; tries++) await sleep(20);
-      const last = server.words.slice(server.words.lastIndexOf('errors'));
-      const counts = [...last.matchAll(/(\d+)\*(\d+)/g)].map(([, port, count]): [number, number] => [
-        Number(port) - FIRST_PORT,
-        Number(count),
-      ]);
-      told.set(this.lab.workers[k].role, new Map(counts));
-    }
-    return told;
   }
 
   /** The director's metrics, by name with labels. */

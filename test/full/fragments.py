@@ -1,8 +1,6 @@
 # Fragments made by hand, sent in any order, and the answers to the datagrams that they make.
 #
-#   fragments.py server NAME PORT ADDRESS...    answers every datagram with NAME, its number, and the CRC of what came; on SIGUSR1 says of which
-#                                               client ports ICMP errors came: errors PORT*COUNT ... end
-#   fragments.py errors OPTIONS                 an ICMP "too big" about the answers of each flow, with the least quote
+#   fragments.py server NAME PORT ADDRESS...    answers every datagram with NAME, its number, and the CRC of what came
 #   fragments.py client OPTIONS                 OPTIONS as JSON; prints what it saw as JSON
 #   fragments.py flood OPTIONS                  fragments of packets that never end, as fast as they go
 #
@@ -13,7 +11,6 @@ import json
 import random
 import resource
 import select
-import signal
 import socket
 import struct
 import sys
@@ -23,9 +20,6 @@ import zlib
 # Bytes of a datagram in each fragment but the last, on a link of 1,500.
 PIECE = {4: 1480, 6: 1448}
 IPV6_HDRINCL = 36
-IP_RECVERR = 11
-IPV6_RECVERR = 25
-MSG_ERRQUEUE = 0x2000
 
 
 def ones(data):
@@ -98,47 +92,21 @@ def bogus(sender, target, rng):
 PORT = 0
 
 
-def read_errors(sock, reported):
-    while True:
-        try:
-            peer = sock.recvmsg(512, 512, MSG_ERRQUEUE | socket.MSG_DONTWAIT)[3]
-        except BlockingIOError:
-            return
-        reported[peer[1]] = reported.get(peer[1], 0) + 1
-
-
 def server(name, port, addresses):
-    reported = {}
-
-    def say(*_):
-        print("errors", *["%d*%d" % pair for pair in sorted(reported.items())], "end", flush=True)
-
-    signal.signal(signal.SIGUSR1, say)
     poller = select.poll()
     sockets = {}
     for address in addresses:
         listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
         listener.bind((address, port))
-        if ":" in address:
-            listener.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
-        else:
-            listener.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
         sockets[listener.fileno()] = listener
         poller.register(listener, select.POLLIN)
     print("ready", flush=True)
     while True:
-        for descriptor, events in poller.poll():
-            sock = sockets[descriptor]
-            if events & select.POLLERR:
-                read_errors(sock, reported)
-            try:
-                data, peer = sock.recvfrom(65536, socket.MSG_DONTWAIT)
-            except OSError:
-                # Nothing there, or the error that was read just now: it is reported here a second time.
-                continue
+        for descriptor, _ in poller.poll():
+            data, peer = sockets[descriptor].recvfrom(65536)
             answer = "%s %d %08x" % (name, struct.unpack("!I", data[:4])[0], zlib.crc32(data))
-            sock.sendto(answer.encode(), peer)
+            sockets[descriptor].sendto(answer.encode(), peer)
 
 
 class Flow:
@@ -262,34 +230,9 @@ def flood(options):
     print(json.dumps({"packets": options["packets"]}))
 
 
-def errors(options):
-    is4 = options["family"] == 4
-    kind, protocol = (socket.AF_INET, socket.IPPROTO_ICMP) if is4 else (socket.AF_INET6, socket.IPPROTO_ICMPV6)
-    raw = socket.socket(kind, socket.SOCK_RAW, protocol)
-    service = socket.inet_pton(kind, options["target"])
-    client_ = socket.inet_pton(kind, options["source"])
-    for k in range(options["flows"]):
-        # The answer as a router on its way saw it: its IP header and the first 8 bytes of UDP.
-        ports = struct.pack("!HHHH", options["port"], options["firstPort"] + k, 1400, 0)
-        if is4:
-            quote = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 1420, k, 0x4000, 60, 17, 0, service, client_)
-            message = struct.pack("!BBHHH", 3, 4, 0, 0, 1300) + quote + ports
-            message = message[:2] + struct.pack("!H", finish(ones(message))) + message[4:]
-        else:
-            quote = struct.pack("!IHBB16s16s", 0x60000000, 1400, 17, 60, service, client_)
-            # The kernel fills in an ICMPv6 checksum.
-            message = struct.pack("!BBHI", 2, 0, 0, 1300) + quote + ports
-        raw.sendto(message, (options["target"], 0))
-        if k % 32 == 31:
-            time.sleep(0.01)
-    print(json.dumps({"errors": options["flows"]}))
-
-
 if sys.argv[1] == "server":
     server(sys.argv[2], int(sys.argv[3]), sys.argv[4:])
 elif sys.argv[1] == "client":
     client(json.loads(sys.argv[2]))
-elif sys.argv[1] == "errors":
-    errors(json.loads(sys.argv[2]))
 else:
     flood(json.loads(sys.argv[2]))
