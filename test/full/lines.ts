@@ -14,6 +14,7 @@ import { fuzzSizes } from './fuzz-sizes.ts';
 import { importIpvsLine } from './import-ipvs.ts';
 import { incident } from './incident.ts';
 import { interop } from './interop.ts';
+import { ipvsBytes } from './ipvs-bytes.ts';
 import { ipvsMh } from './ipvs-mh.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
@@ -47,6 +48,7 @@ export const LINES: readonly Line[] = [
   clients,
   incident,
   ipvsMh,
+  ipvsBytes,
   replyPathMtu,
   importIpvsLine,
   quic,
