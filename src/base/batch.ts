@@ -151,8 +151,12 @@ export class Batch {
   readonly outerFamily: Uint8Array;
   /** One of the KIND_ numbers (pipeline/tunnel-kind.ts): what lies between the outer IP header and the inner packet. */
   readonly encapsulation: Uint8Array;
-  /** Packets of this batch that were encapsulated without UDP: not every way out takes them. */
-  withoutUdp = 0;
+  /**
+   * 1 where no UDP socket could send the tunnel packet, because the kernel would write other outer headers: a tunnel without UDP, or a header policy that is
+   * not a socket's (pipeline/outer-policy.ts). All 0 while `rawOnlyPackets`, their number, is 0.
+   */
+  readonly rawOnly: Uint8Array;
+  rawOnlyPackets = 0;
   /** Outer UDP source port; 0 where the tunnel has no UDP header. */
   readonly sourcePort: Uint16Array;
   /** Bytes of payload per segment, but perhaps the last; 0 for fragments, which have no one size, and for a packet that leaves as it is. */
@@ -242,6 +246,7 @@ export class Batch {
     this.encapsulation = uint8();
     this.tunnelExtra = uint8();
     this.partialChecksum = uint16();
+    this.rawOnly = uint8();
     this.sourcePort = uint16();
     this.segmentSize = uint16();
     this.segmentCount = uint16();

@@ -5,6 +5,7 @@ import { parseHostAddress, parsePrefix } from './address.ts';
 import { servicePort } from './checks/schemes.ts';
 import type { Config, EgressConfig, IngressConfig } from './config.ts';
 import { draftOf } from './draft.ts';
+import { compileHeaders } from './headers.ts';
 import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
@@ -13,6 +14,7 @@ import { hasPorts, protocolNumber } from './protocol.ts';
 import type { BackendSection, ConfigSection, PoolSection, ServiceSection, TunnelSection } from './schema.ts';
 import { compileScheme, DEFAULT_TABLE_SIZE, hopsOf } from './scheme.ts';
 import { parseServerId } from './server-id.ts';
+import { parseTunnelSource, spreadOf } from './tunnel-source.ts';
 
 /** `section` has passed the schema and every check without error. */
 export function compile(section: ConfigSection, file: string, warnings: readonly Problem[]): Config {
@@ -119,16 +121,31 @@ function backendTunnel(own: NonNullable<BackendSection['tunnel']>, pool: TunnelS
 
 /** What a pool says of its tunnel, completed with the defaults; the two source addresses are completed one by one. */
 export function compileTunnel(own: PoolSection['tunnel'], defaults: TunnelSection): TunnelSpec {
-  const source4 = own.source?.ipv4 ?? defaults.source.ipv4;
-  const source6 = own.source?.ipv6 ?? defaults.source.ipv6;
+  const source4 = compileSource(own.source?.ipv4 ?? defaults.source.ipv4, 4);
+  const source6 = compileSource(own.source?.ipv6 ?? defaults.source.ipv6, 6);
   const port6 = own['port-ipv6'] ?? defaults['port-ipv6'];
   return {
     encapsulation: own.encapsulation ?? defaults.encapsulation,
     port: own.port ?? defaults.port,
     ...(port6 === undefined ? {} : { port6 }),
-    source4: source4 === undefined ? null : must(parseHostAddress(source4)),
-    source6: source6 === undefined ? null : must(parseHostAddress(source6)),
+    source4: source4.address,
+    source6: source6.address,
+    spread4: source4.spread,
+    spread6: source6.spread,
+    byRoute4: source4.byRoute,
+    byRoute6: source6.byRoute,
     checksum: own.checksum ?? defaults.checksum,
+    headers: compileHeaders([own, defaults]),
+  };
+}
+
+/** An outer source: its address (null: the kernel's choice), how many bits of it flows fill in, and whether each backend has its own. */
+function compileSource(text: string | undefined, family: 4 | 6) {
+  const source = text === undefined ? null : must(parseTunnelSource(text, family));
+  return {
+    address: source?.kind === 'address' ? source.address : source?.kind === 'prefix' ? source.prefix.bytes : null,
+    spread: source?.kind === 'prefix' ? spreadOf(source.prefix) : 0,
+    byRoute: source?.kind === 'by-route',
   };
 }
 

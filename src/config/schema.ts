@@ -6,7 +6,9 @@
  */
 import { z } from 'zod';
 import { isPrime, MAX_MEMBERS } from '../maglev-hash/index.ts';
+import { SOURCE_PORT_RULES } from '../pipeline/spec.ts';
 import { parseHostAddress, parsePrefix, type Refusal } from './address.ts';
+import { PROFILE_NAMES } from './headers.ts';
 import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
@@ -14,6 +16,7 @@ import { nearestPrimes } from './prime.ts';
 import { PROTOCOL_NAMES, protocolRefusal } from './protocol.ts';
 import { schemeSchema } from './scheme.ts';
 import { parseServerId } from './server-id.ts';
+import { parseTunnelSource } from './tunnel-source.ts';
 
 /** The greatest table: ten times the usual one, as in the Maglev paper's second size (65,537 and 655,373). */
 export const MAX_TABLE_SIZE = 655_373;
@@ -108,9 +111,53 @@ export const serviceSchema = z.strictObject({
 });
 
 const source = z.strictObject({
-  ipv4: hostAddress.optional().describe('Outer source address toward IPv4 backends. An address of this host.'),
-  ipv6: hostAddress.optional().describe('Outer source address toward IPv6 backends. An address of this host.'),
+  ipv4: parsedText((text) => parseTunnelSource(text, 4))
+    .optional()
+    .describe('Outer source toward IPv4 backends: an address of this host, `by-route`, or a prefix that flows are spread over.'),
+  ipv6: parsedText((text) => parseTunnelSource(text, 6))
+    .optional()
+    .describe('Outer source toward IPv6 backends: an address of this host, `by-route`, or a prefix that flows are spread over.'),
 });
+
+/** What the outer headers say: all optional, because the profile in `headers` has a value for each (docs/headers.md). */
+const headerKeys = {
+  headers: z
+    .enum(PROFILE_NAMES)
+    .optional()
+    .describe('Whose outer headers to write: a value for each of the keys below that is not set here. Unset: default.'),
+  ttl: z
+    .union([z.enum(['copy']), z.int().min(1).max(255)])
+    .optional()
+    .describe("Outer TTL or hop limit; copy takes the inner packet's, after its one decrement. By default 64."),
+  dscp: z
+    .union([z.enum(['copy']), z.int().min(0).max(63)])
+    .optional()
+    .describe("Outer DSCP; copy takes the inner packet's. By default copy."),
+  ecn: z
+    .enum(['copy', 'zero', 'rfc3168'])
+    .optional()
+    .describe(
+      'Outer ECN: copy is the normal mode of RFC 6040, zero its compatibility mode, rfc3168 copies but for CE, which becomes ECT(0). By default copy.',
+    ),
+  df: z
+    .enum(['set', 'copy', 'clear'])
+    .optional()
+    .describe("DF of outer IPv4 packets; copy takes the inner packet's, IPv6 counting as without. By default set."),
+  identification: z
+    .enum(['fresh', 'zero'])
+    .optional()
+    .describe('Identification of outer IPv4 packets without DF: one of their own each (RFC 6864), or 0. By default fresh.'),
+  'flow-label': z
+    .enum(['auto', 'hash', 'zero'])
+    .optional()
+    .describe(
+      'Flow label of outer IPv6 packets: hash is made from the flow, auto is hash where no UDP source port shows the flow. By default auto.',
+    ),
+  'source-port': z
+    .enum(SOURCE_PORT_RULES)
+    .optional()
+    .describe('How the outer UDP source port is made from the flow: our rule, or that of a peer. By default default.'),
+};
 
 const tunnelKeys = {
   encapsulation: z
@@ -133,6 +180,7 @@ export const tunnelSchema = z.strictObject({
   'port-ipv6': tunnelKeys['port-ipv6'].optional().describe(tunnelKeys['port-ipv6'].description!),
   source: source.prefault({}).describe(sourceDescription),
   checksum: tunnelKeys.checksum.default('auto').describe(tunnelKeys.checksum.description!),
+  ...headerKeys,
 });
 
 export const poolTunnelSchema = z.strictObject({
@@ -141,6 +189,7 @@ export const poolTunnelSchema = z.strictObject({
   'port-ipv6': tunnelKeys['port-ipv6'].optional().describe(tunnelKeys['port-ipv6'].description!),
   source: source.optional().describe(sourceDescription),
   checksum: tunnelKeys.checksum.optional().describe(tunnelKeys.checksum.description!),
+  ...headerKeys,
 });
 
 /** Its source addresses are its pool's. */

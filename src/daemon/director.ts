@@ -15,7 +15,8 @@ import { resolveTunnelSource } from '../host/routes.ts';
 import type { EventJournal } from '../observe/events.ts';
 import type { Log } from '../observe/log.ts';
 import { createMetrics } from '../observe/metrics.ts';
-import { SnapshotBuilder, type SnapshotNames } from '../pipeline/snapshot.ts';
+import { SnapshotBuilder, type SnapshotNames, type SnapshotParts } from '../pipeline/snapshot.ts';
+import type { Spec } from '../pipeline/spec.ts';
 import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
 import { CutWatch } from './cut-watch.ts';
 import { DropWatch } from './drop-summary.ts';
@@ -23,6 +24,7 @@ import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
 import { HostKeeper } from './host-keeper.ts';
 import { WINDOW_SECONDS } from './link-advice.ts';
 import { PathKeeper } from './path-keeper.ts';
+import { SourceKeeper } from './source-keeper.ts';
 import { statusOf } from './status.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
 import { packageVersion } from './version.ts';
@@ -46,6 +48,7 @@ export class Director {
   readonly #clock: BoottimeClock = boottimeClock();
   readonly #host: HostKeeper;
   readonly #paths: PathKeeper;
+  readonly #sources: SourceKeeper;
   readonly #cuts: CutWatch;
   readonly #drops = new DropWatch();
   readonly #publisher: Publisher;
@@ -64,7 +67,16 @@ export class Director {
       journal: options.journal,
       clock: this.#clock,
       linksChanged: () => this.#threads?.linksChanged(),
-      routesChanged: () => this.#paths.routesChanged(),
+      routesChanged: () => {
+        this.#paths.routesChanged();
+        this.#sources.routesChanged();
+      },
+    });
+    this.#sources = new SourceKeeper({
+      journal: options.journal,
+      clock: this.#clock,
+      sourceFor: resolveTunnelSource,
+      publish: (spec) => this.#publish(spec),
     });
     this.#paths = new PathKeeper({ egress: options.config.egress, journal: options.journal, clock: this.#clock });
     this.#cuts = new CutWatch({
@@ -97,8 +109,8 @@ export class Director {
     this.#config = { ...config, spec };
     const wanted = wantedOf(this.#config, spec);
     this.#host.silence(wanted);
-    const { parts } = this.#publisher.publish(spec);
-    this.#paths.publish(spec, parts.names);
+    const parts = this.#publish(spec);
+    this.#sources.keep(spec);
     this.#reload = { successful: true, succeededAt: Date.now() / 1000 };
     const threads = new ForwardingThreads({
       threads: config.threads,
@@ -121,6 +133,7 @@ export class Director {
     this.#host.take(wanted);
     this.#timers = [
       setInterval(() => this.#host.tend(), HOUSEKEEPING_MS),
+      setInterval(() => this.#sources.tend(), HOUSEKEEPING_MS),
       setInterval(() => this.#paths.tend(), PATH_MTU_MS),
       setInterval(() => this.#cuts.look(), WINDOW_SECONDS * 1000),
       setInterval(() => this.#summariseDrops(), DROP_SUMMARY_MS),
@@ -133,6 +146,14 @@ export class Director {
       threads: config.threads,
       ...(this.#admin === null ? {} : { listen: `http://${hostText(this.#admin.host)}:${this.#admin.port}/` }),
     });
+  }
+
+  /** Puts a spec with resolved tunnel sources in force. Throws what the builder throws; then nothing has changed. */
+  #publish(spec: Spec): SnapshotParts {
+    const { parts } = this.#publisher.publish(spec);
+    this.#config = { ...this.#config, spec };
+    this.#paths.publish(spec, parts.names);
+    return parts;
   }
 
   /**

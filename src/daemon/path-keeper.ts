@@ -11,7 +11,9 @@ import { sourcePortsOf } from '../io/source-ports.ts';
 import type { EventJournal } from '../observe/events.ts';
 import { RepeatedLines } from '../observe/log.ts';
 import type { SnapshotNames } from '../pipeline/snapshot.ts';
-import type { Spec } from '../pipeline/spec.ts';
+import { RULE_PORTS } from '../pipeline/source-port.ts';
+import { DEFAULT_HEADERS, type Spec } from '../pipeline/spec.ts';
+import { tunnelSource } from '../pipeline/tunnel-ends.ts';
 import { mostOverheadOf, outerPorts, outerProtocols } from '../pipeline/tunnel-kind.ts';
 import type { BoottimeClock } from '../raw-socket/clock.ts';
 
@@ -100,14 +102,17 @@ export class PathKeeper {
 
 function tunnelsOf(spec: Spec, names: SnapshotNames): PathMtuTunnel[] {
   return spec.pools.flatMap((pool) =>
-    pool.backends.flatMap(({ name, address, tunnel = pool.tunnel }): PathMtuTunnel[] => {
+    pool.backends.flatMap((backend): PathMtuTunnel[] => {
+      const { name, address, tunnel = pool.tunnel } = backend;
       const text = formatAddress(address);
       const id = names.backends.find((one) => one.pool === pool.name && one.name === name && one.address === text)?.id;
-      const source = address.length === 4 ? tunnel.source4 : tunnel.source6;
+      const { address: source, spread: sourceSpread } = tunnelSource(pool, backend);
       if (id === undefined || source === null) return [];
       const overhead = mostOverheadOf(tunnel, address.length);
       const [ports, protocols] = [outerPorts(tunnel), outerProtocols(tunnel.encapsulation)];
-      return [{ id, pool: pool.name, name, address, overhead, source, ports, protocols }];
+      const sourcePorts = RULE_PORTS[(tunnel.headers ?? DEFAULT_HEADERS).sourcePort];
+      const way = { source, sourceSpread, ports, protocols, ...(sourcePorts === null ? {} : { sourcePorts }) };
+      return [{ id, pool: pool.name, name, address, overhead, ...way }];
     }),
   );
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { BackendSpec, Spec } from '../pipeline/spec.ts';
-import { resolveTunnelSources } from './tunnel-sources.ts';
+import { hasRoutedSources, resolveTunnelSources, routedSources } from './tunnel-sources.ts';
 
 function backend(name: string, ...address: number[]): BackendSpec {
   return { name, address: Uint8Array.from(address), weight: 1, state: 'active' };
@@ -43,4 +43,50 @@ test('backends on different ways out are pointed out', () => {
     (address) => Uint8Array.of(address[0], address[1], address[2], 1),
   );
   assert.deepEqual(warnings, ['pool front: packets to b would leave from 203.0.113.1, but the pool uses 198.51.100.1']);
+});
+
+function byRoute(...backends: BackendSpec[]): Spec {
+  const spec = specOf(null, ...backends);
+  return { ...spec, pools: spec.pools.map((pool) => ({ ...pool, tunnel: { ...pool.tunnel, byRoute4: true } })) };
+}
+
+/** The .1 of each backend's network. */
+const nearest = (address: Uint8Array) => Uint8Array.of(address[0], address[1], address[2], 1);
+
+test('by route, each backend has its own, and nobody is warned', () => {
+  const { spec, warnings } = resolveTunnelSources(
+    byRoute(backend('a', 198, 51, 100, 11), backend('b', 203, 0, 113, 11)),
+    nearest,
+  );
+  assert.deepEqual(
+    spec.pools[0].backends.map(({ source }) => source?.join('.')),
+    ['198.51.100.1', '203.0.113.1'],
+  );
+  assert.equal(spec.pools[0].tunnel.source4, null);
+  assert.deepEqual(warnings, []);
+  assert.ok(hasRoutedSources(spec));
+  assert.ok(!hasRoutedSources(specOf(null, backend('a', 198, 51, 100, 11))));
+});
+
+test('a backend that was never routed is an error, one whose route is gone keeps its source', () => {
+  const wanted = byRoute(backend('a', 198, 51, 100, 11));
+  const lost = () => {
+    throw new Error('no route');
+  };
+  assert.throws(() => routedSources(wanted, lost), /no route/);
+  const { spec } = routedSources(wanted, nearest);
+  const again = routedSources(spec, lost);
+  assert.equal(again.spec, spec);
+  assert.deepEqual(again.changes, []);
+});
+
+test('what changed is told, and the same spec comes back when nothing did', () => {
+  const { spec } = routedSources(byRoute(backend('a', 198, 51, 100, 11), backend('b', 203, 0, 113, 11)), nearest);
+  assert.equal(routedSources(spec, nearest).spec, spec);
+  const moved = routedSources(spec, (address) => Uint8Array.of(10, 0, 0, address[0] === 203 ? 9 : 1));
+  assert.deepEqual(moved.changes, [
+    { pool: 'front', backend: 'a', from: '198.51.100.1', to: '10.0.0.1' },
+    { pool: 'front', backend: 'b', from: '203.0.113.1', to: '10.0.0.9' },
+  ]);
+  assert.deepEqual(moved.spec.pools[0].backends[1].source, Uint8Array.of(10, 0, 0, 9));
 });

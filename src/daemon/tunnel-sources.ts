@@ -1,6 +1,10 @@
-/** Tunnel sources that the configuration leaves to the kernel: found out once, before the snapshot is built. */
+/**
+ * Tunnel sources that the configuration leaves to the kernel: found out before the snapshot is built; those that are by route (docs/headers.md)
+ * again whenever routes change (source-keeper.ts).
+ */
 import { formatAddress, sameAddress } from '../base/address.ts';
-import type { PoolSpec, Spec } from '../pipeline/spec.ts';
+import type { BackendSpec, PoolSpec, Spec } from '../pipeline/spec.ts';
+import { isByRoute } from '../pipeline/tunnel-ends.ts';
 
 export interface ResolvedSources {
   readonly spec: Spec;
@@ -15,7 +19,7 @@ export interface ResolvedSources {
 export function resolveTunnelSources(spec: Spec, sourceFor: (backend: Uint8Array) => Uint8Array): ResolvedSources {
   const warnings: string[] = [];
   const fill = (pool: PoolSpec, family: 4 | 16, configured: Uint8Array | null): Uint8Array | null => {
-    if (configured !== null) return configured;
+    if (configured !== null || (family === 4 ? pool.tunnel.byRoute4 : pool.tunnel.byRoute6) === true) return configured;
     let chosen: Uint8Array | null = null;
     for (const { name, address } of pool.backends.filter((backend) => backend.address.length === family)) {
       const source = sourceFor(address);
@@ -38,5 +42,50 @@ export function resolveTunnelSources(spec: Spec, sourceFor: (backend: Uint8Array
       ),
     };
   });
-  return { spec: { ...spec, pools }, warnings };
+  return { spec: routedSources({ ...spec, pools }, sourceFor).spec, warnings };
+}
+
+/** A backend whose source changed with its route. */
+export interface SourceChange {
+  readonly pool: string;
+  readonly backend: string;
+  /** Texts of addresses. */
+  readonly from: string;
+  readonly to: string;
+}
+
+/**
+ * Gives every backend whose tunnel's source is by route the source that `sourceFor` says; the spec is the same object when nothing changed.
+ * Throws what `sourceFor` throws for a backend that has none yet; one that has keeps it, for its route may come back.
+ */
+export function routedSources(
+  spec: Spec,
+  sourceFor: (backend: Uint8Array) => Uint8Array,
+): { readonly spec: Spec; readonly changes: readonly SourceChange[] } {
+  const changes: SourceChange[] = [];
+  let given = false;
+  const route = (pool: PoolSpec, backend: BackendSpec): BackendSpec => {
+    if (!isByRoute(pool, backend)) return backend;
+    let source: Uint8Array;
+    try {
+      source = sourceFor(backend.address);
+    } catch (error) {
+      if (backend.source === undefined) throw error;
+      return backend;
+    }
+    if (backend.source !== undefined) {
+      if (sameAddress(source, backend.source)) return backend;
+      const [from, to] = [formatAddress(backend.source), formatAddress(source)];
+      changes.push({ pool: pool.name, backend: backend.name, from, to });
+    }
+    given = true;
+    return { ...backend, source };
+  };
+  const pools = spec.pools.map((pool) => ({ ...pool, backends: pool.backends.map((backend) => route(pool, backend)) }));
+  return { spec: given ? { ...spec, pools } : spec, changes };
+}
+
+/** Some backend's source is by route. */
+export function hasRoutedSources(spec: Spec): boolean {
+  return spec.pools.some((pool) => pool.backends.some((backend) => isByRoute(pool, backend)));
 }

@@ -13,7 +13,10 @@ export function wantedOf(config: Config, spec: Spec): Wanted {
     tunnel,
     ...backends.flatMap((backend) => (backend.tunnel === undefined ? [] : [backend.tunnel])),
   ]);
-  const sources = tunnels.flatMap(({ source4, source6 }) => [source4, source6]).filter((source) => source !== null);
+  // A prefix that flows are spread over is no address of this host, and need not be.
+  const sources = tunnels
+    .flatMap((tunnel) => [tunnel.spread4 ? null : tunnel.source4, tunnel.spread6 ? null : tunnel.source6])
+    .filter((source) => source !== null);
   return {
     ingress: config.ingress,
     services: spec.services,

@@ -129,3 +129,22 @@ test('any bytes at all: no exception, nothing read behind the end, and only a kn
     { numRuns: 20_000 },
   );
 });
+
+test('a source that is spread over a prefix, and source ports of a rule of its own', () => {
+  const spread4 = { ...tunnel(four), source: ip('172.16.0.0'), sourceSpread: 16, sourcePorts: { base: 0, count: 65536 } };
+  const spread6 = { ...tunnel(six), source: ip('100::'), sourceSpread: 32, sourcePorts: { base: 32768, count: 28231 } };
+  const spread = new TunnelIndex([spread4, spread6], { base: 49152, count: 16384 });
+  const kind = (fields: Partial<TunnelError>, of: typeof four) => {
+    const message = tunnelError({ ...of, mtu: 1400, ...fields });
+    const isSix = of === six;
+    const bytes = isSix ? message.subarray(40) : message;
+    const report = (isSix ? readIcmp6 : readIcmp4)(new DataView(bytes.buffer, bytes.byteOffset), 0, bytes.length, spread);
+    return typeof report === 'string' ? report : report.kind;
+  };
+  assert.equal(kind({ source: '172.16.255.1', sourcePort: 0 }, four), 'too-big');
+  assert.equal(kind({ source: '172.16.0.0', sourcePort: 65535 }, four), 'too-big');
+  assert.equal(kind({ source: '172.17.0.1' }, four), 'source');
+  assert.equal(kind({ source: '100::ffff:1', sourcePort: 60998 }, six), 'too-big');
+  assert.equal(kind({ source: '100::1:0:0', sourcePort: 60998 }, six), 'source');
+  assert.equal(kind({ source: '100::1', sourcePort: 60999 }, six), 'source-port');
+});

@@ -5,7 +5,7 @@
  *     IPv4 (raw sockets give the IP header):  | IPv4 | ICMP 8 | quote: IPv4 20 | UDP 8 | GUE …       | GRE …      | inner IP …
  *     IPv6 (raw sockets give none):                  | ICMP 8 | quote: IPv6 40 | UDP 8 | GUE …       | GRE …      | inner IP …
  */
-import { formatAddress } from '../base/address.ts';
+import { formatAddress, prefixContains } from '../base/address.ts';
 import { WIRE_OK } from '../wire/check.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as gre from '../wire/gre.ts';
@@ -29,6 +29,10 @@ export interface Tunnel {
   readonly ports: readonly number[];
   /** Protocol numbers of its outer packets: 17; 47; or 4 and 41. */
   readonly protocols: readonly number[];
+  /** Bits at the end of the source, at most 32, that are any. Absent: 0. */
+  readonly sourceSpread?: number;
+  /** Source ports of this tunnel, where they are not the egress's. */
+  readonly sourcePorts?: SourcePorts;
 }
 
 /** Source ports that the egress uses: `base` to `base + count − 1`. */
@@ -113,7 +117,9 @@ export class TunnelIndex {
     const address = new Uint8Array(view.buffer, view.byteOffset + addressesAt, addressLength * 2);
     const own = this.#byAddress.get(formatAddress(address.subarray(addressLength)));
     if (own === undefined) return 'backend';
-    const ofSource = own.filter(({ source }) => source.every((byte, i) => byte === address[i]));
+    const ofSource = own.filter(({ source, sourceSpread = 0 }) =>
+      prefixContains({ bytes: source, length: source.length * 8 - sourceSpread }, address.subarray(0, addressLength)),
+    );
     if (ofSource.length === 0) return 'source';
     const ofProtocol = ofSource.filter(({ protocols }) => protocols.includes(protocol));
     if (ofProtocol.length === 0) return 'protocol';
@@ -121,8 +127,9 @@ export class TunnelIndex {
     const port = udp.destinationPort(view, at);
     const tunnel = ofProtocol.find(({ ports }) => ports.includes(port));
     if (tunnel === undefined) return 'port';
-    const place = udp.sourcePort(view, at) - this.#sourcePorts.base;
-    return place >= 0 && place < this.#sourcePorts.count ? tunnel : 'source-port';
+    const { base, count } = tunnel.sourcePorts ?? this.#sourcePorts;
+    const place = udp.sourcePort(view, at) - base;
+    return place >= 0 && place < count ? tunnel : 'source-port';
   }
 }
 

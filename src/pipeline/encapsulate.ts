@@ -15,6 +15,7 @@ import * as gue from '../wire/gue.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { encapsulateGeneral } from './encapsulate-general.ts';
+import type { Identifiers } from './identifiers.ts';
 import {
   B_CHECKSUM,
   B_DATAGRAM_SUM,
@@ -62,27 +63,29 @@ const MAX_DATAGRAM = 65535;
 
 /**
  * The encapsulation of one batch: packets with verdict forward and a backend; one that no datagram can carry becomes drop with
- * `too-big`. Outer source ports are `portBase` + (hash & `portMask`). `trainsNeedChecksum`: see io/driver.ts.
+ * `too-big`. Outer source ports are `portBase` + (hash & `portMask`), unless the header policy has another rule. `trainsNeedChecksum`: see io/driver.ts.
  */
 export function encapsulateStage(
   batch: Batch,
+  identifiers: Identifiers,
   portBase: number,
   portMask: number,
   trainsNeedChecksum = false,
 ): (snapshot: Snapshot) => void {
   const { verdict, reason, backend, networkAt, transportAt, networkLength, family, flowHash, sourcePort } = batch;
   const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily, recordAt, segmentCount } = batch;
-  const { encapsulation } = batch;
+  const { encapsulation, rawOnly } = batch;
   const { view } = batch.arena;
   const { hopDone } = batch.ingress;
 
-  const headers = outerHeaders(batch, portBase, portMask);
+  const headers = outerHeaders(batch, identifiers, portBase, portMask);
   const encapsulateTrains = trainStage(batch, headers, trainsNeedChecksum);
   const encapsulateOther = encapsulateGeneral(batch, headers);
 
   return function encapsulate(snapshot: Snapshot): void {
     const trains = batch.trains > 0;
-    batch.withoutUdp = 0;
+    if (batch.rawOnlyPackets > 0) rawOnly.fill(0);
+    batch.rawOnlyPackets = 0;
     if (trains) encapsulateTrains(snapshot);
     const words = snapshot.words;
     const backendsAt = words[H_BACKENDS];

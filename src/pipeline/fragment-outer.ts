@@ -1,7 +1,7 @@
 /**
  * fragment-outer: tunnel packets that are longer than their path leave as fragments of the tunnel packet, which the worker's kernel puts
  * together before it looks for the tunnel (policy `fragment-outer`, docs/oversize.md). It runs on complete tunnel packets that have passed the guard,
- * single ones and trains; payload stays where it is. Over IPv4, DF is taken away and a fresh identification given (RFC 6864 §4.1).
+ * single ones and trains; payload stays where it is. Over IPv4, DF is taken away and a fresh identification given (RFC 6864 §4.1) to what has none.
  */
 import { RECORD_STRIDE } from '../base/arena.ts';
 import type { Batch } from '../base/batch.ts';
@@ -55,7 +55,10 @@ export function fragmentOuterStage(
     }
     if (!isOuter4) return fragments6(at, headers, from, bytes, mtu, identifiers.next6(), to, 0);
     ipv4.setFragment(view, at, 0);
-    return fragments4(at, headers, from, bytes, mtu, identifiers.next4(), to, 0);
+    // A policy without DF has given it one already.
+    const own = ipv4.identification(view, at);
+    const identification = own !== 0 ? own : identifiers.between4(ipv4.destination(view, at));
+    return fragments4(at, headers, from, bytes, mtu, identification, to, 0);
   }
 
   /** All tunnel packets of packet `i`, to records from `to` on: how many records, or a refusal. */

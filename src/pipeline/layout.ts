@@ -191,6 +191,8 @@ export const T_PORT = 0;
 export const T_FAMILY = 1;
 export const T_SOURCE = 2;
 export const T_PROTOCOL = 6;
+/** Of the address's last word, the bits that are always the same: −1, or fewer where flows are spread over a prefix. */
+export const T_MASK = 7;
 export const TUNNEL_WORDS = 8;
 
 /**
@@ -219,6 +221,10 @@ export const B_GENERAL = 9;
 export const B_PORTS = 10;
 /** The most that a single packet adds to its tunnel header, bytes; 0 where none adds any. */
 export const B_MOST_EXTRA = 11;
+/** Header policy (header-policy.ts): 0 when the template says it all. */
+export const B_POLICY = 12;
+/** Mask of the bits at the end of the source address that the flow fills in. */
+export const B_SPREAD = 13;
 export const B_TEMPLATE = 16;
 export const BACKEND_WORDS = 32;
 

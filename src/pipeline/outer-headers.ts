@@ -19,6 +19,7 @@ import * as gue from '../wire/gue.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import * as udp from '../wire/udp.ts';
+import type { Identifiers } from './identifiers.ts';
 import {
   B_CHECKSUM,
   B_FAMILY,
@@ -30,8 +31,8 @@ import {
   CHECKSUM_REMOTE,
   CHECKSUM_TRAINS,
 } from './layout.ts';
+import { outerPolicy } from './outer-policy.ts';
 import { OUTER4, OUTER6 } from './outer-template.ts';
-import { sourcePortOf } from './source-port.ts';
 import { writeExtra } from './tunnel-extra.ts';
 import { KIND_FOU, KIND_GRE, KIND_GUE, KIND_IPIP } from './tunnel-kind.ts';
 
@@ -84,40 +85,46 @@ export interface OuterHeaders {
   describe(i: number, words: Int32Array, record: number, at: number, bytes: number, port: number): void;
 }
 
-/** The writer of one batch. Outer source ports are `portBase` + (hash & `portMask`). */
-export function outerHeaders(batch: Batch, portBase: number, portMask: number): OuterHeaders {
-  const { family, flowHash, tunnelExtra, encapsulation, sourcePort } = batch;
+/**
+ * The writer of one batch. Outer source ports of the rule `default` are `portBase` + (hash & `portMask`), which are those that the egress's sockets have
+ * where it has some. `identifiers`: for outer IPv4 packets that may be fragmented.
+ */
+export function outerHeaders(batch: Batch, identifiers: Identifiers, portBase: number, portMask: number): OuterHeaders {
+  const { family, tunnelExtra, encapsulation, sourcePort, rawOnly, recordAt, segmentCount } = batch;
   const { outAt, outLength, outerNetworkAt, outerTransportAt, tunnelAt, outerFamily } = batch;
   const { view } = batch.arena;
+  const policy = outerPolicy(batch, identifiers, portBase, portMask);
 
   function overhead(i: number, words: Int32Array, record: number): number {
     return words[record + OVERHEAD] + tunnelExtra[i];
   }
 
   function port(i: number, words: Int32Array, record: number): number {
-    return words[record + KIND] > LAST_WITH_UDP ? 0 : sourcePortOf(flowHash[i], portBase, portMask);
+    return words[record + KIND] > LAST_WITH_UDP ? 0 : policy.port(i, words, record);
   }
 
-  /** The outer IP header: the template's addresses, hop limit and flags. `length`: bytes behind it. */
+  /** The outer IP header: the template's addresses, and what the policy makes of the inner header at `inner`. `length`: bytes behind it. */
   function writeNetwork(
+    i: number,
     words: Int32Array,
     record: number,
     at: number,
     length: number,
     protocol: number,
-    trafficClass: number,
+    inner: number,
   ): void {
     const template = record + TEMPLATE;
     if (words[record + FAMILY] === 4) {
       for (let w = 0; w < HEADER4 >> 2; w++) view.setInt32(at + (w << 2), words[template + w], true);
-      ipv4.setTrafficClass(view, at, trafficClass);
+      // A super-packet that leaves whole becomes several datagrams, each with the next identification.
+      policy.write4(i, words, record, at, inner, recordAt[i] < 0 ? segmentCount[i] : 1);
       ipv4.setTotalLength(view, at, HEADER4 + length);
       view.setUint8(at + ipv4.PROTOCOL_AT, protocol);
       ipv4.setChecksum(view, at, 0);
       ipv4.setChecksum(view, at, checksum.finish(checksum.sum(view, at, HEADER4, 0)));
     } else {
       for (let w = 0; w < HEADER6 >> 2; w++) view.setInt32(at + (w << 2), words[template + w], true);
-      ipv6.setTrafficClass(view, at, trafficClass);
+      policy.write6(i, words, record, at, inner);
       ipv6.setPayloadLength(view, at, length);
       view.setUint8(at + ipv6.NEXT_HEADER_AT, protocol);
     }
@@ -138,10 +145,9 @@ export function outerHeaders(batch: Batch, portBase: number, portMask: number): 
     const transport = at + (isOuter4 ? HEADER4 : HEADER6);
     const inner = at + overhead(i, words, record);
     const length = inner + innerLength - transport;
-    const trafficClass = isInner4 ? ipv4.trafficClass(view, inner) : ipv6.trafficClass(view, inner);
     const carried = isInner4 ? INNER4 : INNER6;
     if (kind <= LAST_WITH_UDP) {
-      writeNetwork(words, record, at, length, PROTOCOL_UDP, trafficClass);
+      writeNetwork(i, words, record, at, length, PROTOCOL_UDP, inner);
       const ports = words[record + PORTS];
       udp.write(view, transport, port, isInner4 ? ports >>> 16 : ports & 0xffff, length, 0);
       if (kind === GUE) {
@@ -155,14 +161,14 @@ export function outerHeaders(batch: Batch, portBase: number, portMask: number): 
         : checksum.pseudoSum6(view, at + SOURCE6, PROTOCOL_UDP, length);
       udp.setChecksum(view, transport, checksum.finishUdp(pseudo + headers));
     } else if (kind === GRE) {
-      writeNetwork(words, record, at, length, PROTOCOL_GRE, trafficClass);
+      writeNetwork(i, words, record, at, length, PROTOCOL_GRE, inner);
       const hasChecksum = inner - transport > gre.HEADER_LENGTH;
       gre.write(view, transport, isInner4 ? ETHERTYPE4 : ETHERTYPE6, hasChecksum);
       // RFC 2784 §2.4: header and payload, no pseudo-header.
       if (hasChecksum)
         gre.setChecksum(view, transport, checksum.finish(checksum.sum(view, transport, inner - transport, innerSum)));
     } else if (kind === IPIP) {
-      writeNetwork(words, record, at, length, carried, trafficClass);
+      writeNetwork(i, words, record, at, length, carried, inner);
     }
   }
 
@@ -179,7 +185,9 @@ export function outerHeaders(batch: Batch, portBase: number, portMask: number): 
     outerFamily[i] = isOuter4 ? 4 : 6;
     encapsulation[i] = kind;
     sourcePort[i] = port;
-    if (!hasUdp) batch.withoutUdp++;
+    if (hasUdp && policy.suitsSockets(words, record, at, port)) return;
+    rawOnly[i] = 1;
+    batch.rawOnlyPackets++;
   }
 
   return { overhead, port, write, describe };

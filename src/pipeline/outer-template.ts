@@ -9,10 +9,10 @@
  *
  * This is the plain tunnel; of every other one the template is the IP header, and the rest outer-headers.ts writes.
  *
- * Outer TTL 64; DF set and ID 0 over IPv4: an atomic datagram (RFC 6864 §4), so that a too small path is told, not hidden by
+ * Outer TTL 64, unless the header policy has another; DF set and ID 0 over IPv4: an atomic datagram (RFC 6864 §4), so that a too small path is told, not hidden by
  * fragments. The traffic class (DSCP and ECN) is copied per packet: RFC 6040 §4.1, normal mode.
  */
-import type { TunnelSpec } from './spec.ts';
+import { DEFAULT_HEADERS, type TunnelSpec } from './spec.ts';
 import { hasUdp, outerPorts, outerProtocols, overheadOf } from './tunnel-kind.ts';
 
 export const OUTER4 = 20;
@@ -21,7 +21,7 @@ export const UDP_LENGTH = 8;
 export const GUE_LENGTH = 4;
 export const TEMPLATE_BYTES = 64;
 
-const OUTER_TTL = 64;
+const DEFAULT_TTL = 64;
 
 export interface OuterTemplate {
   readonly family: 4 | 6;
@@ -50,19 +50,22 @@ export function outerTemplate(tunnel: TunnelSpec, source: Uint8Array, destinatio
   const network = family === 4 ? OUTER4 : OUTER6;
   const bytes = new Uint8Array(TEMPLATE_BYTES);
   const view = new DataView(bytes.buffer);
+  const { ttl } = tunnel.headers ?? DEFAULT_HEADERS;
+  // What a policy copies, it writes over this.
+  const hops = ttl === 'copy' ? DEFAULT_TTL : ttl;
   const [protocol] = outerProtocols(tunnel.encapsulation);
   const [port = 0] = outerPorts(tunnel);
   if (family === 4) {
     bytes[0] = 0x45;
     bytes[6] = 0x40;
-    bytes[8] = OUTER_TTL;
+    bytes[8] = hops;
     bytes[9] = protocol;
     bytes.set(source, 12);
     bytes.set(destination, 16);
   } else {
     bytes[0] = 0x60;
     bytes[6] = protocol;
-    bytes[7] = OUTER_TTL;
+    bytes[7] = hops;
     bytes.set(source, 8);
     bytes.set(destination, 24);
   }

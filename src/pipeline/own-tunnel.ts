@@ -3,7 +3,7 @@ import type { Batch } from '../base/batch.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import * as udp from '../wire/udp.ts';
-import { H_TUNNEL_COUNT, H_TUNNELS, T_FAMILY, T_PORT, T_PROTOCOL, T_SOURCE, TUNNEL_WORDS } from './layout.ts';
+import { H_TUNNEL_COUNT, H_TUNNELS, T_FAMILY, T_MASK, T_PORT, T_PROTOCOL, T_SOURCE, TUNNEL_WORDS } from './layout.ts';
 
 const UDP = ipv4.PROTOCOL_UDP;
 
@@ -19,9 +19,13 @@ export function isOwnTunnel(batch: Batch, i: number, words: Int32Array): boolean
     const tunnel = words[H_TUNNELS] + t * TUNNEL_WORDS;
     if (words[tunnel + T_PROTOCOL] !== kind || words[tunnel + T_PORT] !== port) continue;
     if (words[tunnel + T_FAMILY] !== batch.family[i]) continue;
-    let same = true;
-    for (let w = 0; w < sourceWords; w++) same = same && view.getInt32(sourceAt + w * 4) === words[tunnel + T_SOURCE + w];
-    if (same) return true;
+    // A source may be spread over a prefix: then its last word is compared in part.
+    let differ = 0;
+    for (let w = 0; w < sourceWords; w++) {
+      const bits = view.getInt32(sourceAt + w * 4) ^ words[tunnel + T_SOURCE + w];
+      differ |= w === sourceWords - 1 ? bits & words[tunnel + T_MASK] : bits;
+    }
+    if (differ === 0) return true;
   }
   return false;
 }

@@ -345,7 +345,7 @@ export class Pipeline {
         wholeTrains: this.#wholeTrains,
         outerFragments: this.#outerFragments,
       }),
-      encapsulate: encapsulateStage(batch, this.#portBase, this.#portMask, this.#trainsNeedChecksum),
+      encapsulate: encapsulateStage(batch, this.#identifiers, this.#portBase, this.#portMask, this.#trainsNeedChecksum),
       guard: guardStage(batch),
       fragmentOuter: fragmentOuterStage(batch, this.#pathMtu, this.#identifiers),
       guardFragments: guardFragmentsStage(batch),

@@ -3,6 +3,7 @@ import { formatAddress, prefixContains } from '../base/address.ts';
 import { MAX_BACKENDS, MAX_SERVICES } from '../base/counters.ts';
 import { CodedError } from '../base/errors.ts';
 import { fragmentRules } from './fragment-rules.ts';
+import { policyWord } from './header-policy.ts';
 import { writeIcmp } from './icmp-policy.ts';
 import { IdentityRegistry } from './identity.ts';
 import * as L from './layout.ts';
@@ -10,10 +11,11 @@ import { outerTemplate, TEMPLATE_BYTES } from './outer-template.ts';
 import { buildPoolTable, digestOf, slotCounts } from './pool-table.ts';
 import { protocolBits, quicWord, serverIdTable } from './protocol-words.ts';
 import { type SchemeBlock, schemeBlock } from './scheme-block.ts';
-import { addressWords, buildIndex, type IndexParts } from './service-index.ts';
+import { buildIndex, type IndexParts } from './service-index.ts';
 import type { SnapshotNames, SnapshotParts } from './snapshot.ts';
-import type { BackendSpec, MssClamp, PoolSpec, ServiceSpec, Spec, TunnelSpec } from './spec.ts';
-import { KINDS, mostExtraOf, mostOverheadOf, outerPorts, outerProtocols } from './tunnel-kind.ts';
+import { type BackendSpec, DEFAULT_HEADERS, type MssClamp, type PoolSpec, type ServiceSpec, type Spec } from './spec.ts';
+import { spreadMask, tunnelEnds, tunnelSource } from './tunnel-ends.ts';
+import { hasUdp, KINDS, mostExtraOf, mostOverheadOf } from './tunnel-kind.ts';
 
 const AFFINITY = {
   '5-tuple': L.AFFINITY_TUPLE,
@@ -168,7 +170,7 @@ export class SnapshotBuilder {
     for (const service of services) {
       for (const { spec, poolSpec } of backends) {
         const { source4, source6 } = spec.tunnel ?? poolSpec.tunnel;
-        for (const address of [spec.address, source4, source6]) {
+        for (const address of [spec.address, source4, source6, spec.source ?? null]) {
           if (address === null || !prefixContains(service.prefix, address)) continue;
           throw new CodedError('GD_SNAPSHOT_LOOP', `service ${service.name} contains ${formatAddress(address)}, a tunnel end`, {
             hint: 'tunnel packets would be steered again: give the service another prefix',
@@ -306,7 +308,7 @@ export class SnapshotBuilder {
     for (let id = 0; id < this.#backendIds.limit; id++) words[backendsAt + id * L.BACKEND_WORDS + L.B_POOL] = -1;
     for (const { id, since, pool, spec, poolSpec } of backends) {
       const tunnel = spec.tunnel ?? poolSpec.tunnel;
-      const source = spec.address.length === 4 ? tunnel.source4 : tunnel.source6;
+      const { address: source, spread } = tunnelSource(poolSpec, spec);
       if (source === null) {
         throw new CodedError(
           'GD_SNAPSHOT_SOURCE',
@@ -327,7 +329,10 @@ export class SnapshotBuilder {
       words[at + L.B_DATAGRAM_SUM] = template.datagramSum;
       words[at + L.B_SINCE] = since;
       words[at + L.B_KIND] = KINDS[tunnel.encapsulation];
-      words[at + L.B_GENERAL] = template.plain ? 0 : 1;
+      const shape = { family: template.family, hasPorts: hasUdp(tunnel.encapsulation), spread };
+      words[at + L.B_POLICY] = policyWord(tunnel.headers ?? DEFAULT_HEADERS, shape);
+      words[at + L.B_SPREAD] = ~spreadMask(spread);
+      words[at + L.B_GENERAL] = template.plain && words[at + L.B_POLICY] === 0 ? 0 : 1;
       words[at + L.B_PORTS] = (tunnel.port << 16) | (tunnel.port6 ?? tunnel.port);
       words[at + L.B_MOST_EXTRA] = mostExtraOf(tunnel);
       words[L.H_MOST_OVERHEAD] = Math.max(words[L.H_MOST_OVERHEAD], mostOverheadOf(tunnel, spec.address.length));
@@ -367,32 +372,4 @@ export class SnapshotBuilder {
 function mssClampWord(clamp: MssClamp): number {
   if (clamp === 'off') return 0;
   return clamp === 'auto' ? L.MSS_CLAMP_AUTO : clamp;
-}
-
-/** Every tunnel source of ours with what it sends, each once, as words of the layout. */
-function tunnelEnds(pools: readonly PoolSpec[]): number[][] {
-  const ends = new Map<string, number[]>();
-  const tunnels = pools.flatMap(({ tunnel, backends }): TunnelSpec[] => [
-    tunnel,
-    ...backends.flatMap((backend) => (backend.tunnel === undefined ? [] : [backend.tunnel])),
-  ]);
-  for (const tunnel of tunnels) {
-    for (const source of [tunnel.source4, tunnel.source6]) {
-      if (source === null) continue;
-      const ports = outerPorts(tunnel);
-      for (const protocol of outerProtocols(tunnel.encapsulation)) {
-        for (const port of ports.length === 0 ? [0] : ports) {
-          const end = new Array<number>(L.TUNNEL_WORDS).fill(0);
-          end[L.T_PORT] = port;
-          end[L.T_FAMILY] = source.length === 4 ? 4 : 6;
-          end[L.T_PROTOCOL] = protocol;
-          addressWords(source).forEach((word, i) => {
-            end[L.T_SOURCE + i] = word;
-          });
-          ends.set(end.join(), end);
-        }
-      }
-    }
-  }
-  return [...ends.values()];
 }

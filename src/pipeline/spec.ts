@@ -26,6 +26,37 @@ export type Fragments = 'hold' | 'by-address' | 'drop';
 /** Largest MSS that a SYN may announce, in bytes 1–65535; `auto`: what fits the tunnel of the chosen backend. */
 export type MssClamp = 'off' | 'auto' | number;
 
+/** How the outer UDP source port is made (pipeline/source-port.ts). The order is that of their numbers in a snapshot. */
+export const SOURCE_PORT_RULES = ['default', 'ipvs', 'katran', 'glb'] as const;
+export type SourcePortRule = (typeof SOURCE_PORT_RULES)[number];
+
+/** What the outer headers say (docs/headers.md). */
+export interface HeaderSpec {
+  /** Outer TTL or hop limit, 1–255; `copy`: the inner packet's, after its one decrement. */
+  readonly ttl: 'copy' | number;
+  /** 0–63; `copy`: the inner packet's. */
+  readonly dscp: 'copy' | number;
+  /** `copy`: RFC 6040 §4.1, normal mode; `zero`: its compatibility mode; `rfc3168`: as `copy`, but CE becomes ECT(0), as Linux has it. */
+  readonly ecn: 'copy' | 'zero' | 'rfc3168';
+  /** Of outer IPv4 packets. */
+  readonly df: 'set' | 'copy' | 'clear';
+  /** Of outer IPv4 packets without DF. */
+  readonly identification: 'fresh' | 'zero';
+  /** Of outer IPv6 packets. `auto`: the flow's where no UDP source port tells flows apart. */
+  readonly flowLabel: 'auto' | 'hash' | 'zero';
+  readonly sourcePort: SourcePortRule;
+}
+
+export const DEFAULT_HEADERS: HeaderSpec = {
+  ttl: 64,
+  dscp: 'copy',
+  ecn: 'copy',
+  df: 'set',
+  identification: 'fresh',
+  flowLabel: 'auto',
+  sourcePort: 'default',
+};
+
 export interface TunnelSpec {
   readonly encapsulation: Encapsulation;
   /** UDP destination port, 1–65535; without meaning where there is no UDP. */
@@ -35,9 +66,17 @@ export interface TunnelSpec {
   /** Outer source addresses; the family of the backend's address picks one. 4 and 16 bytes. */
   readonly source4: Uint8Array | null;
   readonly source6: Uint8Array | null;
+  /** Bits of the source address, 1–32, that the flow fills in (they are 0 in it). Absent or 0: none. */
+  readonly spread4?: number;
+  readonly spread6?: number;
+  /** Each backend's source is that of its own route (`BackendSpec.source`). Absent: false. */
+  readonly byRoute4?: boolean;
+  readonly byRoute6?: boolean;
   readonly checksum: ChecksumMode;
   /** With scheme glb: how many further backends each packet's GUE header names, 0–3. Absent: the header has no private data of GLB. */
   readonly hops?: number;
+  /** Absent: DEFAULT_HEADERS. */
+  readonly headers?: HeaderSpec;
 }
 
 export interface BackendSpec {
@@ -49,6 +88,8 @@ export interface BackendSpec {
   readonly state: BackendState;
   /** This backend's own tunnel. Absent: the pool's. */
   readonly tunnel?: TunnelSpec;
+  /** The outer source address of this backend, where its tunnel's are by route; of the same length as `address`. */
+  readonly source?: Uint8Array;
   /** The numbers that name it in QUIC connection ids: 16 bytes each, the value right-aligned. */
   readonly serverIds?: readonly Uint8Array[];
 }

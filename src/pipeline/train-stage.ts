@@ -10,7 +10,8 @@ import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
 import * as checksum from '../wire/checksum.ts';
 import * as ipv4 from '../wire/ipv4.ts';
-import { B_CHECKSUM, B_FAMILY, BACKEND_WORDS, CHECKSUM_REMOTE, H_BACKENDS } from './layout.ts';
+import { DF_CLEAR, DF_COPY } from './header-policy.ts';
+import { B_CHECKSUM, B_FAMILY, B_POLICY, BACKEND_WORDS, CHECKSUM_REMOTE, H_BACKENDS } from './layout.ts';
 import { innerSum } from './local-checksum.ts';
 import { NO_CHECKSUM, type OuterHeaders, wantsChecksum } from './outer-headers.ts';
 import { OUTER6 } from './outer-template.ts';
@@ -70,13 +71,15 @@ export function trainStage(batch: Batch, headers: OuterHeaders, trainsNeedChecks
       const port = headers.port(i, words, record);
       const wanted = wantsChecksum(words, record, trainsNeedChecksum);
       const isPartial = tunnelExtra[i] > 0 && words[record + B_CHECKSUM] === CHECKSUM_REMOTE;
+      // Each with an identification of its own.
+      const isNumbered = (words[record + B_POLICY] & (DF_COPY | DF_CLEAR)) !== 0;
       const isFragment = family[i] === 4 && ipv4.isFragment(view, first + overhead);
       let written = -1;
       for (let k = 0; k < segments; k++) {
         const at = first + k * STRIDE;
         const length = pieceHeader[number + k] - overhead + pieceLength[number + k];
         // Equally long segments have one and the same outer header: their checksums, being right, say nothing about their content.
-        if (length === written && !isFragment && !isPartial) copyHeaders(view, at - STRIDE, view, at, overhead);
+        if (length === written && !isFragment && !isPartial && !isNumbered) copyHeaders(view, at - STRIDE, view, at, overhead);
         else {
           const inner = at + overhead;
           let innerPartial = NO_CHECKSUM;

@@ -38,6 +38,7 @@ export const IP_TTL = 2;
 export const IP_HDRINCL = 3;
 export const IP_PKTINFO = 8;
 export const IP_MTU_DISCOVER = 10;
+export const IPV6_FLOWINFO = 11;
 export const IPV6_UNICAST_HOPS = 16;
 export const IPV6_MTU_DISCOVER = 23;
 export const IPV6_V6ONLY = 26;

@@ -17,6 +17,7 @@ import { FragmentTable } from '../pipeline/fragment-table.ts';
 import { Pipeline } from '../pipeline/pipeline.ts';
 import { Snapshot, SnapshotBuilder, type SnapshotNames } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
+import { withUnknownSources } from '../pipeline/tunnel-ends.ts';
 import { mostOverheadOf } from '../pipeline/tunnel-kind.ts';
 import { readQuoted, readTuple, type Tuple, tupleText } from './tuple.ts';
 
@@ -92,7 +93,7 @@ export interface ReplayOptions {
  */
 export function replay(options: ReplayOptions): ReplaySummary {
   const { config, ingress, egress, onPacket } = options;
-  const parts = new SnapshotBuilder().build(config.spec);
+  const parts = new SnapshotBuilder().build(withUnknownSources(config.spec));
   const snapshot = new Snapshot(parts);
   const { fragments } = config;
   const hold = new FragmentHold({

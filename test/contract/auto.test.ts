@@ -55,9 +55,9 @@ test('a single packet is the same bytes by either way, down to identification, f
       for (const ttl of [64, 63, 1]) {
         for (const checksum of family === 4 ? [false, true] : [true]) {
           const sourcePort = EPHEMERAL + ((packets.length * 7) & 255);
-          packets.push(
-            outerPacket({ family, ...ends(family), sourcePort, size: 100 + packets.length, checksum, trafficClass, ttl }),
-          );
+          const flowLabel = family === 6 && ttl !== 63 ? 0xabcde ^ (packets.length * 0x1357) : 0;
+          const size = 100 + packets.length;
+          packets.push(outerPacket({ family, ...ends(family), sourcePort, size, checksum, trafficClass, ttl, flowLabel }));
         }
       }
     }

@@ -16,14 +16,16 @@ export interface HeaderFields {
   readonly trafficClass?: number;
   readonly ttl?: number;
   readonly identification?: number;
+  /** IPv6 alone. */
+  readonly flowLabel?: number;
 }
 
 /** An IP packet around `body`. */
 export function ipPacket(fields: HeaderFields, protocol: number, body: Uint8Array): Buffer {
-  const { family, source, destination, trafficClass = 0, ttl = 64, identification = 0 } = fields;
+  const { family, source, destination, trafficClass = 0, ttl = 64, identification = 0, flowLabel = 0 } = fields;
   if (family === 6) {
     const header = Buffer.alloc(40);
-    header.writeUInt32BE(((6 << 28) | (trafficClass << 20)) >>> 0, 0);
+    header.writeUInt32BE(((6 << 28) | (trafficClass << 20) | flowLabel) >>> 0, 0);
     header.writeUInt16BE(body.length, 4);
     header[6] = protocol;
     header[7] = ttl;

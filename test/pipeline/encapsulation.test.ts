@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { segmentBytes } from '../../src/io/train.ts';
-import type { ChecksumMode, Encapsulation, Spec, TunnelSpec } from '../../src/pipeline/spec.ts';
+import { type ChecksumMode, DEFAULT_HEADERS, type Encapsulation, type Spec, type TunnelSpec } from '../../src/pipeline/spec.ts';
 import { ip } from '../builder/addresses.ts';
 import { packet } from '../builder/packet.ts';
 import { DESTINATION4, DESTINATION6, randomShape, superPacket } from '../builder/super-packet.ts';
@@ -36,7 +36,9 @@ function modesOf(kind: Encapsulation): ChecksumMode[] {
 
 function tunnelOf(encapsulation: Encapsulation, checksum: ChecksumMode): TunnelSpec {
   const port6 = encapsulation === 'fou' ? { port6: PORT6 } : {};
-  return { encapsulation, port: PORT, ...port6, source4: ip(SOURCE4), source6: ip(SOURCE6), checksum };
+  // Flow labels are the header policy's (headers.test.ts).
+  const headers = { ...DEFAULT_HEADERS, flowLabel: 'zero' as const };
+  return { encapsulation, port: PORT, ...port6, source4: ip(SOURCE4), source6: ip(SOURCE6), checksum, headers };
 }
 
 /** One backend, TCP and UDP of any port; `own`: the tunnel is the backend's and not the pool's. */

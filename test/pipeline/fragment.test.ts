@@ -7,6 +7,7 @@ import { counterAt, DROPS_AT, SERVICES_AT } from '../../src/base/counters.ts';
 import { VERDICT_DROP, VERDICT_FORWARD, VERDICT_REPLY } from '../../src/base/verdict.ts';
 import { segmentBytes } from '../../src/io/train.ts';
 import { NOTE_LARGEST, NOTE_TIMES, NOTE_WORDS } from '../../src/pipeline/cut-notes.ts';
+import { Identifiers } from '../../src/pipeline/identifiers.ts';
 import { fragmentOffsetsOf } from '../../src/pipeline/offsets.ts';
 import { ReplyRate } from '../../src/pipeline/reply-rate.ts';
 import type { ChecksumMode, Oversize } from '../../src/pipeline/spec.ts';
@@ -175,6 +176,7 @@ for (const outer of [4, 6] as const) {
         each.pipeline.process(each.batch, 0);
       }
       let identifier = 0;
+      const numbers = new Identifiers();
       const wanted = leaving(roomy).flatMap((whole) => {
         if (whole.length <= pathMtu) return [whole];
         identifier++;
@@ -184,7 +186,7 @@ for (const outer of [4, 6] as const) {
         cleared.set([0, 0], 10);
         const sum = naiveChecksum(cleared, 0, 20);
         cleared.set([sum >> 8, sum & 255], 10);
-        return fragmentSlowly(cleared, pathMtu, identifier);
+        return fragmentSlowly(cleared, pathMtu, numbers.between4(new DataView(cleared.buffer).getInt32(16)));
       });
       assertSame(leaving(rig), wanted, JSON.stringify(shape));
       rig.pipeline.account(rig.batch);

@@ -7,6 +7,7 @@ import { counterAt, DROPS_AT } from '../../src/base/counters.ts';
 import { dropReason } from '../../src/base/drop-reason.ts';
 import { VERDICT_FORWARD } from '../../src/base/verdict.ts';
 import { encapsulateStage } from '../../src/pipeline/encapsulate.ts';
+import { Identifiers } from '../../src/pipeline/identifiers.ts';
 import { guardStage, offsetsOf } from '../../src/pipeline/offsets.ts';
 import { ip } from '../builder/addresses.ts';
 import { packet } from '../builder/packet.ts';
@@ -415,6 +416,6 @@ test('encapsulation needs exactly the headroom that the arena promises, for ever
   rig.load([tcp6()]);
   rig.pipeline.process(rig.batch, 0);
   assert.equal(rig.batch.outAt[0], rig.batch.frameAt[0] - 52);
-  encapsulateStage(rig.batch, 49152, 16383)(rig.pipeline.snapshot);
+  encapsulateStage(rig.batch, new Identifiers(), 49152, 16383)(rig.pipeline.snapshot);
   assert.equal(rig.batch.outAt[0], rig.batch.frameAt[0] - 52, 'encapsulating again writes the same place');
 });

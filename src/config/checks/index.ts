@@ -4,6 +4,7 @@ import type { Draft } from '../draft.ts';
 import { type Path, type Problem, type Severity, sortProblems } from '../problem.ts';
 import { checkDrivers } from './drivers.ts';
 import { checkEncapsulations } from './encapsulations.ts';
+import { checkHeaders } from './headers.ts';
 import { checkLoops } from './loops.ts';
 import { checkMssClamps } from './mss-clamp.ts';
 import { checkNames } from './names.ts';
@@ -23,6 +24,7 @@ export function checkDraft(draft: Draft, document: SourceDocument): Problem[] {
   checkMssClamps(draft, report);
   checkProtocols(draft, report);
   checkLoops(draft, report);
+  checkHeaders(draft, report);
   checkPools(draft, report);
   checkSchemes(draft, report);
   checkDrivers(draft, report);

@@ -23,7 +23,8 @@ export interface AutoEgressOptions {
  *     with trains                                 → udp    one message for most of a train
  *     with fragments of tunnel packets among them → raw    the kernel can not make these out of a message
  *
- * Packets of a tunnel without UDP (IP in IP, GRE) always go by raw, before the others of their batch: no flow is of both kinds.
+ * Packets whose outer headers no UDP socket writes (IP in IP, GRE, header policies of peers) always go by raw, before the others of their batch: a flow is
+ * of one kind, but with `df: copy`, where packets without DF may overtake.
  *
  * Both send from the same source port for a flow.
  */
@@ -82,11 +83,11 @@ export class AutoEgress implements Egress {
       this.#noteRaw();
       return;
     }
-    if (batch.withoutUdp > 0) {
+    if (batch.rawOnlyPackets > 0) {
       this.#raw.send(batch, true);
       this.#noteRaw();
     }
-    udp.send(batch, batch.withoutUdp > 0);
+    udp.send(batch, batch.rawOnlyPackets > 0);
     const errno = udp.lastErrno;
     if (errno !== this.#udpErrno) {
       this.#udpErrno = errno;

@@ -79,10 +79,10 @@ export class RawEgress implements Egress {
     return this.#queue4.lastErrno || this.#queue6.lastErrno || this.#familyErrno;
   }
 
-  /** `onlyWithoutUdp`: of the packets those alone whose tunnel has no UDP header. */
-  send(batch: Batch, onlyWithoutUdp = false): void {
+  /** `rawOnly`: of the packets those alone that no UDP socket could send. */
+  send(batch: Batch, rawOnly = false): void {
     for (let i = 0; i < batch.count; i++) {
-      if (batch.verdict[i] !== VERDICT_FORWARD || (onlyWithoutUdp && batch.sourcePort[i] !== 0)) continue;
+      if (batch.verdict[i] !== VERDICT_FORWARD || (rawOnly && batch.rawOnly[i] === 0)) continue;
       const six = batch.outerFamily[i] === 6;
       if (six && this.#descriptor6 < 0) {
         this.#familyErrno = E.EAFNOSUPPORT;

@@ -6,10 +6,11 @@
  *
  *     IPv4:  0 IP_PKTINFO {int ifindex, source, 4 unused}   32 IP_TOS {int}        56 IP_TTL {int}          80 bytes
  *     IPv6:  0 IPV6_PKTINFO {source[16], int ifindex}       40 IPV6_TCLASS {int}   64 IPV6_HOPLIMIT {int}   88 bytes
- *            a train: behind that UDP_SEGMENT {u16}                                                        104, 112 bytes
+ *                                                           88 IPV6_FLOWINFO {flow label, as it stands in the header}   112 bytes
+ *            a train: behind that UDP_SEGMENT {u16}                                                        104, 136 bytes
  *
- * The source address comes first, so that a packet with the default TTL and no traffic class carries only that (a shorter length). A train
- * carries everything: the segment size last, so that each of its segments can leave by itself with the same data, shorter.
+ * The source address comes first, so that a packet with the default TTL and no traffic class carries only that (a shorter length), and one without
+ * flow label all but that. A train carries everything: the segment size last, so that each of its segments can leave by itself with the same data, shorter.
  */
 import type { MessageVector } from '../../raw-socket/message.ts';
 import {
@@ -19,6 +20,7 @@ import {
   IPPROTO_IP,
   IPPROTO_IPV6,
   IPPROTO_UDP,
+  IPV6_FLOWINFO,
   IPV6_HOPLIMIT,
   IPV6_PKTINFO,
   IPV6_TCLASS,
@@ -26,14 +28,18 @@ import {
 } from '../../raw-socket/socket.ts';
 
 /** Room per message for either family. */
-export const CONTROL_BYTES = 112;
+export const CONTROL_BYTES = 136;
 /** Control data of a packet, without a segment size. */
 export const SINGLE_CONTROL4 = 80;
-export const SINGLE_CONTROL6 = 88;
+export const SINGLE_CONTROL6 = 112;
+/** Of one without flow label. */
+const UNLABELLED_CONTROL6 = 88;
 /** TTL and hop limit of the sockets: packets with this one need no control message for it. */
 export const DEFAULT_TTL = 64;
 
 const HEADER_WORDS = 4;
+/** The flow label in the first word of an IPv6 header, loaded little-endian. */
+const LABEL_BYTES = 0xffff_0f00 | 0;
 /** A control message of up to 8 bytes of data. */
 const ENTRY = 24;
 
@@ -59,6 +65,7 @@ export function layControl6(vector: MessageVector, i: number): void {
   entry(vector.int32, at, 20, IPPROTO_IPV6, IPV6_PKTINFO);
   entry(vector.int32, at + 10, 4, IPPROTO_IPV6, IPV6_TCLASS);
   entry(vector.int32, at + 16, 4, IPPROTO_IPV6, IPV6_HOPLIMIT);
+  entry(vector.int32, at + 22, 4, IPPROTO_IPV6, IPV6_FLOWINFO);
   entry(vector.int32, at + (SINGLE_CONTROL6 >> 2), 2, IPPROTO_UDP, UDP_SEGMENT);
 }
 
@@ -82,22 +89,27 @@ export function writeControl4(vector: MessageVector, i: number, view: DataView, 
   }
 }
 
-/** Takes source, traffic class and hop limit from the outer IPv6 header at `at`; `segment` as above. */
+/** Takes source, traffic class, hop limit and flow label from the outer IPv6 header at `at`; `segment` as above. */
 export function writeControl6(vector: MessageVector, i: number, view: DataView, at: number, segment: number): void {
   const words = vector.int32;
   const control = vector.controlAt(i) >> 2;
   const trafficClass = (view.getUint16(at, false) >> 4) & 0xff;
   const hopLimit = view.getUint8(at + 7);
+  // Native, as it lies in the header: version and traffic class fill the first byte and half of the second.
+  const label = view.getInt32(at, true) & LABEL_BYTES;
   words[control + 4] = view.getInt32(at + 8, true);
   words[control + 5] = view.getInt32(at + 12, true);
   words[control + 6] = view.getInt32(at + 16, true);
   words[control + 7] = view.getInt32(at + 20, true);
   words[control + 14] = trafficClass;
   words[control + 20] = hopLimit;
+  words[control + 26] = label;
   if (segment > 0) {
     words[control + ((SINGLE_CONTROL6 + 16) >> 2)] = segment;
     vector.setControlLength(i, SINGLE_CONTROL6 + ENTRY);
+  } else if (label !== 0) {
+    vector.setControlLength(i, SINGLE_CONTROL6);
   } else {
-    vector.setControlLength(i, trafficClass === 0 && hopLimit === DEFAULT_TTL ? 40 : SINGLE_CONTROL6);
+    vector.setControlLength(i, trafficClass === 0 && hopLimit === DEFAULT_TTL ? 40 : UNLABELLED_CONTROL6);
   }
 }

@@ -122,10 +122,10 @@ export class UdpEgress implements Egress {
     return this.#queue4.lastErrno || this.#queue6.lastErrno || this.#familyErrno;
   }
 
-  /** `onlyWithUdp`: packets whose tunnel has no UDP header are left alone; otherwise they are dropped, for nothing here can send them. */
-  send(batch: Batch, onlyWithUdp = false): void {
+  /** `notRawOnly`: packets that no socket could send as they are (`rawOnly`) are left alone; otherwise they are dropped. */
+  send(batch: Batch, notRawOnly = false): void {
     if (batch.capacity > this.#next.length) this.#next = new Int32Array(batch.capacity);
-    const groups = this.#group(batch, onlyWithUdp);
+    const groups = this.#group(batch, notRawOnly);
     for (let g = 0; g < groups; g++) {
       const key = this.#touched[g];
       const six = (key & 1) !== 0;
@@ -177,13 +177,13 @@ export class UdpEgress implements Egress {
   }
 
   /** Chains the packets to forward by key; returns the number of keys in `touched`. Order inside a key is the batch's. */
-  #group(batch: Batch, onlyWithUdp: boolean): number {
+  #group(batch: Batch, notRawOnly: boolean): number {
     let groups = 0;
     for (let i = 0; i < batch.count; i++) {
-      if (batch.verdict[i] !== VERDICT_FORWARD || (onlyWithUdp && batch.sourcePort[i] === 0)) continue;
+      if (batch.verdict[i] !== VERDICT_FORWARD || (notRawOnly && batch.rawOnly[i] !== 0)) continue;
       const port = batch.sourcePort[i] - this.#base;
-      if (port < 0 || port >= this.#ports) {
-        // Not a port of ours: sending it from another one would break the promise that a flow keeps its port.
+      if (port < 0 || port >= this.#ports || batch.rawOnly[i] !== 0) {
+        // Not a port of ours: sending it from another one would break the promise that a flow keeps its port. Nor would other headers be what was asked for.
         batch.verdict[i] = VERDICT_DROP;
         batch.reason[i] = SEND_FAILED;
         continue;

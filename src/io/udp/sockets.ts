@@ -43,7 +43,7 @@ function openOne(family: number, port: number): number {
     if (six) {
       setOption(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, 1, 'IPV6_V6ONLY');
       setOption(descriptor, IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE, 'IPV6_MTU_DISCOVER');
-      // 0, as our header says and as `raw` sends it: a flow's packets must be one flow to routers that hash the label, whoever sends them.
+      // What our header says (control.ts), and as `raw` sends it: a flow's packets must be one flow to routers that hash the label, whoever sends them.
       setOption(descriptor, IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 0, 'IPV6_AUTOFLOWLABEL');
       setOption(descriptor, IPPROTO_IPV6, IPV6_UNICAST_HOPS, DEFAULT_TTL, 'IPV6_UNICAST_HOPS');
     } else {
