@@ -25,6 +25,7 @@ export const PARTS = [
   'ngtcp2',
   'cc',
   'strace',
+  'ping',
   'uml',
   'debootstrap',
   'node24',
@@ -91,6 +92,7 @@ const descriptions: Record<Part, Description> = {
   python3: command('python3', 'python3'),
   iperf3: command('iperf3', 'iperf3'),
   haproxy: command('haproxy', 'haproxy'),
+  ping: command('ping', 'iputils-ping'),
   ipvsadm: command('ipvsadm', 'ipvsadm'),
   ngtcp2: {
     packages: ['ngtcp2-client', 'ngtcp2-server', 'openssl'],

@@ -49,6 +49,7 @@ export const FIXED_COUNTERS = [
   ['fragmented_inner_packets_total', 'IPv4 packets too big for their tunnel that were fragmented before they were encapsulated.'],
   ['fragmented_outer_packets_total', 'Packets too big for their tunnel whose tunnel packets were fragmented.'],
   ['fragments_steered_total', 'Fragments without ports that were given the backend of their packet, or one by their addresses.'],
+  ['fragments_found_elsewhere_total', 'Of these, fragments whose packet only another thread knew.'],
   ['fragments_held_total', 'Fragments that came before the first one of their packet and were kept until it came.'],
   ['fragments_released_total', 'Of these, fragments that went on because it came.'],
   [

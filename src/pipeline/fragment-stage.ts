@@ -42,9 +42,10 @@ const KEY6 = ipv6.NEXT_FRAGMENT;
  */
 const NEW_AFTER = 2;
 
-/** Adds to its thread's counters: later fragments that got a backend. */
+/** Adds to its thread's counters: later fragments that got a backend, and those of them whose packet only another thread knew. */
 export interface FragmentsTally {
   steered: number;
+  foundElsewhere: number;
 }
 
 /** The fragments of one batch. `siblings`: the other threads' tables. `hold`: where early ones wait; null: they are dropped. */
@@ -155,7 +156,7 @@ export function fragmentStage(
   }
 
   /** An entry of this thread for a datagram whose first fragment another one has seen. −1: no thread has. */
-  function adopt(low: number, high: number, own: number, now: number): number {
+  function adopt(low: number, high: number, own: number, now: number, tally: FragmentsTally): number {
     for (let s = 0; s < siblings.length; s++) {
       const sibling = siblings[s];
       if (!sibling.findForeign(low, high, now)) continue;
@@ -164,6 +165,7 @@ export function fragmentStage(
       table.assign(at, foreignBackend, false, foreignPort, foreignProtocol, foreignHash, now);
       table.noteRows(at, sibling.foreignRow, sibling.foreignSecondRow);
       if (sibling.foreignSpoiled) table.spoil(at);
+      tally.foundElsewhere++;
       return at;
     }
     return own;
@@ -219,7 +221,7 @@ export function fragmentStage(
     const low = keyLow[i];
     const high = keyHigh[i];
     let at = table.find(low, high, now);
-    if (siblings.length > 0 && (at < 0 || !table.hasFirst(at))) at = adopt(low, high, at, now);
+    if (siblings.length > 0 && (at < 0 || !table.hasFirst(at))) at = adopt(low, high, at, now, tally);
     if (at < 0) {
       settleUnknown(snapshot, i, now, tally);
       return;

@@ -59,6 +59,7 @@ const FRAGMENTED_INNER = counterAt('fragmented_inner_packets_total');
 const FRAGMENTED_OUTER = counterAt('fragmented_outer_packets_total');
 
 const FRAGMENTS_STEERED = counterAt('fragments_steered_total');
+const FRAGMENTS_ELSEWHERE = counterAt('fragments_found_elsewhere_total');
 const FRAGMENTS_HELD = counterAt('fragments_held_total');
 const FRAGMENTS_RELEASED = counterAt('fragments_released_total');
 const FRAGMENTS_TIMED_OUT = counterAt('fragments_timed_out_total');
@@ -153,7 +154,7 @@ export class Pipeline {
   readonly #classified: ClassifyTally & ExpiredTally = { completedChecksums: 0, expired: 0, expiredAnswered: 0 };
   readonly #appointed: AppointTally = { byServerId: 0, unknownServerIds: 0 };
   readonly #steered: SteerTally = { hits: 0, misses: 0, inserts: 0, touched: 0, ...quoteTally() };
-  readonly #fragmentsSteered: FragmentsTally = { steered: 0 };
+  readonly #fragmentsSteered: FragmentsTally = { steered: 0, foundElsewhere: 0 };
   readonly #clamped: ClampTally = { clamped: 0 };
   readonly #segmented: SegmentTally & FragmentTally = { resegmented: 0, answered: 0, fragmentedInner: 0, fragmentedOuter: 0 };
 
@@ -297,6 +298,7 @@ export class Pipeline {
     bank[INSERTS] += steered.inserts;
     bank[EVICTIONS] += this.#flows.evictions;
     bank[FRAGMENTS_STEERED] += this.#fragmentsSteered.steered;
+    bank[FRAGMENTS_ELSEWHERE] += this.#fragmentsSteered.foundElsewhere;
     bank[FRAGMENT_EVICTIONS] += this.#fragments.evictions;
     bank[COMPLETED_CHECKSUMS] += this.#classified.completedChecksums;
     bank[CLAMPED] += this.#clamped.clamped;
@@ -316,6 +318,7 @@ export class Pipeline {
     steered.inserts = 0;
     this.#flows.evictions = 0;
     this.#fragmentsSteered.steered = 0;
+    this.#fragmentsSteered.foundElsewhere = 0;
     this.#fragments.evictions = 0;
     this.#classified.completedChecksums = 0;
     this.#clamped.clamped = 0;

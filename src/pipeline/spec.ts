@@ -73,10 +73,10 @@ export interface TunnelSpec {
   readonly byRoute4?: boolean;
   readonly byRoute6?: boolean;
   readonly checksum: ChecksumMode;
-  /** With scheme glb: how many further backends each packet's GUE header names, 0–3. Absent: the header has no private data of GLB. */
-  readonly hops?: number;
   /** Absent: DEFAULT_HEADERS. */
   readonly headers?: HeaderSpec;
+  /** With scheme glb: how many further backends each packet's GUE header names, 0–3. Absent: the header has no private data of GLB. */
+  readonly hops?: number;
 }
 
 export interface BackendSpec {

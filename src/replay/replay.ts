@@ -16,9 +16,9 @@ import { FragmentHold } from '../pipeline/fragment-hold.ts';
 import { FragmentTable } from '../pipeline/fragment-table.ts';
 import { Pipeline } from '../pipeline/pipeline.ts';
 import { Snapshot, SnapshotBuilder, type SnapshotNames } from '../pipeline/snapshot.ts';
-import type { Spec } from '../pipeline/spec.ts';
+import type { Encapsulation, Spec } from '../pipeline/spec.ts';
 import { withUnknownSources } from '../pipeline/tunnel-ends.ts';
-import { mostOverheadOf } from '../pipeline/tunnel-kind.ts';
+import { hasUdp, KINDS, mostOverheadOf } from '../pipeline/tunnel-kind.ts';
 import { readQuoted, readTuple, type Tuple, tupleText } from './tuple.ts';
 
 /** What happened to one packet of the capture; its addresses, protocol and ports (Tuple) as far as it has them. */
@@ -35,7 +35,8 @@ export interface ReplayedPacket extends Tuple {
   readonly pool?: string;
   readonly backend?: string;
   readonly address?: string;
-  /** Of the outer UDP header. */
+  readonly encapsulation?: Encapsulation;
+  /** Of the outer UDP header; absent where the encapsulation has none. */
   readonly sourcePort?: number;
   readonly encapsulatedLength?: number;
   /** Packets that it leaves as; only when more than one. */
@@ -57,6 +58,10 @@ export interface ReplaySummary {
 
 /** Fewer than a thread's, so that the records suffice for as many merged frames of 64 KiB on the smallest path. */
 const CAPACITY = 32;
+/** By number of the batch's column. */
+const ENCAPSULATIONS = Object.keys(KINDS).sort(
+  (a, b) => KINDS[a as Encapsulation] - KINDS[b as Encapsulation],
+) as Encapsulation[];
 /** Nothing secret is needed offline, and the same capture must give the same answers every time. */
 const REPLAY_KEY = Int32Array.of(0x72657061, 0x6c61796b);
 
@@ -160,7 +165,9 @@ export function replay(options: ReplayOptions): ReplaySummary {
         told.pool = backend.pool;
         told.backend = backend.name;
         told.address = backend.address;
-        told.sourcePort = batch.sourcePort[i];
+        const encapsulation = ENCAPSULATIONS[batch.encapsulation[i]];
+        told.encapsulation = encapsulation;
+        if (hasUdp(encapsulation)) told.sourcePort = batch.sourcePort[i];
         told.encapsulatedLength = batch.outLength[i];
         if (batch.segmentCount[i] > 1) told.segments = batch.segmentCount[i];
         if (batch.answerTo.subarray(0, batch.answers).includes(i)) told.answered = true;
@@ -222,7 +229,7 @@ export function innerMtuOf(spec: Spec, pathMtu: number): number {
   return pathMtu - Math.max(0, ...overheads);
 }
 
-/** One line of text for a packet: `17  forward  web → workers/w1 (10.0.0.1)  60 → 92 bytes, source port 51234  tcp … → …`. */
+/** One line of text for a packet: `17  forward  web → workers/w1 (10.0.0.1)  60 → 92 bytes, gue, source port 51234  tcp … → …`. */
 export function replayedText(packet: ReplayedPacket): string {
   const head = `${String(packet.packet).padStart(6)}  ${packet.verdict.padEnd(7)}`;
   const tuple = tupleText(packet);
@@ -234,5 +241,6 @@ export function replayedText(packet: ReplayedPacket): string {
   const parts = packet.segments === undefined ? '' : ` in ${packet.segments} packets`;
   const answered = packet.answered === true ? ', and answered' : '';
   const size = `${packet.length} → ${packet.encapsulatedLength} bytes${parts}${answered}`;
-  return `${head}  ${route}  ${size}, source port ${packet.sourcePort}${tail}`;
+  const port = packet.sourcePort === undefined ? '' : `, source port ${packet.sourcePort}`;
+  return `${head}  ${route}  ${size}, ${packet.encapsulation}${port}${tail}`;
 }

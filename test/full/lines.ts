@@ -6,6 +6,8 @@ import { bulk } from './bulk.ts';
 import { clients } from './clients.ts';
 import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
+import { fourThreads } from './four-threads.ts';
+import { fragments } from './fragments.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
@@ -19,6 +21,8 @@ import { memory } from './memory.ts';
 import { peers } from './peers.ts';
 import { pipelineCost } from './pipeline-cost.ts';
 import { quic } from './quic.ts';
+import { replyPathMtu } from './reply-path-mtu.ts';
+
 import { tables } from './tables.ts';
 import { transfers } from './transfers.ts';
 import { umlInterop } from './uml-interop.ts';
@@ -29,6 +33,8 @@ export const LINES: readonly Line[] = [
   interop,
   decoders,
   tables,
+  fragments,
+  fourThreads,
   pipelineCost,
   configs,
   lifecycle,
@@ -43,6 +49,7 @@ export const LINES: readonly Line[] = [
   incident,
   ipvsMh,
   peers,
+  replyPathMtu,
   importIpvsLine,
   quic,
 ];

@@ -9,6 +9,8 @@ import { basename, join, resolve } from 'node:path';
 import { after, test } from 'node:test';
 import { loadText } from '../../src/config/load.ts';
 import { importIpvs } from '../../src/import/ipvs.ts';
+import { packet } from '../builder/packet.ts';
+import { writeCapture } from '../reference/capture-file.ts';
 import { folder, MARKS, manyServices, SOURCES, shapes } from './shapes.ts';
 
 const main = resolve(import.meta.dirname, '../../src/cli/main.ts');
@@ -110,4 +112,32 @@ test('what can not be read is refused with line and column', () => {
   const mark = command(['import', 'ipvs', '--fwmark', '7=80'], '-A -f 7\n');
   assert.deepEqual([mark.code, /\[GD_IMPORT_MARK\]\nhint: write for example --fwmark 7=tcp:/.test(mark.err)], [2, true]);
   assert.equal(command(['import', 'ipvs', '--mh-table-size', '4096'], '-A -f 7\n').code, 2);
+});
+
+test('what replay shows of a pool whose servers have tunnels of four kinds', () => {
+  const capture = join(scratch, 'in.pcap');
+  const flows = Array.from({ length: 40 }, (_, i) => ({ src: `10.0.${i}.7`, dst: '192.0.2.20' }));
+  writeCapture(
+    capture,
+    flows.map((ends) => packet().ipv4(ends).tcp({ dport: 80, flags: 'SYN' }).bytes()),
+  );
+  const { code, out, err } = command(['replay', '--json', '-c', 'mixed-tunnels.yaml', capture]);
+  assert.equal(code, 0, err);
+  const told = out
+    .trimEnd()
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => JSON.parse(line));
+  assert.equal(told.length, 40);
+  // 198.51.100.21: ipip; .22 and .23: gre, the second with a checksum; .24: gue; .25 had no tunnel.
+  const kinds = [
+    ...new Set(told.map((one) => [one.address, one.encapsulation, one.encapsulatedLength - 40, 'sourcePort' in one].join(' '))),
+  ];
+  assert.deepEqual(kinds.sort(), [
+    '198.51.100.21 ipip 20 false',
+    '198.51.100.22 gre 24 false',
+    '198.51.100.23 gre 28 false',
+    '198.51.100.24 gue 32 true',
+    '198.51.100.25 gue 32 true',
+  ]);
 });

@@ -7,21 +7,17 @@ import { runIn } from '../uml/director.ts';
 import { CLIENT_PORT, type Probe } from './probes.ts';
 
 const folder = import.meta.dirname;
-/** Answers come within milliseconds. */
-const LISTEN_S = 2;
+/** From the last probe to the end; answers come within milliseconds. */
+const LISTEN_MS = 1000;
 
 /** Names of the probes that were answered, one entry for each answer. */
 export async function answeredOf(lab: Lab, probes: readonly Probe[]): Promise<string[]> {
   const client = resolve(folder, 'udp-client.mjs');
-  const listener = await Program.start(
-    lab.client,
-    process.execPath,
-    [client, 'listen', `${CLIENT_PORT}`, `${LISTEN_S}`],
-    'ready',
-  );
+  const listener = await Program.start(lab.client, process.execPath, [client, 'listen', `${CLIENT_PORT}`], 'ready');
   const lines = probes.map((probe) => Buffer.from(probe.packet).toString('hex'));
   await runIn(lab.director, 'python3', [resolve(folder, 'inject.py')], `${lines.join('\n')}\n`);
-  await listener.end(LISTEN_S + 5);
+  await new Promise((resolve) => setTimeout(resolve, LISTEN_MS));
+  await listener.stop();
   return JSON.parse(listener.words.slice(listener.words.indexOf('\n') + 1)) as string[];
 }
 

@@ -15,6 +15,7 @@ export function endpointOf(cell: Pick<Cell, 'kind' | 'checksum' | 'outer'>): str
   return cell.outer === 4 ? `10.80.1.${host}` : `fd80:0:0:1::${host}`;
 }
 
+/** What docs/workers.md tells people to type, beside what Guest does for GUE. */
 const FOU = ([4, 6] as const).map((inner) => {
   const words = `add port ${FOU_PORT[inner]} ipproto ${inner === 4 ? 4 : 41}`;
   return `ip fou ${words}; ip -6 fou ${words}`;
@@ -28,6 +29,12 @@ const GRE = [
   `ip link add gresum6 type ip6gre local fd80:0:0:1::${SUM_HOST} remote any icsum encaplimit none; ip link set gresum6 up`,
   'for name in gre0 gresum; do echo 0 > /proc/sys/net/ipv4/conf/$name/rp_filter; done',
 ];
+
+/** The commands as the page has them: with names for the addresses. */
+export const COMMANDS: readonly string[] = [...FOU, ...GRE]
+  .flatMap((line) => line.split('; '))
+  .filter((command) => /^(ip|modprobe) (?!addr)/.test(command))
+  .map((command) => command.replace(`10.80.1.${SUM_HOST}`, 'WORKER4').replace(`fd80:0:0:1::${SUM_HOST}`, 'WORKER6'));
 
 const program = resolve(import.meta.dirname, 'udp-echo.mjs');
 

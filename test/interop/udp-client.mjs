@@ -1,8 +1,8 @@
 // The client's side of UDP, a process of its own; one line of JSON out.
 //
-//     node udp-client.mjs listen PORT SECONDS      prints `ready`, then the texts of all datagrams that came in that time
+//     node udp-client.mjs listen PORT              prints `ready`, and on SIGTERM the texts of all datagrams that have come
 //     node udp-client.mjs ask PORT                 for each of the addresses and sizes on standard input (JSON: [[address, [size, …]], …]):
-//                                                  sends a datagram of each size, again after a second without its echo; prints for each
+//                                                  sends a datagram of each size, again after three seconds without its echo; prints for each
 //                                                  address how many echoes were right
 
 import { createSocket } from 'node:dgram';
@@ -11,7 +11,7 @@ import { text } from 'node:stream/consumers';
 
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-async function listen(port, seconds) {
+async function listen(port) {
   const heard = [];
   await Promise.all(
     ['udp4', 'udp6'].map((type) => {
@@ -21,8 +21,9 @@ async function listen(port, seconds) {
       return once(socket, 'listening');
     }),
   );
+  const told = once(process, 'SIGTERM');
   process.stdout.write('ready\n');
-  await pause(seconds * 1000);
+  await told;
   process.stdout.write(`${JSON.stringify(heard)}\n`);
 }
 
@@ -32,7 +33,7 @@ async function echoes(socket, address, port, size) {
   for (let i = 0; i < size; i++) data[i] = (i * 31 + size) & 255;
   for (let attempt = 0; attempt < 3; attempt++) {
     socket.send(data, port, address);
-    const answer = await Promise.race([once(socket, 'message'), pause(1000)]);
+    const answer = await Promise.race([once(socket, 'message'), pause(3000)]);
     if (answer?.[0].equals(data) && answer[1].port === port) return true;
   }
   return false;
@@ -53,6 +54,6 @@ async function ask(port) {
   process.stdout.write(`${JSON.stringify(right)}\n`);
 }
 
-const [mode, port, seconds] = process.argv.slice(2);
-await (mode === 'listen' ? listen(Number(port), Number(seconds)) : ask(Number(port)));
+const [mode, port] = process.argv.slice(2);
+await (mode === 'listen' ? listen(Number(port)) : ask(Number(port)));
 process.exit(0);

@@ -112,7 +112,7 @@ test('Ethernet capture: a verdict per packet, what leaves decodes, replies go to
 test('raw-IP capture, text for people; the same capture gives the same answers every time', () => {
   const input = capture('raw.pcap', 101, [inner4, inner6]);
   const text = replay(input);
-  assert.match(text, /1 {2}forward {2}web → workers\/w[12] \(10\.0\.0\.[12]\) {2}141 → 173 bytes, source port \d+/);
+  assert.match(text, /1 {2}forward {2}web → workers\/w[12] \(10\.0\.0\.[12]\) {2}141 → 173 bytes, gue, source port \d+/);
   assert.match(text, /2 packets: forward 2/);
   assert.equal(replay(input), text);
   assert.match(replay(input, '--summary'), /^2 packets/);
@@ -135,7 +135,7 @@ test('segment-and-tell: the packet is forwarded in two, said to be answered, and
     readRecords(replies).map((reply) => [...reply.subarray(20, 22)]),
     [[3, 4]],
   );
-  assert.match(told()[1], /1500 → 1604 bytes in 2 packets, and answered, source port/);
+  assert.match(told()[1], /1500 → 1604 bytes in 2 packets, and answered, gue, source port/);
 });
 
 /** All that may go wrong is told by its exit code and one line. */
