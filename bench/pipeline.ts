@@ -13,7 +13,7 @@ import { COMPILER_FLAGS } from '../src/pipeline/compiler-flags.ts';
 import { FlowTable } from '../src/pipeline/flow-table.ts';
 import { Pipeline } from '../src/pipeline/pipeline.ts';
 import { Snapshot, SnapshotBuilder } from '../src/pipeline/snapshot.ts';
-import type { BackendSpec, ChecksumMode, Spec } from '../src/pipeline/spec.ts';
+import type { BackendSpec, ChecksumMode, Encapsulation, Spec } from '../src/pipeline/spec.ts';
 import { adviseHugePages } from '../src/raw-socket/memory.ts';
 
 for (const flag of COMPILER_FLAGS) setFlagsFromString(flag);
@@ -36,7 +36,7 @@ const PEERS: Record<string, string> = {
   'IPv6 1,000,000 flows': '535 / 101-130',
 };
 
-function spec(family: 4 | 6, checksum: ChecksumMode, outer: 4 | 6): Spec {
+function spec(family: 4 | 6, checksum: ChecksumMode, outer: 4 | 6, encapsulation: Encapsulation): Spec {
   const backends: BackendSpec[] = Array.from({ length: BACKENDS }, (_, i) => ({
     name: `w${i}`,
     address: outer === 4 ? Uint8Array.of(10, 1, 0, i + 1) : Uint8Array.from([0xfd, 1, ...new Array(13).fill(0), i + 1]),
@@ -62,7 +62,7 @@ function spec(family: 4 | 6, checksum: ChecksumMode, outer: 4 | 6): Spec {
         name: 'p',
         tableSize: 65537,
         seed: 0,
-        tunnel: { encapsulation: 'gue', port: 6080, source4, source6, checksum },
+        tunnel: { encapsulation, port: 6080, source4, source6, checksum },
         backends,
       },
     ],
@@ -105,6 +105,8 @@ interface Case {
   readonly flows: number;
   /** Family of the backends; 4 unless told otherwise. */
   readonly outer?: 4 | 6;
+  /** `gue` unless told otherwise. */
+  readonly encapsulation?: Encapsulation;
 }
 
 const FLOWS = { 'one flow': 1, '1,000 flows': 1000, '1,000,000 flows': 1_000_000, 'new flows': 0 };
@@ -120,6 +122,26 @@ const CASES: readonly Case[] = [
   ),
   // Over IPv6 `auto` fills the checksum.
   { label: 'IPv4 one flow, outer IPv6', family: 4, checksum: 'auto', flows: 1, outer: 6 },
+  // What the general writer of outer headers costs (pipeline/outer-headers.ts).
+  ...(
+    [
+      ['gue-v1', 'none'],
+      ['gue-v1', 'full'],
+      ['fou', 'none'],
+      ['ipip', 'none'],
+      ['gre', 'none'],
+      ['gre', 'full'],
+      ['gue', 'remcsum'],
+    ] as const
+  ).map(
+    ([encapsulation, checksum]): Case => ({
+      label: `IPv4 one flow, ${encapsulation}${checksum === 'none' ? '' : ` ${checksum}`}`,
+      family: 4,
+      checksum,
+      flows: 1,
+      encapsulation,
+    }),
+  ),
 ];
 
 /**
@@ -154,9 +176,10 @@ export class PipelineBench {
     this.select(options);
   }
 
-  #snapshotOf({ family, checksum, outer = 4 }: Omit<Case, 'label'>): Snapshot {
-    const key = `${family} ${checksum} ${outer}`;
-    const snapshot = this.#snapshots.get(key) ?? new Snapshot(new SnapshotBuilder().build(spec(family, checksum, outer)));
+  #snapshotOf({ family, checksum, outer = 4, encapsulation = 'gue' }: Omit<Case, 'label'>): Snapshot {
+    const key = `${family} ${checksum} ${outer} ${encapsulation}`;
+    const snapshot =
+      this.#snapshots.get(key) ?? new Snapshot(new SnapshotBuilder().build(spec(family, checksum, outer, encapsulation)));
     this.#snapshots.set(key, snapshot);
     return snapshot;
   }

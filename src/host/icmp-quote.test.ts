@@ -130,6 +130,37 @@ test('any bytes at all: no exception, nothing read behind the end, and only a kn
   );
 });
 
+test('tunnels without UDP are known by their protocol, addresses, and what we write behind the outer header', () => {
+  const gre: Tunnel = { ...tunnel(four), ports: [], protocols: [47] };
+  const ipip: Tunnel = { ...tunnel(six), ports: [], protocols: [4, 41] };
+  const both = new TunnelIndex([gre, ipip], { base: 49152, count: 16384 });
+  // What stands in the place of the UDP ports: GRE's flags and type, or the first bytes of the inner packet.
+  const about = (of: typeof four, protocol: number, sourcePort: number, port: number) => {
+    const bytes = tunnelError({ ...of, protocol, sourcePort, port, mtu: 1400 });
+    const given = bytes[0] >> 4 === 6 ? bytes.slice(40) : bytes.slice();
+    const found = (bytes[0] >> 4 === 6 ? readIcmp6 : readIcmp4)(new DataView(given.buffer), 0, given.length, both);
+    return typeof found === 'string' ? found : found.tunnel;
+  };
+  assert.equal(about(four, 47, 0, 0x0800), gre);
+  assert.equal(about(four, 47, 0x8000, 0x86dd), gre);
+  // A key, a version, another type.
+  for (const [flags, type] of [
+    [0x2000, 0x0800],
+    [0x0001, 0x880b],
+    [0, 0x6558],
+  ]) {
+    assert.equal(about(four, 47, flags, type), 'format');
+  }
+  assert.equal(about(six, 4, 0x4500, 0x0054), ipip);
+  assert.equal(about(six, 41, 0x6000, 0), ipip);
+  assert.equal(about(six, 4, 0x6000, 0), 'format');
+  assert.equal(about(six, 41, 0x4500, 0), 'format');
+  assert.equal(about(four, 4, 0x4500, 0), 'protocol');
+  assert.equal(about(six, 47, 0, 0x0800), 'protocol');
+  assert.equal(about(four, 17, 50000, 6080), 'protocol');
+  assert.equal(about({ ...four, backend: '198.51.100.99' }, 47, 0, 0x0800), 'backend');
+});
+
 test('a source that is spread over a prefix, and source ports of a rule of its own', () => {
   const spread4 = { ...tunnel(four), source: ip('172.16.0.0'), sourceSpread: 16, sourcePorts: { base: 0, count: 65536 } };
   const spread6 = { ...tunnel(six), source: ip('100::'), sourceSpread: 32, sourcePorts: { base: 32768, count: 28231 } };

@@ -98,6 +98,10 @@ function tunnelLines(plan: Plan, sources: Sources): string[] {
     used.some((address) => address.includes(':')) ? `ipv6: ${scalar(sources.ipv6)}` : null,
   ].filter((one) => one !== null);
   if (families.length > 0) lines.push(`  source: { ${families.join(', ')} }`);
+  if (plan.hasTunnels)
+    lines.push(
+      '  # headers: ipvs # for outer headers byte by byte as IPVS writes them; the default ones cost less (docs/headers.md)',
+    );
   return lines;
 }
 

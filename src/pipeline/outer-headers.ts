@@ -62,6 +62,17 @@ const INNER6 = gue.PROTOCOL_IPV6;
 const ETHERTYPE4 = ethernet.ETHERTYPE_IPV4;
 const ETHERTYPE6 = ethernet.ETHERTYPE_IPV6;
 
+/** Partial of the 20 bytes of an IPv4 header at `at`: five loads, which a general sum would loop over. */
+function headerSum(view: DataView, at: number): number {
+  const a = view.getInt32(at);
+  const b = view.getInt32(at + 4);
+  const c = view.getInt32(at + 8);
+  const d = view.getInt32(at + 12);
+  const e = view.getInt32(at + 16);
+  const high = (a >>> 16) + (b >>> 16) + (c >>> 16) + (d >>> 16) + (e >>> 16);
+  return high + (a & 0xffff) + (b & 0xffff) + (c & 0xffff) + (d & 0xffff) + (e & 0xffff);
+}
+
 /** In place of a sum: no outer checksum is wanted. */
 export const NO_CHECKSUM = -1;
 
@@ -121,7 +132,7 @@ export function outerHeaders(batch: Batch, identifiers: Identifiers, portBase: n
       ipv4.setTotalLength(view, at, HEADER4 + length);
       view.setUint8(at + ipv4.PROTOCOL_AT, protocol);
       ipv4.setChecksum(view, at, 0);
-      ipv4.setChecksum(view, at, checksum.finish(checksum.sum(view, at, HEADER4, 0)));
+      ipv4.setChecksum(view, at, checksum.finish(headerSum(view, at)));
     } else {
       for (let w = 0; w < HEADER6 >> 2; w++) view.setInt32(at + (w << 2), words[template + w], true);
       policy.write6(i, words, record, at, inner);

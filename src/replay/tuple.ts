@@ -9,13 +9,14 @@ import * as icmpv4 from '../wire/icmpv4.ts';
 import * as icmpv6 from '../wire/icmpv6.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
+import { PROTOCOL_SCTP } from '../wire/sctp.ts';
 
 export interface Tuple {
   readonly source?: string;
   readonly destination?: string;
-  /** `tcp`, `udp`, `icmp`, `icmpv6`, or the number of another (IANA protocol numbers). */
+  /** `tcp`, `udp`, `sctp`, `icmp`, `icmpv6`, or the number of another (IANA protocol numbers). */
   readonly protocol?: string;
-  /** Only TCP and UDP, and not of a fragment behind the first, which has none. */
+  /** Only TCP, UDP and SCTP, and not of a fragment behind the first, which has none. */
   readonly sport?: number;
   readonly dport?: number;
 }
@@ -25,7 +26,9 @@ const WORDS: ReadonlyMap<number, string> = new Map([
   [ipv4.PROTOCOL_TCP, 'tcp'],
   [ipv4.PROTOCOL_UDP, 'udp'],
   [ipv6.NEXT_ICMPV6, 'icmpv6'],
+  [PROTOCOL_SCTP, 'sctp'],
 ]);
+const WITH_PORTS: ReadonlySet<number> = new Set([ipv4.PROTOCOL_TCP, ipv4.PROTOCOL_UDP, PROTOCOL_SCTP]);
 const NONE: Tuple = {};
 
 /** What the frame from `at` to `end` tells; fields that it does not tell are absent. */
@@ -87,7 +90,7 @@ function addresses(view: DataView, source: number, destination: number, length: 
 }
 
 function ports(view: DataView, at: number, end: number, protocol: number): Tuple {
-  if ((protocol !== ipv4.PROTOCOL_TCP && protocol !== ipv4.PROTOCOL_UDP) || at + 4 > end) return NONE;
+  if (!WITH_PORTS.has(protocol) || at + 4 > end) return NONE;
   return { sport: view.getUint16(at), dport: view.getUint16(at + 2) };
 }
 

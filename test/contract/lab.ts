@@ -99,18 +99,21 @@ export class Listener {
   }
 }
 
-/** IP packets with GUE in them that arrive at an interface, as a capture sees them. */
+/** Tunnel packets that arrive at an interface, as a capture sees them: UDP to port 6080, IP in IP, GRE. */
 export class Capture {
   readonly #ingress: PacketIngress;
 
   constructor(device: string) {
-    const service = { protocol: 17, portFrom: 6080, portTo: 6080 };
+    const tunnels = [
+      { protocol: 17, portFrom: 6080, portTo: 6080 },
+      ...[4, 41, 47].map((protocol) => ({ protocol, portFrom: 0, portTo: 65535 })),
+    ];
     this.#ingress = new PacketIngress({
       device,
-      services: [
-        { ...service, prefix: { bytes: FAR4, length: 32 } },
-        { ...service, prefix: { bytes: FAR6, length: 128 } },
-      ],
+      services: tunnels.flatMap((tunnel) => [
+        { ...tunnel, prefix: { bytes: FAR4, length: 32 } },
+        { ...tunnel, prefix: { bytes: FAR6, length: 128 } },
+      ]),
     });
   }
 

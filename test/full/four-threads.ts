@@ -2,6 +2,7 @@
 // of such packets; all share one stage.
 
 import { complaintsOf, FragmentStage, type FragmentStage as Stage, seenText, type ThreadStatus } from './fragment-stage.ts';
+import { icmpPart } from './icmp-elsewhere.ts';
 import type { Line, Outcome, Scale } from './line.ts';
 
 export interface Told {
@@ -68,7 +69,7 @@ const fragmentsPart: FourThreadsPart = async (stage, scale) => {
   return { figures, complaints };
 };
 
-const PARTS: readonly FourThreadsPart[] = [fragmentsPart];
+const PARTS: readonly FourThreadsPart[] = [fragmentsPart, icmpPart];
 
 async function run(scale: Scale): Promise<Outcome> {
   const figures: Record<string, number | string> = {};
@@ -97,7 +98,7 @@ async function run(scale: Scale): Promise<Outcome> {
 
 export const fourThreads: Line = {
   name: 'four-threads',
-  claim: 'With four threads, 1,000 flows whose fragments arrive on other queues all reach their own worker.',
+  claim: 'With four threads, 1,000 flows whose fragments and ICMP errors arrive on other queues all reach their own worker.',
   twin: 'test/full/four-threads.test.ts',
   run,
 };

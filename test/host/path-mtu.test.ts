@@ -449,3 +449,29 @@ test('after a reload, only what is configured now is believed', needs('root', 'n
   assert.equal(here.watch.icmp.tooBig, tooBig);
   assert.deepEqual(here.watch.report(), []);
 });
+
+test('tunnels without UDP: the kernel hands us what quotes them, and nothing else', needs('root', 'namespaces'), () => {
+  const here = lab();
+  const tunnel = (path: Path, id: number, protocols: readonly number[]) => ({
+    id,
+    pool: 'web',
+    name: path.backend,
+    address: ip(path.backend),
+    source: ip(path.source),
+    ports: [],
+    protocols,
+    overhead: 24,
+  });
+  const set = [tunnel(A4, 30, [47]), tunnel(B4, 31, [4, 41]), tunnel(A6, 32, [4, 41]), tunnel(B6, 33, [47])];
+  here.director.inside(() => here.watch.setTunnels(set, here.now));
+  here.poll();
+  // A UDP packet's, as if it were one of a tunnel of before.
+  for (const path of [A4, B4, A6, B6]) here.forge({ ...path, mtu: 1290 });
+  assert.deepEqual(here.poll(), []);
+  here.forge({ ...A4, protocol: 47, sourcePort: 0, port: 0x0800, mtu: 1291 });
+  here.forge({ ...B4, protocol: 41, sourcePort: 0x6000, port: 0, mtu: 1292 });
+  here.forge({ ...A6, protocol: 4, sourcePort: 0x4500, port: 84, mtu: 1293 });
+  here.forge({ ...B6, protocol: 47, sourcePort: 0x8000, port: 0x86dd, mtu: 1294 });
+  const changes = here.poll().map((change) => change.replace(/^(\d+): \d+ → /, '$1: '));
+  assert.deepEqual(changes.sort(), ['30: 1291 icmp', '31: 1292 icmp', '32: 1293 icmp', '33: 1294 icmp']);
+});

@@ -42,9 +42,9 @@ test('every file of rules becomes the configuration beside it, which check accep
 
 test('200 services: every one of them, each with its servers, the same text every time', () => {
   const rules = { text: manyServices(200), name: 'many' };
-  const { yaml, accepted, plan } = importIpvs({ rules, ...SOURCES });
+  const { yaml, accepted, plan } = importIpvs({ rules });
   assert.ok(accepted);
-  assert.equal(importIpvs({ rules, ...SOURCES }).yaml, yaml);
+  assert.equal(importIpvs({ rules }).yaml, yaml);
   const { spec } = loadText(yaml, 'many.yaml');
   assert.equal(spec.services.length, 200);
   assert.deepEqual(plan.leftOut, []);
@@ -72,15 +72,15 @@ test('the command: configuration on standard output, what changes on standard er
 
 test('the command reads standard input, and --deny-changes says so by its exit code', () => {
   const same = '-A -t 192.0.2.1:80 -s mh\n-a -t 192.0.2.1:80 -r 10.0.0.1:80 -i -w 1 --tun-type gue --tun-port 6080 --tun-csum\n';
-  assert.equal(command(['import', 'ipvs', '--deny-changes', ...sources], same).code, 0);
-  const { code, out } = command(['import', 'ipvs', '--deny-changes', ...sources], same.replace('-s mh', '-s wlc'));
+  assert.equal(command(['import', 'ipvs', '--deny-changes'], same).code, 0);
+  const { code, out } = command(['import', 'ipvs', '--deny-changes'], same.replace('-s mh', '-s wlc'));
   assert.equal(code, 1);
   assert.match(out, /^# Imported from standard input /);
 });
 
 test('--json: every note with its place', () => {
   const marks = MARKS.flatMap((mark) => ['--fwmark', mark]);
-  const { code, out } = command(['import', 'ipvs', '--json', ...sources, ...marks, 'marks.ipvs']);
+  const { code, out } = command(['import', 'ipvs', '--json', ...marks, 'marks.ipvs']);
   assert.equal(code, 0);
   const report = JSON.parse(out);
   assert.equal(report.ok, true);

@@ -9,12 +9,13 @@ export const folder = import.meta.dirname;
 /** What the packet filter marks in `marks.ipvs`. */
 export const MARKS = ['7=tcp:192.0.2.64/28:80', '7=tcp:192.0.2.64/28:443', '8=udp:[2001:db8:64::/64]'];
 
-/** Outer source addresses of the director. */
+/** Outer source addresses of a director whose routes nobody asks. */
 export const SOURCES = { source4: '10.255.0.1', source6: 'fd00:ffff::1' } as const;
 
 /** Options of the command, for the shapes that need some. */
 const OPTIONS: Readonly<Record<string, Partial<ImportOptions>>> = {
   marks: { marks: MARKS },
+  'keepalived-wrr-dr': SOURCES,
 };
 
 export interface Shape {
@@ -32,7 +33,7 @@ export function shapes(): Shape[] {
     .map((file): Shape => {
       const name = file.slice(0, -'.ipvs'.length);
       const path = join(folder, file);
-      return { name, path, text: readFileSync(path, 'utf8'), options: { ...SOURCES, ...OPTIONS[name] } };
+      return { name, path, text: readFileSync(path, 'utf8'), options: OPTIONS[name] ?? {} };
     });
 }
 

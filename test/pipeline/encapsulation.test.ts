@@ -5,59 +5,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { segmentBytes } from '../../src/io/train.ts';
-import { type ChecksumMode, DEFAULT_HEADERS, type Encapsulation, type Spec, type TunnelSpec } from '../../src/pipeline/spec.ts';
 import { ip } from '../builder/addresses.ts';
 import { packet } from '../builder/packet.ts';
 import { DESTINATION4, DESTINATION6, randomShape, superPacket } from '../builder/super-packet.ts';
 import { Random } from '../full/random.ts';
 import { fillPartialChecksum, segmentSlowly, transportOf } from '../reference/segment.ts';
-import { decodeTunnel, type TunnelKind } from '../reference/tunnel.ts';
+import { decodeTunnel } from '../reference/tunnel.ts';
 import { afterHop, encodeTunnel, withPartialChecksum } from '../reference/tunnel-writer.ts';
-import { PACKET, Rig, SERVICE4, SERVICE6, SOURCE4, SOURCE6, specOf, TUN } from './rig.ts';
-
-const KINDS = ['gue', 'gue-v1', 'fou', 'ipip', 'gre'] as const;
-const PORT = 5555;
-const PORT6 = 5556;
-const SECOND = { 4: '10.0.0.1', 6: 'fd00::1' } as const;
-
-/** What the twin calls it. */
-const TWIN: Readonly<Record<Encapsulation, TunnelKind>> = {
-  gue: 'gue',
-  'gue-v1': 'gue-v1',
-  fou: 'fou',
-  ipip: 'ipip',
-  gre: 'gre',
-};
-
-function modesOf(kind: Encapsulation): ChecksumMode[] {
-  if (kind === 'ipip') return ['auto', 'none'];
-  return kind === 'gue' ? ['auto', 'none', 'full', 'remcsum'] : ['auto', 'none', 'full'];
-}
-
-function tunnelOf(encapsulation: Encapsulation, checksum: ChecksumMode): TunnelSpec {
-  const port6 = encapsulation === 'fou' ? { port6: PORT6 } : {};
-  // Flow labels are the header policy's (headers.test.ts).
-  const headers = { ...DEFAULT_HEADERS, flowLabel: 'zero' as const };
-  return { encapsulation, port: PORT, ...port6, source4: ip(SOURCE4), source6: ip(SOURCE6), checksum, headers };
-}
-
-/** One backend, TCP and UDP of any port; `own`: the tunnel is the backend's and not the pool's. */
-function specWith(outer: 4 | 6, tunnel: TunnelSpec, own = false): Spec {
-  const spec = specOf({ ports: [0, 65535] });
-  const backend = { name: 'w', address: ip(SECOND[outer]), weight: 1, state: 'active' as const };
-  const plain = tunnelOf('gue', 'none');
-  const pool = own ? { tunnel: plain, backends: [{ ...backend, tunnel }] } : { tunnel, backends: [backend] };
-  return {
-    services: [...spec.services, ...spec.services.map((service) => ({ ...service, name: `${service.name}u`, protocol: 17 }))],
-    pools: [{ ...spec.pools[0], ...pool }],
-  };
-}
-
-function fills(outer: 4 | 6, { encapsulation, checksum }: TunnelSpec): boolean {
-  if (encapsulation === 'ipip') return false;
-  if (checksum === 'full' || checksum === 'remcsum') return true;
-  return checksum === 'auto' && outer === 6 && encapsulation !== 'gre';
-}
+import { PACKET, Rig, SERVICE4, SERVICE6, SOURCE4, SOURCE6, TUN } from './rig.ts';
+import { fills, KINDS, modesOf, PORT, PORT6, SECOND, specWith, tunnelOf } from './tunnels.ts';
 
 type Sum = 'right' | 'wrong' | 'none' | 'partial';
 
@@ -138,7 +94,7 @@ for (const encapsulation of KINDS) {
             const before = isRemote ? partial : finished;
             const inner = isEthernet ? afterHop(before) : before;
             const expected = encodeTunnel(inner, {
-              kind: TWIN[encapsulation],
+              kind: encapsulation,
               source: outer === 4 ? ip(SOURCE4) : ip(SOURCE6),
               destination: ip(SECOND[outer]),
               sourcePort: out.sourcePort,
@@ -148,7 +104,7 @@ for (const encapsulation of KINDS) {
             });
             assert.equal(Buffer.from(out.bytes!).toString('hex'), Buffer.from(expected).toString('hex'));
             // What the worker takes out, remote checksum filled in, is what came, whatever its checksum was.
-            const read = decodeTunnel(out.bytes!, { kind: TWIN[encapsulation], remoteChecksum: isRemote });
+            const read = decodeTunnel(out.bytes!, { kind: encapsulation, remoteChecksum: isRemote });
             const taken = isEthernet ? afterHop(finished) : finished;
             assert.equal(Buffer.from(read.inner).toString('hex'), Buffer.from(taken).toString('hex'));
           }),
@@ -190,7 +146,7 @@ for (const encapsulation of KINDS) {
             const inner = segment.slice();
             if (isRemote) fillPartialChecksum(inner);
             const expected = encodeTunnel(inner, {
-              kind: TWIN[encapsulation],
+              kind: encapsulation,
               source: outer === 4 ? ip(SOURCE4) : ip(SOURCE6),
               destination: ip(SECOND[outer]),
               sourcePort: rig.batch.sourcePort[0],

@@ -235,3 +235,23 @@ test('affinity none: every datagram by itself, shares exact over a pass of the t
   rig.publish(services(17, { affinity: 'none', portFrom: 53, portTo: 53 }, { backends: [] }), 5);
   assert.equal(rig.one(frame).reason, 'no-backend');
 });
+
+test('fragments of ESP and SCTP stay together, in any order', () => {
+  for (const [protocol, more] of [
+    [ESP, {}],
+    [SCTP, { affinity: 'ports', portFrom: 2905, portTo: 2905 }],
+    [SCTP, { portFrom: 2905, portTo: 2905 }],
+  ] as const) {
+    const rig = new Rig(services(protocol, more));
+    for (let client = 1; client <= 12; client++) {
+      const part = (offset: number, isLast: boolean, first: readonly number[] = []) =>
+        packet()
+          .ipv4({ src: `192.0.2.${client}`, dst: SERVICE4, protocol, df: false, id: 77, offset, more: !isLast })
+          .payload(Uint8Array.of(...first, ...patternBytes(64 - first.length)))
+          .bytes();
+      const outcomes = rig.run([part(64, false), part(0, false, ports(40000 + client, 2905)), part(128, true)]);
+      const whole = rig.one(other(protocol, ports(40000 + client, 2905), `192.0.2.${client}`)).backend;
+      for (const { backend, verdict } of outcomes) assert.deepEqual([verdict, backend], ['forward', whole]);
+    }
+  }
+});

@@ -30,7 +30,7 @@ export function register(program: Command): void {
     )
     .argument('[file]', 'what ipvsadm-save -n printed; without it, or as -, standard input')
     .addOption(jsonOption())
-    .option('--source <address>', "outer IPv4 source address, one of the director's host")
+    .option('--source <address>', 'outer IPv4 source address; without it, by the route to each worker')
     .option('--source6 <address>', 'the same for IPv6')
     .addOption(
       new Option('--fwmark <mark=traffic>', 'what a firewall mark stands for: 7=tcp:192.0.2.0/28:80; may be repeated')
