@@ -14,6 +14,7 @@ import { fuzzSizes } from './fuzz-sizes.ts';
 import { importIpvsLine } from './import-ipvs.ts';
 import { incident } from './incident.ts';
 import { interop } from './interop.ts';
+import { ipvsBytes } from './ipvs-bytes.ts';
 import { ipvsMh } from './ipvs-mh.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
@@ -49,6 +50,7 @@ export const LINES: readonly Line[] = [
   incident,
   ipvsMh,
   peers,
+  ipvsBytes,
   replyPathMtu,
   importIpvsLine,
   quic,
