@@ -183,6 +183,11 @@ test('ICMP echo requests become replies in place, with a right checksum', () => 
   icmpv4.requestToReply(viewOf(four), 20);
   assert.deepEqual(four, packet().ipv4().icmp4({ type: 0, rest: 0xabcd0007 }).payload(33).bytes());
   assert.equal(icmpv4.verifyChecksum(viewOf(four), 20, four.length), true);
+  // The reply to an empty ping 0 is of zeros alone: its checksum must not be zero too.
+  const empty = packet().ipv4().icmp4({ rest: 0 }).bytes();
+  icmpv4.requestToReply(viewOf(empty), 20);
+  assert.equal(icmpv4.verifyChecksum(viewOf(empty), 20, empty.length), true);
+  assert.equal(viewOf(empty).getUint16(22), 0xffff);
   const six = packet().ipv6().icmp6({ rest: 0xabcd0007 }).payload(33).bytes();
   icmpv6.requestToReply(viewOf(six), 40);
   assert.deepEqual(six, packet().ipv6().icmp6({ type: 129, rest: 0xabcd0007 }).payload(33).bytes());
