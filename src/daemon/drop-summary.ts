@@ -3,7 +3,15 @@ import { DROPS_AT, sumOf } from '../base/counters.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';
 
 /** Reasons that come with any service on the Internet and call for no action by themselves. */
-const ORDINARY = new Set(['not-a-service', 'ttl-expired', 'icmp-not-steered', 'fragment', 'wrong-host']);
+const ORDINARY = new Set([
+  'not-a-service',
+  'ttl-expired',
+  'icmp-not-steered',
+  'icmp-quote-not-a-service',
+  'echo-dropped',
+  'fragment',
+  'wrong-host',
+]);
 
 export interface DropSummary {
   readonly level: 'info' | 'warn';

@@ -9,6 +9,7 @@ import { type Batch, LOOKUP_FRAGMENT, LOOKUP_QUOTE } from '../base/batch.ts';
 import * as icmpv4 from '../wire/icmpv4.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
+import { ERROR_NONE, errorKind4, errorKind6 } from './icmp-quote.ts';
 
 const BY_QUOTE = LOOKUP_QUOTE;
 const BY_FRAGMENT = LOOKUP_FRAGMENT;
@@ -27,9 +28,17 @@ function hasPorts(protocol: number): boolean {
   return protocol === TCP || protocol === UDP || protocol === SCTP;
 }
 
+/** An ICMP error, which quotes a packet of the flow; a ping that is forwarded quotes nothing. */
+function quotesPacket(batch: Batch, i: number): boolean {
+  if (batch.lookup[i] !== BY_QUOTE) return false;
+  const { view } = batch.arena;
+  const at = batch.transportAt[i];
+  return (batch.family[i] === 4 ? errorKind4(view, at) : errorKind6(view, at)) !== ERROR_NONE;
+}
+
 /** Place of the client's address in the arena: 4 bytes, or 16 where the packet's family is 6. */
 export function clientAddressAt(batch: Batch, i: number): number {
-  const quotes = batch.lookup[i] === BY_QUOTE;
+  const quotes = quotesPacket(batch, i);
   if (batch.family[i] === 4) return quotes ? batch.transportAt[i] + QUOTE_AT + DESTINATION4 : batch.networkAt[i] + SOURCE4;
   return quotes ? batch.transportAt[i] + QUOTE_AT + DESTINATION6 : batch.networkAt[i] + SOURCE6;
 }
@@ -37,9 +46,8 @@ export function clientAddressAt(batch: Batch, i: number): number {
 /** The client's port; 0 where the protocol has none, and in fragments that do not carry it. */
 export function clientPort(batch: Batch, i: number): number {
   const { view } = batch.arena;
-  const lookup = batch.lookup[i];
-  if (lookup === BY_FRAGMENT) return 0;
-  if (lookup !== BY_QUOTE) return hasPorts(batch.protocol[i]) ? view.getUint16(batch.transportAt[i]) : 0;
+  if (batch.lookup[i] === BY_FRAGMENT) return 0;
+  if (!quotesPacket(batch, i)) return hasPorts(batch.protocol[i]) ? view.getUint16(batch.transportAt[i]) : 0;
   const quote = batch.transportAt[i] + QUOTE_AT;
   if (batch.family[i] === 4) {
     return hasPorts(ipv4.protocol(view, quote)) ? view.getUint16(quote + ipv4.headerLength(view, quote) + 2) : 0;

@@ -33,7 +33,7 @@ export class FlowTuple {
   /** Client's port in the upper half, service's in the lower, int32 as read big-endian; 0 where a protocol or a fragment has none. */
   ports = 0;
   protocol = 0;
-  /** Set by `tableBackendOf`: 1 when the service has all ports. */
+  /** Set by `tableBackendOf`: 1 when Katran takes the service's port for 0. */
   allPorts = 0;
   /** Set by `tableBackendOf` where the pool's scheme is glb: low words of the hashes that chose the rows. */
   rowHash = 0;

@@ -87,7 +87,7 @@ export const S_MSS_CLAMP = 4;
 export const S_FRAGMENTS = 6;
 /** How QUIC connection ids are read: QUIC_ scheme, and for QUIC-LB the bytes of the server id and a bit for each config rotation. 0: not. */
 export const S_QUIC = 5;
-/** 1: it has all ports, so that Katran takes the destination port for 0. */
+/** 1: it has all ports, or is an IPv6 prefix, so that Katran takes the destination port for 0. */
 export const S_ALL_PORTS = 15;
 export const SERVICE_WORDS = 16;
 

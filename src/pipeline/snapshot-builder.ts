@@ -263,7 +263,7 @@ export class SnapshotBuilder {
       words[at + L.S_AFFINITY] = AFFINITY[spec.affinity];
       words[at + L.S_ID] = id;
       words[at + L.S_OVERSIZE] = OVERSIZE[spec.oversize ?? 'segment'];
-      words[at + L.S_ALL_PORTS] = spec.portFrom === 0 && spec.portTo === 65535 ? 1 : 0;
+      words[at + L.S_ALL_PORTS] = hidesPort(spec) ? 1 : 0;
       words[at + L.S_MSS_CLAMP] = mssClampWord(spec.mssClamp ?? 'off');
       words[at + L.S_FRAGMENTS] = FRAGMENTS[spec.fragments ?? 'hold'];
       words[at + L.S_QUIC] = quicWord(spec.quic);
@@ -367,6 +367,11 @@ export class SnapshotBuilder {
       })),
     };
   }
+}
+
+/** Katran hashes port 0 for a VIP of all ports, and for what it finds by the prefix of an IPv6 VIP, whatever the port (balancer.bpf.c). */
+function hidesPort({ portFrom, portTo, prefix }: ServiceSpec): boolean {
+  return (portFrom === 0 && portTo === 65535) || (prefix.bytes.length === 16 && prefix.length < 128);
 }
 
 function mssClampWord(clamp: MssClamp): number {

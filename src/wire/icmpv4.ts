@@ -99,10 +99,14 @@ export function isEchoRequest(view: DataView, at: number): boolean {
   return view.getUint16(at + TYPE) === ECHO_REQUEST << 8;
 }
 
-/** Makes an echo reply of the echo request at `at`, where it lies: type 8 becomes 0, checksum updated (RFC 1624). The caller swaps the addresses. */
+/**
+ * Makes an echo reply of the echo request at `at`, where it lies: type 8 becomes 0, checksum updated (RFC 1624). The caller swaps the addresses. A reply
+ * can consist of zeros alone, the one message whose checksum must not be 0x0000; 0xffff is right for it and for all others that it stands for.
+ */
 export function requestToReply(view: DataView, at: number): void {
   view.setUint8(at + TYPE, ECHO_REPLY);
-  view.setUint16(at + CHECKSUM, update16(view.getUint16(at + CHECKSUM), ECHO_REQUEST << 8, ECHO_REPLY << 8));
+  const updated = update16(view.getUint16(at + CHECKSUM), ECHO_REQUEST << 8, ECHO_REPLY << 8);
+  view.setUint16(at + CHECKSUM, updated === 0 ? 0xffff : updated);
 }
 
 /** Writes type, code, four zero bytes; the checksum comes last, when the rest is in place: `fillChecksum`. */

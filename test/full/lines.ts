@@ -19,6 +19,7 @@ import { ipvsMh } from './ipvs-mh.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
 import { memory } from './memory.ts';
+import { peers } from './peers.ts';
 import { pipelineCost } from './pipeline-cost.ts';
 import { quic } from './quic.ts';
 import { replyPathMtu } from './reply-path-mtu.ts';
@@ -48,6 +49,7 @@ export const LINES: readonly Line[] = [
   clients,
   incident,
   ipvsMh,
+  peers,
   ipvsBytes,
   replyPathMtu,
   importIpvsLine,

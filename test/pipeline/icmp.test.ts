@@ -200,6 +200,20 @@ test('four threads, flows pinned in their shards before the pool changed: errors
   assert.equal(byTable, 0, 'only the flow tables know');
 });
 
+test('an entry whose backend is gone: the error goes where the flow is steered anew, not where the table before sent it', () => {
+  const rig = new Rig(specOf({ backends: backends(4) }));
+  const frames = PORTS.map((port) => fromClient(4, port));
+  backendsOf(rig, frames);
+  rig.publish(specOf({ backends: backends(7) }), 10);
+  rig.publish(specOf({ backends: backends(10).slice(4) }), 20);
+  const errors = backendsOf(
+    rig,
+    PORTS.map((port) => about(4, port)),
+    21,
+  );
+  assert.deepEqual(errors, backendsOf(rig, frames, 21));
+});
+
 test('a flood of errors moves no flow and takes no room', () => {
   const rig = new Rig(specOf({ backends: backends(3) }), TUN, { entries: 1 });
   const flow = backendsOf(
