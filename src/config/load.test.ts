@@ -152,3 +152,27 @@ test('primes around a number', () => {
   assert.equal(primeAtLeast(300, 655373), 307);
   assert.equal(primeAtLeast(1e9, 655373), 655373);
 });
+
+test('a backend takes from its pool, and a pool from the defaults, what it does not say of its tunnel', () => {
+  const text = `
+services: [{ name: s, address: 192.0.2.1, protocol: tcp, port: 80, pool: p }]
+pools:
+  p:
+    tunnel: { port: 7000, checksum: full }
+    backends:
+      - { name: a, address: 10.0.0.1 }
+      - { name: b, address: 10.0.0.2, tunnel: { encapsulation: fou, port-ipv6: 7001 } }
+      - { name: c, address: 10.0.0.3, tunnel: { encapsulation: ipip, checksum: none } }
+tunnel: { encapsulation: gre, source: { ipv4: 10.0.1.1 } }
+`;
+  const [pool] = loadText(text, 'f').spec.pools;
+  const said = [pool, ...pool.backends].map(({ tunnel }) =>
+    tunnel === undefined ? null : [tunnel.encapsulation, tunnel.port, tunnel.port6, tunnel.checksum, tunnel.source4?.join('.')],
+  );
+  assert.deepEqual(said, [
+    ['gre', 7000, undefined, 'full', '10.0.1.1'],
+    null,
+    ['fou', 7000, 7001, 'full', '10.0.1.1'],
+    ['ipip', 7000, undefined, 'none', '10.0.1.1'],
+  ]);
+});

@@ -6,6 +6,7 @@ import { naiveChecksum, naiveSum } from '../../test/reference/checksum.ts';
 import * as arp from './arp.ts';
 import { WIRE_MALFORMED, WIRE_OK, WIRE_TRUNCATED } from './check.ts';
 import * as ethernet from './ethernet.ts';
+import * as gre from './gre.ts';
 import * as gue from './gue.ts';
 import * as icmpv4 from './icmpv4.ts';
 import * as icmpv6 from './icmpv6.ts';
@@ -306,4 +307,30 @@ test("the builder's own checksums verify by the byte-wise reference", () => {
   const bytes = packet().ipv4().tcp().payload(7).bytes();
   assert.equal(naiveSum(bytes, 0, 20, 0), 0xffff);
   assert.equal(naiveSum(bytes, 20, 27, naiveSum(Uint8Array.of(...bytes.subarray(12, 20), 0, 6, 0, 27), 0, 12, 0)), 0xffff);
+});
+
+test('GRE: written, checked and read; only version 0 with or without a checksum is known (RFC 2784)', () => {
+  const bytes = new Uint8Array(20);
+  const view = viewOf(bytes);
+  gre.write(view, 0, 0x0800, false);
+  assert.deepEqual([...bytes.subarray(0, 4)], [0, 0, 8, 0]);
+  assert.equal(gre.check(view, 0, 4), WIRE_OK);
+  assert.equal(gre.check(view, 0, 3), WIRE_TRUNCATED);
+  assert.deepEqual(gre.parse(view, 0, 20), { headerLength: 4, protocolType: 0x0800, checksum: null });
+  bytes.fill(0xff);
+  gre.write(view, 0, 0x86dd, true);
+  gre.setChecksum(view, 0, naiveChecksum(bytes, 0, 20));
+  assert.deepEqual([...bytes.subarray(0, 4), ...bytes.subarray(6, 8)], [0x80, 0, 0x86, 0xdd, 0, 0]);
+  assert.equal(naiveSum(bytes, 0, 20, 0), 0xffff);
+  assert.equal(gre.check(view, 0, 8), WIRE_OK);
+  assert.equal(gre.check(view, 0, 7), WIRE_TRUNCATED);
+  assert.equal(
+    gre.text(gre.parse(view, 0, 20)!),
+    `GRE type 0x86dd checksum 0x${gre.checksum(view, 0).toString(16).padStart(4, '0')}`,
+  );
+  // Routing, key, sequence number, version 1.
+  for (const flags of [0x4000, 0x2000, 0x1000, 0x0001]) {
+    view.setUint16(0, flags);
+    assert.equal(gre.check(view, 0, 20), WIRE_MALFORMED, flags.toString(16));
+  }
 });
