@@ -4,11 +4,13 @@ import { test } from 'node:test';
 import { VIRTIO_NEEDS_CSUM } from '../../src/base/batch.ts';
 import { segmentBytes } from '../../src/io/train.ts';
 import { buildGlbRows, GlbHash, sipKey } from '../../src/maglev-hash/index.ts';
+import { FragmentTable } from '../../src/pipeline/fragment-table.ts';
 import type { BackendSpec, GlbField, Oversize, Spec } from '../../src/pipeline/spec.ts';
 import { ip } from '../builder/addresses.ts';
 import { packet } from '../builder/packet.ts';
 import { DESTINATION4, DESTINATION6, randomShape, superPacket } from '../builder/super-packet.ts';
 import { Random } from '../full/random.ts';
+import { fragmentSlowly } from '../reference/fragment4.ts';
 import { fillPartialChecksum, segmentSlowly, transportOf } from '../reference/segment.ts';
 import { decodeTunnel } from '../reference/tunnel.ts';
 import { Rig, TUN } from './rig.ts';
@@ -166,6 +168,26 @@ test('inner fragments have the hops too', () => {
   assert.equal(rig.batch.segmentCount[0], 3);
   const outer = hopsOf(frame, false);
   for (let k = 0; k < 3; k++) assert.deepEqual(namedIn(segmentBytes(rig.batch, 0, k)).hops, outer);
+});
+
+test("a client's own fragments: the later ones name the backends of the first one's row, whose ports they do not have", () => {
+  const spec = specOf(['source-port', 'destination-port']);
+  const rig = new Rig(spec, TUN, { fragments: new FragmentTable(64, Int32Array.of(1, 2), 5) });
+  for (let n = 0; n < 8; n++) {
+    const client = { src: `192.0.2.${n}`, dst: DESTINATION4, df: false, id: n + 1 };
+    const whole = packet()
+      .ipv4(client)
+      .udp({ sport: 2000 + n, dport: 53 })
+      .payload(3000)
+      .bytes();
+    const parts = fragmentSlowly(whole, 1400, n + 1);
+    assert.equal(parts.length, 3);
+    for (const part of parts) {
+      const outcome = rig.one(part);
+      assert.equal(outcome.verdict, 'forward', outcome.reason);
+      assert.deepEqual(namedIn(outcome.bytes as Uint8Array).hops, hopsOf(whole, true));
+    }
+  }
 });
 
 test('a backend that is alone names no other, in private data all the same', () => {

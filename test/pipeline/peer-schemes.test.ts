@@ -76,6 +76,16 @@ for (const [src, sport, vip, port, dport, scheme, reals, real] of KATRAN_CHOICES
   });
 }
 
+test('katran: what is found by an IPv6 prefix hashes destination port 0, whatever the port of the service', () => {
+  const pool = poolOf(KATRAN, workers('fc00::7', 'fc00::8'));
+  const prefix = { bytes: ip('fc00:4::'), length: 96 };
+  const inPrefix = new Rig(specOf(pool, 'fc00:4::', 443, { prefix }));
+  const exact = new Rig(specOf(pool, 'fc00:4::100', 443));
+  const client = frame('fc00:2::1', 31337, 'fc00:4::100', 443);
+  assert.equal(inPrefix.one(client).backend, 'fc00::7');
+  assert.equal(exact.one(client).backend, 'fc00::8');
+});
+
 test('katran: a VIP with all ports does not hash the destination port, unless told so; nor does one without source port hash that', () => {
   const chosen = (hash: 'flow' | 'both-ports' | 'no-source-port', ports: [number, number][]) => {
     const rig = new Rig(specOf(poolOf({ ...KATRAN, hash }, REALS4), '10.200.1.2', 'all'));
