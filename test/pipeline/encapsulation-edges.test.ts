@@ -206,3 +206,18 @@ test('our own packets of a tunnel without UDP, come back, are dropped as a loop 
     }
   }
 });
+
+test('an inner header a word too far behind, where the bytes look like one and every end is right, is caught by the distance alone', () => {
+  for (const { kind, mode, outer } of EACH) {
+    const rig = new Rig(specWith(outer, tunnelOf(kind, mode)));
+    // The identification, 4 bytes into the header, reads as version 4 with a header of 20 bytes.
+    rig.load([packet().ipv4({ dst: SERVICE4, id: 0x4500 }).tcp({ dport: 443 }).payload(100).bytes()]);
+    rig.pipeline.process(rig.batch, 0);
+    const agree = offsetsOf(rig.batch);
+    assert.equal(agree(0), true);
+    rig.batch.networkAt[0] += 4;
+    rig.batch.transportAt[0] += 4;
+    rig.batch.networkLength[0] -= 4;
+    assert.equal(agree(0), false, `${kind} ${mode} over IPv${outer}`);
+  }
+});
