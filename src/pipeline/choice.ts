@@ -92,6 +92,12 @@ export function tableBackend(
   return maglevCurrent(snapshot, poolAt, hash);
 }
 
+/** True while the table before the last change still answers for TCP flows of the service's pool that have no entry. */
+export function previousAnswers(words: Int32Array, serviceAt: number, now: number): boolean {
+  const poolAt = words[H_POOLS] + words[serviceAt + S_POOL] * POOL_WORDS;
+  return words[poolAt + P_PREVIOUS_TABLE] >= 0 && now < words[poolAt + P_PREVIOUS_UNTIL];
+}
+
 /**
  * The same by explicit addresses and ports, whatever the pool's scheme: what ICMP quotes, fragments and other protocols ask. `flow`: the
  * tuple as the CLIENT's packets of the flow have it (of an ICMP error's quote: turned round). `i`: the packet that is steered; where the scheme is

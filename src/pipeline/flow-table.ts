@@ -6,8 +6,8 @@
  *     entry (4 words):              | fingerprint low | fingerprint high | state | last seen (s) |
  *     state word:                   bits 0–23 backend id + 1 (0: free)   bit 24 confirmed
  *
- * Rules (docs/architecture.md): an initial SYN follows an entry but neither creates nor refreshes it; the first later packet creates it, the second
- * confirms it. Replacement is by age, and an entry seen once never evicts a confirmed one that is alive. A thread writes only its own
+ * Rules (docs/architecture.md): an initial SYN follows an entry but neither creates nor refreshes it; the first later packet creates it (after a change of
+ * tables a SYN whose slot has moved creates it), the second confirms it. Replacement is by age, and an entry seen once never evicts a confirmed one that is alive. A thread writes only its own
  * shard; siblings may read it, so the state word is cleared first and written last.
  */
 

@@ -24,7 +24,7 @@ import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
 import { appointmentNotes } from './appointment-notes.ts';
-import { siblingBackend, tableBackend } from './choice.ts';
+import { previousAnswers, siblingBackend, tableBackend } from './choice.ts';
 import { ENTRY_CONFIRMED, ENTRY_ID_MASK, type FlowTable, findInBucket } from './flow-table.ts';
 import { FlowTuple } from './flow-tuple.ts';
 import {
@@ -142,7 +142,13 @@ export function steerStage(
       id = siblingBackend(snapshot, siblings, low, high, words[serviceAt + S_POOL]);
       confirmed = id >= 0;
     }
-    if (id < 0) id = tableBackend(batch, i, snapshot, serviceAt, entry < 0 && !initial, now, flow);
+    // What the packets behind a SYN would be given. It is no flow of the table before, but nothing else of it says so.
+    let followers = -1;
+    if (id < 0) {
+      if (initial && entry < 0 && previousAnswers(words, serviceAt, now))
+        followers = tableBackend(batch, i, snapshot, serviceAt, true, now, flow);
+      id = tableBackend(batch, i, snapshot, serviceAt, entry < 0 && !initial, now, flow);
+    }
     if (id < 0) {
       verdict[i] = DROP;
       reason[i] = NO_BACKEND;
@@ -150,8 +156,9 @@ export function steerStage(
     }
     backend[i] = id;
     verdict[i] = FORWARD;
-    // A SYN proves nothing and a RST ends what there was: neither is worth an entry.
-    if (initial || (tcpFlags[i] & RST) !== 0) return;
+    // A SYN proves nothing and a RST ends what there was: neither is worth an entry. But where the two tables differ, the packets behind a
+    // SYN without one would be taken for those of an older flow.
+    if ((initial && (followers < 0 || followers === id)) || (tcpFlags[i] & RST) !== 0) return;
     if (entry >= 0) flows.reassign(entry, id, now);
     else if (flows.insert(low, high, id, now, confirmed)) tally.inserts++;
   }

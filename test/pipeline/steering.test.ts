@@ -48,6 +48,25 @@ test('flows with an entry stay through a change; new flows use the new table', (
   assert.equal(new Set(backendOf(rig, 'SYN', 11, FRESH)).size, 6);
 });
 
+test('after a change every packet of a new connection goes where its SYN went, also where the slot has moved', () => {
+  const before = backendOf(new Rig(specOf({ backends: backends(3) })), 'SYN');
+  const rig = new Rig(specOf({ backends: backends(3) }));
+  rig.publish(specOf({ backends: backends(6) }), 10);
+  const syn = backendOf(rig, 'SYN', 11);
+  const moved = syn.filter((backend, i) => backend !== before[i]).length;
+  assert.ok(moved > 100, `${moved} slots moved`);
+  // An entry for those, and for no other; unconfirmed: it may not drive out a flow that lives.
+  assert.deepEqual(rig.flows.occupancy(), { entries: moved, confirmed: 0 });
+  assert.deepEqual(backendOf(rig, 'SYN', 12), syn);
+  assert.deepEqual(backendOf(rig, 'ACK', 12), syn);
+  assert.deepEqual(backendOf(rig, 'PSH,ACK', 13), syn);
+  // When the previous table no longer answers, a SYN leaves nothing.
+  const late = new Rig(specOf({ backends: backends(3) }));
+  late.publish(specOf({ backends: backends(6) }), 10);
+  backendOf(late, 'SYN', 10 + 3600);
+  assert.deepEqual(late.flows.occupancy(), { entries: 0, confirmed: 0 });
+});
+
 test('a 5-tuple used again after a change: its SYN goes where its later packets will find the old entry', () => {
   const rig = new Rig(specOf({ backends: backends(4) }));
   backendOf(rig, 'ACK');
