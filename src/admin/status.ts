@@ -46,6 +46,8 @@ export interface StatusService {
 
 export interface StatusPool {
   readonly name: string;
+  /** `maglev`, or the peer whose table it is: `ipvs-mh`, `katran`, `glb`. */
+  readonly scheme: string;
   readonly tableSize: number;
   readonly seed: number;
   /** Of the lookup table: equal on directors that steer alike. */
@@ -59,6 +61,12 @@ export interface StatusBackend {
   /** `active`, `draining` or `down`. */
   readonly state: string;
   readonly weight: number;
+  /** `gue`, `gue-v1`, `fou`, `ipip` or `gre`. */
+  readonly encapsulation: string;
+  /** UDP destination ports: one, two with fou for both families, none without UDP. */
+  readonly ports: readonly number[];
+  /** Bytes in front of an inner packet, outer IP header included, at most. */
+  readonly overhead: number;
   /** Of the pool's new flows, 0–1. */
   readonly share: number;
   readonly packets: number;

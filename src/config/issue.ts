@@ -69,8 +69,16 @@ function unionProblems(issue: z.core.$ZodIssueInvalidUnion, path: Path, value: u
   // An alternative whose outer type fits is the one that was meant: speak of what is wrong inside it.
   const meant = issue.errors.find((errors) => errors.every((inner) => inner.path.length > 0));
   if (meant !== undefined) return meant.flatMap((inner) => problemsOf(inner, [...path, ...(inner.path as Path)], document));
-  const expected = issue.errors.flatMap((errors) => expectedTypes(errors));
-  return [document.problem(path, 'GD_CONFIG_TYPE', wrongType([...new Set(expected)], value))];
+  const expected = [...new Set(issue.errors.flatMap((errors) => expectedTypes(errors)))];
+  const words = expected.filter((word) => TYPE_NAME[word] === undefined);
+  const hint = typeof value === 'string' ? mapHint(path, value) || didYouMean(value, words) : '';
+  return [document.problem(path, 'GD_CONFIG_TYPE', `${wrongType(expected, value)}${hint}`)];
+}
+
+/** The one word that names something right and can not stand alone. */
+function mapHint(path: Path, value: string): string {
+  if (path[path.length - 1] !== 'scheme' || value !== 'glb') return '';
+  return '; glb needs its keys: scheme: { name: glb, seed: …, hash-key: … }';
 }
 
 function expectedTypes(errors: readonly Issue[]): string[] {

@@ -4,8 +4,9 @@ import type { Refusal } from './address.ts';
 /** The value in 16 bytes, right-aligned: what `BackendSpec.serverId` is. */
 export function parseServerId(id: number | string): { value: Uint8Array; refusal: null } | { value: null; refusal: Refusal } {
   const text = typeof id === 'number' ? id.toString(16) : id.replace(/^0x/, '');
-  if (!/^[0-9a-fA-F]{1,30}$/.test(text)) {
-    const message = `"${id}" is not a server id: a number, or up to 15 bytes in hexadecimal such as "0a1b2c"`;
+  // Bytes have two digits each: an odd number of them is a decimal number in quotes as often as not.
+  if (!/^[0-9a-fA-F]{1,30}$/.test(text) || (typeof id === 'string' && text.length % 2 !== 0)) {
+    const message = `"${id}" is not a server id: a number without quotes, or up to 15 bytes in hexadecimal, two digits each, such as "0a1b2c"`;
     return { value: null, refusal: { code: 'GD_CONFIG_SERVER_ID', message } };
   }
   const digits = text.padStart(32, '0');

@@ -68,8 +68,9 @@ export function statusOf(parts: StatusParts): Status {
       const at = SERVICES_AT + 2 * Math.min(id, MAX_SERVICES - 1);
       return { name, pool, packets: sumOf(banks, at), bytes: sumOf(banks, at + 1) };
     }),
-    pools: names.pools.map(({ name, tableSize, seed, digest }) => ({ name, tableSize, seed, digest })),
-    backends: names.backends.map(({ id, pool, name, address, state, weight, slots }): StatusBackend => {
+    pools: names.pools.map(({ name, scheme, tableSize, seed, digest }) => ({ name, scheme, tableSize, seed, digest })),
+    backends: names.backends.map((backend): StatusBackend => {
+      const { id, pool, name, address, state, weight, slots, encapsulation, ports, overhead } = backend;
       const at = BACKENDS_AT + 2 * id;
       const entry = paths.get(id);
       return {
@@ -78,6 +79,9 @@ export function statusOf(parts: StatusParts): Status {
         address,
         state,
         weight,
+        encapsulation,
+        ports,
+        overhead,
         share: slots / (sizes.get(pool) ?? 1),
         packets: sumOf(banks, at),
         bytes: sumOf(banks, at + 1),

@@ -27,6 +27,8 @@ export interface MetricNames {
     readonly name: string;
     readonly slots: number;
     readonly weight: number;
+    readonly encapsulation: string;
+    readonly overhead: number;
   }[];
 }
 
@@ -163,6 +165,17 @@ function servicesAndBackends(family: Family, source: MetricSource): void {
   family('gauge', 'backend_weight', 'Configured weight of the backend.', ['pool', 'backend'], (put) => {
     for (const { pool, name, weight } of source.names().backends) put({ pool, backend: name }, weight);
   });
+  family(
+    'gauge',
+    'backend_tunnel_overhead_bytes',
+    'Bytes in front of an inner packet toward the backend, outer IP header included, at most.',
+    ['pool', 'backend', 'encapsulation'],
+    (put) => {
+      for (const { pool, name, encapsulation, overhead } of source.names().backends) {
+        put({ pool, backend: name, encapsulation }, overhead);
+      }
+    },
+  );
   family(
     'gauge',
     'path_mtu_bytes',

@@ -15,7 +15,7 @@ import { buildIndex, type IndexParts } from './service-index.ts';
 import type { SnapshotNames, SnapshotParts } from './snapshot.ts';
 import { type BackendSpec, DEFAULT_HEADERS, type MssClamp, type PoolSpec, type ServiceSpec, type Spec } from './spec.ts';
 import { spreadMask, tunnelEnds, tunnelSource } from './tunnel-ends.ts';
-import { hasUdp, KINDS, mostExtraOf, mostOverheadOf } from './tunnel-kind.ts';
+import { hasUdp, KINDS, mostExtraOf, mostOverheadOf, outerPorts } from './tunnel-kind.ts';
 
 const AFFINITY = {
   '5-tuple': L.AFFINITY_TUPLE,
@@ -354,17 +354,24 @@ export class SnapshotBuilder {
       pools: pools.map((pool) => {
         const history = histories.get(pool.name) as PoolHistory;
         const { size, seed, digest } = history.current;
-        return { name: pool.name, tableSize: size, seed, digest, previous: history.previous !== null };
+        const scheme = pool.scheme?.name ?? 'maglev';
+        return { name: pool.name, scheme, tableSize: size, seed, digest, previous: history.previous !== null };
       }),
-      backends: backends.map(({ id, spec, poolSpec }) => ({
-        id,
-        pool: poolSpec.name,
-        name: spec.name,
-        address: formatAddress(spec.address),
-        slots: histories.get(poolSpec.name)?.current.slots.get(id) ?? 0,
-        state: spec.state,
-        weight: spec.weight,
-      })),
+      backends: backends.map(({ id, spec, poolSpec }) => {
+        const tunnel = spec.tunnel ?? poolSpec.tunnel;
+        return {
+          id,
+          pool: poolSpec.name,
+          name: spec.name,
+          address: formatAddress(spec.address),
+          slots: histories.get(poolSpec.name)?.current.slots.get(id) ?? 0,
+          state: spec.state,
+          weight: spec.weight,
+          encapsulation: tunnel.encapsulation,
+          ports: outerPorts(tunnel),
+          overhead: mostOverheadOf(tunnel, spec.address.length),
+        };
+      }),
     };
   }
 }

@@ -4,13 +4,21 @@
  */
 import { CodedError } from '../base/errors.ts';
 import { H_GENERATION, H_MAGIC, ROOT_MAGIC } from './layout.ts';
+import type { Encapsulation, SchemeSpec } from './spec.ts';
 
 export { SnapshotBuilder } from './snapshot-builder.ts';
 
 /** What people call the numbers in a snapshot; for metrics, status and logs, never read per packet. */
 export interface SnapshotNames {
   readonly services: readonly { id: number; name: string; pool: string }[];
-  readonly pools: readonly { name: string; tableSize: number; digest: string; seed: number; previous: boolean }[];
+  readonly pools: readonly {
+    name: string;
+    scheme: SchemeSpec['name'];
+    tableSize: number;
+    digest: string;
+    seed: number;
+    previous: boolean;
+  }[];
   readonly backends: readonly {
     id: number;
     pool: string;
@@ -19,6 +27,11 @@ export interface SnapshotNames {
     slots: number;
     state: string;
     weight: number;
+    encapsulation: Encapsulation;
+    /** UDP destination ports: one, two with fou for both families, none without UDP. */
+    ports: readonly number[];
+    /** Bytes in front of an inner packet, at most. */
+    overhead: number;
   }[];
 }
 

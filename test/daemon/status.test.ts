@@ -141,7 +141,7 @@ s.sendto(bytes.fromhex('${Buffer.from(error).toString('hex')}'), ('${source}', 0
     assert.match(text, /^gue-director \S+: ready, up \d+ s/);
     assert.match(
       text,
-      /over-4\/worker-1 +\S+ +active +1 +100\.00 % +\d+ +\d+ +1400 +1368 +ICMP \d+ s ago, forgotten in (10 min|9 min \d+ s)/,
+      /over-4\/worker-1 +\S+ +gue 6080 +active +1 +100\.00 % +\d+ +\d+ +1400 +1368 +ICMP \d+ s ago, forgotten in (10 min|9 min \d+ s)/,
     );
     assert.match(text, /over-6\/worker-1 .* 1500 +1448 +route, eth0/);
     assert.ok(!text.includes('\u001b'), 'no colour in a pipe');

@@ -38,19 +38,26 @@ function tables(status: Status, paint: Paint): string[] {
       paint,
     ),
     table(
-      ['pool', 'slots', 'seed', 'digest'],
-      pools.map((one) => [one.name, String(one.tableSize), String(one.seed), one.digest]),
-      [...left(1), ...right(2), ...left(1)],
+      ['pool', 'scheme', 'slots', 'seed', 'digest'],
+      pools.map((one) => [one.name, one.scheme, String(one.tableSize), String(one.seed), one.digest]),
+      [...left(2), ...right(2), ...left(1)],
       paint,
     ),
     table(
-      ['backend', 'address', 'state', 'weight', 'share', 'packets', 'bytes', ...(hasPaths ? PATH_HEADING : [])],
+      ['backend', 'address', 'tunnel', 'state', 'weight', 'share', 'packets', 'bytes', ...(hasPaths ? PATH_HEADING : [])],
       backends.map((one) => [
-        ...[`${one.pool}/${one.name}`, one.address, one.state, String(one.weight), percent(one.share)],
+        ...[
+          `${one.pool}/${one.name}`,
+          one.address,
+          [one.encapsulation, ...one.ports].join(' '),
+          one.state,
+          String(one.weight),
+          percent(one.share),
+        ],
         ...[String(one.packets), String(one.bytes)],
         ...(hasPaths ? pathCells(one.pathMtu) : []),
       ]),
-      [...left(3), ...right(4), ...(hasPaths ? [...right(2), ...left(1)] : [])],
+      [...left(4), ...right(4), ...(hasPaths ? [...right(2), ...left(1)] : [])],
       paint,
     ),
     table(

@@ -1,5 +1,6 @@
-/** Encapsulations: what can not be combined with a checksum mode, with a way out, or with the families of the services. */
+/** Encapsulations: what can not be combined with a checksum mode, a way out, the families of the services, or one port of a worker. */
 
+import { parseAnyAddress } from '../address.ts';
 import { listOf } from '../compile.ts';
 import type { Draft, DraftPool } from '../draft.ts';
 import type { Path } from '../problem.ts';
@@ -30,25 +31,28 @@ export function checkEncapsulations(draft: Draft, report: Report): void {
     report(path, code, message, severity);
   };
   for (const pool of draft.pools) {
-    for (const tunnel of tunnelsOf(pool, draft)) {
+    for (const { tunnel } of tunnelsOf(pool, draft)) {
       checkChecksum(tunnel, once);
       checkEgress(tunnel, draft, once);
       checkPorts(tunnel, pool, draft, once);
     }
   }
+  checkWorkerPorts(draft, once);
+  checkUnusedPorts(draft, once);
 }
 
-/** The tunnels that a pool's backends use; the pool's own when it has none. */
-function tunnelsOf(pool: DraftPool, draft: Draft): Effective[] {
+/** The tunnels that a pool's backends use, each with its backend's address; the pool's own when it has none. */
+function tunnelsOf(pool: DraftPool, draft: Draft): { readonly tunnel: Effective; readonly address: string | null }[] {
   if (pool.frame === null || draft.tunnel === null) return [];
   const levels: Level[] = [
     { at: [...pool.at, 'tunnel'], keys: pool.frame.tunnel },
     { at: ['tunnel'], keys: draft.tunnel },
   ];
-  if (pool.backends.length === 0) return [effective(levels)];
-  return pool.backends.map(({ at, value }) =>
-    effective(value.tunnel === undefined ? levels : [{ at: [...at, 'tunnel'], keys: value.tunnel }, ...levels]),
-  );
+  if (pool.backends.length === 0) return [{ tunnel: effective(levels), address: null }];
+  return pool.backends.map(({ at, value }) => ({
+    tunnel: effective(value.tunnel === undefined ? levels : [{ at: [...at, 'tunnel'], keys: value.tunnel }, ...levels]),
+    address: value.address,
+  }));
 }
 
 /** The nearest level counts, from the backend outwards. */
@@ -93,8 +97,77 @@ function checkEgress(tunnel: Effective, draft: Draft, report: Report): void {
 /** `ip fou add port N ipproto P`: one inner protocol for each port. */
 function checkPorts(tunnel: Effective, pool: DraftPool, draft: Draft, report: Report): void {
   if (tunnel.encapsulation !== 'fou' || tunnel.port !== tunnel.port6) return;
-  const addresses = draft.services.filter(({ value }) => value.pool === pool.name).flatMap(({ value }) => listOf(value.address));
-  if (!addresses.some((text) => text.includes(':')) || !addresses.some((text) => !text.includes(':'))) return;
+  const { ipv4, ipv6 } = familiesOf(pool, draft);
+  if (!ipv4 || !ipv6) return;
   const message = `the services of pool "${pool.name}" are IPv4 and IPv6, and a FOU port takes one of them; set port-ipv6 to another port than ${tunnel.port}`;
-  report(tunnel.at('port-ipv6'), 'GD_CONFIG_FOU_PORT', message);
+  report(tunnel.at('port-ipv6', 'port', 'encapsulation'), 'GD_CONFIG_FOU_PORT', message);
+}
+
+/** Which families the services of a pool have: what its backends get inside. */
+function familiesOf(pool: DraftPool, draft: Draft): { readonly ipv4: boolean; readonly ipv6: boolean } {
+  const addresses = draft.services.filter(({ value }) => value.pool === pool.name).flatMap(({ value }) => listOf(value.address));
+  return { ipv4: addresses.some((text) => !text.includes(':')), ipv6: addresses.some((text) => text.includes(':')) };
+}
+
+/** A worker in several pools: each of its ports can take GUE, or FOU of one family, whichever pool a packet comes from. */
+function checkWorkerPorts(draft: Draft, report: Report): void {
+  const taken = new Map<string, { readonly what: string; readonly pool: string }>();
+  for (const pool of draft.pools) {
+    for (const { tunnel, address } of tunnelsOf(pool, draft)) {
+      const bytes = address === null ? null : parseAnyAddress(address).value;
+      if (bytes === null) continue;
+      for (const { what, port, keys } of listenersOf(tunnel, pool, draft)) {
+        const place = `${bytes.join()} ${port}`;
+        const first = taken.get(place);
+        if (first === undefined) taken.set(place, { what, pool: pool.name });
+        // Within one pool it is the two families of FOU, which checkPorts has named.
+        if (first === undefined || first.what === what || first.pool === pool.name) continue;
+        const message = `worker ${address} gets ${what} from pool "${pool.name}" and ${first.what} from pool "${first.pool}" on its UDP port ${port}, which can take one of them; give one pool another port`;
+        report(tunnel.at(...keys), 'GD_CONFIG_FOU_PORT', message);
+      }
+    }
+  }
+}
+
+interface Listener {
+  readonly what: string;
+  readonly port: number;
+  /** That name the port, the first one first. */
+  readonly keys: readonly Key[];
+}
+
+function listenersOf(tunnel: Effective, pool: DraftPool, draft: Draft): Listener[] {
+  if (WITHOUT_UDP.has(tunnel.encapsulation)) return [];
+  // `ip fou add port N gue` takes both variants and both families.
+  if (tunnel.encapsulation !== 'fou') return [{ what: 'GUE', port: tunnel.port, keys: ['port', 'encapsulation'] }];
+  const { ipv4, ipv6 } = familiesOf(pool, draft);
+  const listeners: Listener[] = [];
+  if (ipv4) listeners.push({ what: 'IPv4 in FOU', port: tunnel.port, keys: ['port', 'encapsulation'] });
+  if (ipv6) listeners.push({ what: 'IPv6 in FOU', port: tunnel.port6, keys: ['port-ipv6', 'port', 'encapsulation'] });
+  return listeners;
+}
+
+/** A port that stands beside the encapsulation which does not use it was meant for something. */
+function checkUnusedPorts(draft: Draft, report: Report): void {
+  for (const pool of draft.pools) {
+    warnUnused([...pool.at, 'tunnel'], pool.frame?.tunnel, report);
+    for (const { at, value } of pool.backends) warnUnused([...at, 'tunnel'], value.tunnel, report);
+  }
+  const hasFou = draft.pools.some((pool) => tunnelsOf(pool, draft).some(({ tunnel }) => tunnel.encapsulation === 'fou'));
+  if (draft.tunnel?.['port-ipv6'] !== undefined && !hasFou) {
+    report(['tunnel', 'port-ipv6'], 'GD_CONFIG_PORT_UNUSED', `${ONLY_FOU}; no backend has it`, 'warning');
+  }
+}
+
+const ONLY_FOU = 'only fou has a port for each inner family';
+
+function warnUnused(at: Path, keys: Level['keys'] | undefined, report: Report): void {
+  const kind = keys?.encapsulation;
+  if (keys === undefined || kind === undefined) return;
+  if (WITHOUT_UDP.has(kind) && keys.port !== undefined) {
+    report([...at, 'port'], 'GD_CONFIG_PORT_UNUSED', `${kind} has no UDP port; remove this key`, 'warning');
+  }
+  if (kind !== 'fou' && keys['port-ipv6'] !== undefined) {
+    report([...at, 'port-ipv6'], 'GD_CONFIG_PORT_UNUSED', `${ONLY_FOU}; remove this key`, 'warning');
+  }
 }
