@@ -70,3 +70,18 @@ test('of an ICMP error: the destination of what it quotes', () => {
     assert.deepEqual(read(error(quoted, six), transport, six ? 58 : 1, LOOKUP_QUOTE), { address: ip(wanted), port: 40000 });
   }
 });
+
+test('of a ping that is forwarded: its source, whatever lies behind its header', () => {
+  const fake = packet().ipv4({ src: WORKER4, dst: '203.0.113.1' }).tcp({ sport: 443, dport: 1234 }).bytes();
+  for (const payload of [new Uint8Array(0), fake]) {
+    const four = packet().ipv4({ src: CLIENT4 }).icmp4({ type: 8 }).payload(payload).bytes();
+    assert.deepEqual(read(four, 20, 1, LOOKUP_QUOTE), { address: ip(CLIENT4), port: 0 });
+    const six = packet().ipv6({ src: CLIENT6 }).icmp6({ type: 128 }).payload(payload).bytes();
+    assert.deepEqual(read(six, 40, 58, LOOKUP_QUOTE), { address: ip(CLIENT6), port: 0 });
+  }
+});
+
+test('of an ICMP error about a later fragment: no port', () => {
+  const later = packet().ipv4({ src: WORKER4, dst: CLIENT4, offset: 1480, protocol: 17 }).payload(8).bytes();
+  assert.deepEqual(read(error(later, false), 20, 1, LOOKUP_QUOTE), { address: ip(CLIENT4), port: 0 });
+});

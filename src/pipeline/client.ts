@@ -50,6 +50,7 @@ export function clientPort(batch: Batch, i: number): number {
   if (!quotesPacket(batch, i)) return hasPorts(batch.protocol[i]) ? view.getUint16(batch.transportAt[i]) : 0;
   const quote = batch.transportAt[i] + QUOTE_AT;
   if (batch.family[i] === 4) {
+    if (ipv4.isLaterFragment(view, quote)) return 0;
     return hasPorts(ipv4.protocol(view, quote)) ? view.getUint16(quote + ipv4.headerLength(view, quote) + 2) : 0;
   }
   const found = ipv6.findTransport6(view, quote, batch.networkAt[i] + batch.networkLength[i]);

@@ -138,7 +138,8 @@ export class FragmentHold {
   add(batch: Batch, i: number, low: number, high: number, now: number): boolean {
     const length = batch.frameLength[i];
     const cell = this.#cellOf(batch, i);
-    if (length > this.#bytes.length || this.#sources[cell] >= this.#perSource) return false;
+    // A tag that was put back makes a frame longer than the place it is to come back to.
+    if (length > this.#bytes.length || length > batch.frameCapacity || this.#sources[cell] >= this.#perSource) return false;
     if (((this.#head - this.#tail) | 0) === this.frames && !this.#giveUpOldest(false)) return false;
     const at = this.#roomFor((length + WORD - 1) & ~(WORD - 1));
     if (at < 0) return false;

@@ -23,12 +23,15 @@ export interface SchemeBlock {
   readonly words: Int32Array;
 }
 
-export function schemeBlock(pool: PoolSpec): SchemeBlock {
+/** `unavailable`: of the built table. */
+export function schemeBlock(pool: PoolSpec, unavailable: readonly boolean[]): SchemeBlock {
   const words = new Int32Array(L.SCHEME_WORDS);
   const scheme = pool.scheme;
   if (scheme === undefined || scheme.name === 'maglev') return { number: L.SCHEME_MAGLEV, words };
   if (scheme.name === 'ipvs-mh') {
-    words[L.X_FLAGS] = (scheme.port ? L.IPVS_PORT : 0) | (scheme.fallback ? L.IPVS_FALLBACK : 0);
+    // Where nobody takes new flows, the search through the whole table finds nobody: not for each packet.
+    const searches = scheme.fallback && unavailable.includes(false);
+    words[L.X_FLAGS] = (scheme.port ? L.IPVS_PORT : 0) | (searches ? L.IPVS_FALLBACK : 0);
     return { number: L.SCHEME_IPVS, words };
   }
   if (scheme.name === 'katran') {

@@ -151,7 +151,7 @@ export class SnapshotBuilder {
     const numbered = built.backends.map((spec) => ids.get(spec)?.id ?? -1);
     const counts = slotCounts(built);
     const current: PoolTable = {
-      scheme: schemeBlock(pool),
+      scheme: schemeBlock(pool, built.unavailable),
       content,
       buffer,
       size: pool.tableSize,

@@ -56,7 +56,7 @@ export const NEXT_SHIM6 = SHIM6;
  */
 export const MAX_EXTENSION_HEADERS = MAX_HEADERS;
 
-/** `findTransport6`: the chain is too long, or a hop-by-hop header stands elsewhere than first (RFC 8200 §4.1). */
+/** `findTransport6`: the chain is too long, a hop-by-hop header stands elsewhere than first, or there are two fragment headers (RFC 8200 §4.1). */
 export const TRANSPORT_NOT_FOLLOWABLE = NOT_FOLLOWABLE;
 /** `findTransport6`: an extension header ends behind the packet. */
 export const TRANSPORT_TRUNCATED = ENDS_EARLY;
@@ -111,9 +111,12 @@ export function findTransport6(view: DataView, at: number, end: number): number 
   let next = view.getUint8(at + NEXT_HEADER);
   let here = at + HEADER;
   let fragmentBits = 0;
+  let hasFragmentHeader = false;
   for (let headers = 0; isExtension(next); headers++) {
     if (headers === MAX_HEADERS) return NOT_FOLLOWABLE;
     if (next === HOP_BY_HOP && headers > 0) return NOT_FOLLOWABLE;
+    // Behind an atomic one a second would say other bytes and another datagram than who reads the first believes.
+    if (next === FRAGMENT && hasFragmentHeader) return NOT_FOLLOWABLE;
     // Every extension header has at least 8 bytes.
     if (here + 8 > end) return ENDS_EARLY;
     const kind = next;
@@ -121,6 +124,7 @@ export function findTransport6(view: DataView, at: number, end: number): number 
     if (kind === FRAGMENT) {
       const field = view.getUint16(here + 2);
       here += 8;
+      hasFragmentHeader = true;
       if ((field & 0xfff9) !== 0) fragmentBits |= 0x1000000;
       if ((field & 0xfff8) !== 0) return pack(here - at, next, 0x3000000);
     } else {

@@ -287,6 +287,20 @@ test('an IPv6 atomic fragment is a whole packet: its flow, no entry, and its nei
   assert.equal(outcomes[0].backend, rig.one(datagram(6, 7, 10, 0)).backend);
 });
 
+test('IPv6: two fragment headers, of which each reader could believe another one, are no packet', () => {
+  const rig = new HoldingRig(specOf({ ...UDP, protocol: 6, ports: [443, 443] }));
+  // As the first header says, a whole packet; as the second says, bytes 8 and on of a TCP header (RFC 3128).
+  const hidden = packet().ipv6({ dst: SERVICE6 }).fragment({ id: 5 }).fragment({ id: 6, offset: 8, more: true, nextHeader: 6 });
+  const first = packet()
+    .ipv6({ dst: SERVICE6 })
+    .fragment({ id: 5 })
+    .fragment({ id: 6, more: true })
+    .tcp({ sport: 9, dport: 443 });
+  for (const bytes of [hidden.payload(16).bytes(), first.payload(4).bytes()]) {
+    assert.deepEqual([rig.feed([bytes])[0]?.reason, rig.hold.waiting], ['ipv6-extension', 0]);
+  }
+});
+
 test('an IPv6 fragment header behind other extension headers, and others behind it', () => {
   const rig = new HoldingRig(specOf(UDP));
   const chain = () => packet().ipv6({ dst: SERVICE6 }).extension('hop-by-hop').extension('destination');
