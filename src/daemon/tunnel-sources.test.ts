@@ -68,7 +68,24 @@ test('by route, each backend has its own, and nobody is warned', () => {
   assert.ok(!hasRoutedSources(specOf(null, backend('a', 198, 51, 100, 11))));
 });
 
-test('a backend that was never routed is an error, one whose route is gone keeps its source', () => {
+test('a backend without a route leaves from where others do until it has one; the others start nonetheless', () => {
+  const half = (address: Uint8Array) => {
+    if (address[0] === 203) throw new Error('no route');
+    return nearest(address);
+  };
+  const { spec, changes } = routedSources(byRoute(backend('b', 203, 0, 113, 11), backend('a', 198, 51, 100, 11)), half);
+  assert.deepEqual(
+    spec.pools[0].backends.map(({ source }) => source?.join('.')),
+    ['198.51.100.1', '198.51.100.1'],
+  );
+  assert.deepEqual(changes, []);
+  assert.equal(routedSources(spec, half).spec, spec);
+  assert.deepEqual(routedSources(spec, nearest).changes, [
+    { pool: 'front', backend: 'b', from: '198.51.100.1', to: '203.0.113.1' },
+  ]);
+});
+
+test('where no backend of a family was ever routed it is an error; one whose route is gone keeps its source', () => {
   const wanted = byRoute(backend('a', 198, 51, 100, 11));
   const lost = () => {
     throw new Error('no route');

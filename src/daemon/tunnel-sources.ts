@@ -56,23 +56,28 @@ export interface SourceChange {
 
 /**
  * Gives every backend whose tunnel's source is by route the source that `sourceFor` says; the spec is the same object when nothing changed.
- * Throws what `sourceFor` throws for a backend that has none yet; one that has keeps it, for its route may come back.
+ * A backend without a route keeps the source it had, for its route may come back; one that had none takes that of another backend of its family
+ * until then, so that one missing route does not keep the director from starting. Throws what `sourceFor` throws when there is no other either.
  */
 export function routedSources(
   spec: Spec,
   sourceFor: (backend: Uint8Array) => Uint8Array,
 ): { readonly spec: Spec; readonly changes: readonly SourceChange[] } {
   const changes: SourceChange[] = [];
+  const known = new Map<number, Uint8Array>();
+  const missing = new Map<number, unknown>();
   let given = false;
   const route = (pool: PoolSpec, backend: BackendSpec): BackendSpec => {
     if (!isByRoute(pool, backend)) return backend;
     let source: Uint8Array;
+    const family = backend.address.length;
     try {
       source = sourceFor(backend.address);
     } catch (error) {
-      if (backend.source === undefined) throw error;
+      if (backend.source === undefined) missing.set(family, error);
       return backend;
     }
+    if (!known.has(family)) known.set(family, source);
     if (backend.source !== undefined) {
       if (sameAddress(source, backend.source)) return backend;
       const [from, to] = [formatAddress(backend.source), formatAddress(source)];
@@ -81,7 +86,16 @@ export function routedSources(
     given = true;
     return { ...backend, source };
   };
-  const pools = spec.pools.map((pool) => ({ ...pool, backends: pool.backends.map((backend) => route(pool, backend)) }));
+  const borrow = (pool: PoolSpec, backend: BackendSpec): BackendSpec => {
+    if (!isByRoute(pool, backend) || backend.source !== undefined) return backend;
+    const source = known.get(backend.address.length);
+    if (source === undefined) throw missing.get(backend.address.length);
+    return { ...backend, source };
+  };
+  const each = (pools: readonly PoolSpec[], change: (pool: PoolSpec, backend: BackendSpec) => BackendSpec) =>
+    pools.map((pool) => ({ ...pool, backends: pool.backends.map((backend) => change(pool, backend)) }));
+  const routed = each(spec.pools, route);
+  const pools = missing.size > 0 ? each(routed, borrow) : routed;
   return { spec: given ? { ...spec, pools } : spec, changes };
 }
 

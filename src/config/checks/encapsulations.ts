@@ -77,7 +77,8 @@ function effective(levels: readonly Level[]): Effective {
 function checkChecksum(tunnel: Effective, report: Report): void {
   const { encapsulation, checksum } = tunnel;
   if (checksum === 'remcsum' && encapsulation !== 'gue') {
-    const message = `remcsum is an option of the GUE header, which ${encapsulation} has not; take gue, or checksum full`;
+    const instead = encapsulation === 'ipip' ? 'none' : 'full';
+    const message = `remcsum is an option of the GUE header, which ${encapsulation} has not; take gue, or checksum ${instead}`;
     report(tunnel.at('checksum', 'encapsulation'), 'GD_CONFIG_CHECKSUM_KIND', message);
   } else if (checksum === 'full' && encapsulation === 'ipip') {
     report(
