@@ -75,7 +75,7 @@ function writeOuter(
   }
   udp.setSourcePort(view, transport, SOURCE_PORT);
   udp.setLength(view, transport, datagram);
-  if (!template.checksum) return;
+  if (template.checksum !== 'all') return;
   const start = template.datagramSum + datagram + datagram + SOURCE_PORT + gueProtocol;
   const sum = start + innerSum(view, innerAt, innerAt + innerTransport, innerLength, protocol);
   udp.setChecksum(view, transport, checksum.finishUdp(sum));
@@ -152,7 +152,7 @@ export function tunnelCases(cases: number, random: Random): TunnelResult {
         csumOffset: protocol === 6 ? 16 : 6,
       };
       const facts: Facts = {
-        flags: template.checksum && isTrain ? 1 | FLAG_TUNNEL_CHECKSUM : 1,
+        flags: template.checksum === 'all' && isTrain ? 1 | FLAG_TUNNEL_CHECKSUM : 1,
         gsoType: innerFacts.gsoType | (outerFamily === 4 ? BIT_TUNNEL4 : BIT_TUNNEL6),
         headerLength: innerAt + at + headers,
         gsoSize: shape.segmentSize,

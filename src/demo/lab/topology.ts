@@ -85,6 +85,21 @@ function networkFacts(namespace: Namespace): Set<string> {
   return new Set([...links, ...addresses, ...routes].filter((fact) => fact !== '' && !/\bf(e80|f00):/.test(fact)));
 }
 
+/** Tries, and milliseconds between them, until the kernel has done what was asked for. */
+const SETTLING = { tries: 50, pause: 100 };
+
+/**
+ * The facts when the namespace's IPv6 address has its local route: the kernel adds that from a work queue, now and then a moment after the
+ * command that added the address has ended.
+ */
+function settledFacts(namespace: Namespace): Set<string> {
+  for (let tries = 1; ; tries++) {
+    const facts = networkFacts(namespace);
+    if (tries === SETTLING.tries || [...facts].some((fact) => fact.startsWith(`local ${namespace.address6} `))) return facts;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, SETTLING.pause);
+  }
+}
+
 export class Lab {
   readonly client: Namespace;
   readonly router: Namespace;
@@ -202,7 +217,7 @@ export class Lab {
     }
     if (options.offloads === 'checksum') this.#switchOff('tso', 'gso', 'gro');
     if (options.offloads === 'none') this.#switchOff('tso', 'gso', 'gro', 'tx', 'rx');
-    this.#clean = new Map(this.namespaces.map((namespace) => [namespace, networkFacts(namespace)]));
+    this.#clean = new Map(this.namespaces.map((namespace) => [namespace, settledFacts(namespace)]));
   }
 
   #switchOff(...features: string[]): void {
