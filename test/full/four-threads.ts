@@ -4,6 +4,7 @@
 import { complaintsOf, FragmentStage, type FragmentStage as Stage, seenText, type ThreadStatus } from './fragment-stage.ts';
 import { icmpPart } from './icmp-elsewhere.ts';
 import type { Line, Outcome, Scale } from './line.ts';
+import { allDrops } from './stage.ts';
 
 export interface Told {
   readonly figures: Readonly<Record<string, number | string>>;
@@ -81,10 +82,8 @@ async function run(scale: Scale): Promise<Outcome> {
       Object.assign(figures, told.figures);
       complaints.push(...told.complaints);
     }
-    for (const [label, count] of await stage.counters()) {
-      const reason = /dropped_packets_total\{reason="([^"]+)"\}/.exec(label)?.[1];
-      if (reason !== undefined && count > 0 && !['not-a-service', 'not-ip'].includes(reason))
-        complaints.push(`${count} dropped as ${reason}`);
+    for (const [reason, count] of allDrops(await stage.counters())) {
+      if (!['not-a-service', 'not-ip'].includes(reason)) complaints.push(`${count} dropped as ${reason}`);
     }
   } catch (error) {
     throw new Error(`${(error as Error).message}\n${stage.director.log.slice(-2000)}`);

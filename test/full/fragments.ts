@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { complaintsOf, FragmentStage, seenText } from './fragment-stage.ts';
 import type { Line, Outcome, Scale } from './line.ts';
+import { allDrops } from './stage.ts';
 
 /** Datagrams of each family in order of the phases, bogus fragments of the flood. The scaled run has a fiftieth of the first. */
 const COUNTS: Readonly<Record<Scale, { shuffled: number; noisy: number; flood: number; after: number }>> = {
@@ -68,9 +69,8 @@ async function run(scale: Scale): Promise<Outcome> {
     const left = get(after, 'fragments_released_total') + get(after, 'fragments_timed_out_total');
     figures['held in all'] = `${held}, of which ${get(after, 'fragments_timed_out_total')} timed out`;
     if (held !== left) complaints.push(`${held} were held, ${left} left`);
-    for (const [label, count] of after) {
-      const reason = /dropped_packets_total\{reason="([^"]+)"\}/.exec(label)?.[1];
-      if (reason !== undefined && count > 0 && !ALLOWED.includes(reason)) complaints.push(`${count} dropped as ${reason}`);
+    for (const [reason, count] of allDrops(after)) {
+      if (!ALLOWED.includes(reason)) complaints.push(`${count} dropped as ${reason}`);
     }
   } catch (error) {
     throw new Error(`${(error as Error).message}\n${stage.director.log.slice(-2000)}`);
