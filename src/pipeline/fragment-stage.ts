@@ -19,7 +19,7 @@ import { FlowTuple } from './flow-tuple.ts';
 import { fragmentBytes, fragmentIdentification, fragmentStart, isByAddress, moreFragments } from './fragment-facts.ts';
 import type { FragmentHold } from './fragment-hold.ts';
 import { fragmentRule4, fragmentRule6, RULE_DROP, RULE_HOLD, RULE_NONE } from './fragment-rules.ts';
-import { type FragmentTable, TRACK_DUPLICATE, TRACK_OVERLAP } from './fragment-table.ts';
+import { type FragmentTable, NEW_AFTER, TRACK_DUPLICATE, TRACK_OVERLAP } from './fragment-table.ts';
 import { H_POOLS, H_SERVICES, P_PREVIOUS_TABLE, POOL_WORDS, S_POOL, SERVICE_WORDS } from './layout.ts';
 import { findService4, findService6 } from './service-index.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -36,11 +36,6 @@ const NOT_A_SERVICE = dropReason('not-a-service');
  * have this one in their key.
  */
 const KEY6 = ipv6.NEXT_FRAGMENT;
-/**
- * Seconds after which a first fragment with the key of another is a new datagram: identifications of IPv4 come again after 65,536, and
- * of a datagram that lost a part, or that was spread over threads, no shard ever sees all. Two of a clock of whole seconds are more than one.
- */
-const NEW_AFTER = 2;
 
 /** Adds to its thread's counters: later fragments that got a backend, and those of them whose packet only another thread knew. */
 export interface FragmentsTally {
@@ -173,12 +168,16 @@ export function fragmentStage(
 
   function settleUnknown(snapshot: Snapshot, i: number, now: number, tally: FragmentsTally): void {
     const words = snapshot.words;
+    // A first fragment of these is dropped, also where a service takes any protocol.
+    if (protocol[i] === (family[i] === 4 ? ipv4.PROTOCOL_ICMP : ipv6.NEXT_ICMPV6)) {
+      drop(i, FRAGMENT);
+      return;
+    }
     let rule = ruleOf(words, i);
     // Behind the fragment header a further extension header: which protocol it is only the first fragment knows.
     if (rule === RULE_NONE && family[i] === 6 && ipv6.isExtension(protocol[i])) rule = RULE_HOLD;
     if (rule === RULE_NONE) {
-      if (protocol[i] === ipv4.PROTOCOL_ICMP || protocol[i] === ipv6.NEXT_ICMPV6) drop(i, FRAGMENT);
-      else if (canPass) verdict[i] = VERDICT_PASS;
+      if (canPass) verdict[i] = VERDICT_PASS;
       else drop(i, NOT_A_SERVICE);
       return;
     }
@@ -221,7 +220,11 @@ export function fragmentStage(
     const low = keyLow[i];
     const high = keyHigh[i];
     let at = table.find(low, high, now);
-    if (siblings.length > 0 && (at < 0 || !table.hasFirst(at))) at = adopt(low, high, at, now, tally);
+    if (siblings.length > 0 && (at < 0 || !table.hasFirst(at))) {
+      // What was adopted never becomes whole here: with the same identification again it is another datagram, whose bytes are not duplicates.
+      if (at >= 0 && now - table.seenAt(at) >= NEW_AFTER) at = -1;
+      at = adopt(low, high, at, now, tally);
+    }
     if (at < 0) {
       settleUnknown(snapshot, i, now, tally);
       return;

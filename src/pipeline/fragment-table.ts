@@ -35,6 +35,12 @@ const LOST_COUNT = 1 << 26;
 const RANGE_SHIFT = 27;
 const RANGE_MASK = 15;
 
+/**
+ * Seconds without a fragment after which one with the same key may be of a new datagram: identifications of IPv4 come again after 65,536, and
+ * of a datagram that lost a part, or that was spread over threads, no shard ever sees all. Two of a clock of whole seconds are more than one.
+ */
+export const NEW_AFTER = 2;
+
 /** What `track` answers for bytes that may go on, and for those that may not. */
 export const TRACK_OK = 0;
 /** All of them have gone already. */
@@ -113,13 +119,14 @@ export class FragmentTable {
   }
 
   /**
-   * True when another thread's shard has the datagram with its first fragment, or spoiled: the `foreign` fields say what. The owner may be
-   * writing: an entry that it replaced in between has another fingerprint, or state 0.
+   * True when another thread's shard has the datagram with its first fragment, or spoiled: the `foreign` fields say what. One that is idle is taken for
+   * an earlier datagram's, whose successor's first fragment its thread may not have seen yet. The owner may be writing: an entry that it replaced in
+   * between has another fingerprint, or state 0.
    */
   findForeign(low: number, high: number, now: number): boolean {
     const words = this.words;
     const at = this.find(low, high, now);
-    if (at < 0) return false;
+    if (at < 0 || now - words[at + SEEN] >= NEW_AFTER) return false;
     const state = Atomics.load(words, at + STATE);
     if ((state & (FIRST | SPOILED)) === 0) return false;
     this.foreignBackend = (state & ID_MASK) - 1;

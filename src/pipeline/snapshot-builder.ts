@@ -169,9 +169,13 @@ export class SnapshotBuilder {
   #refuseLoops(services: readonly ServiceSpec[], backends: readonly NumberedBackend[]): void {
     for (const service of services) {
       for (const { spec, poolSpec } of backends) {
-        const { source4, source6 } = spec.tunnel ?? poolSpec.tunnel;
-        for (const address of [spec.address, source4, source6, spec.source ?? null]) {
-          if (address === null || !prefixContains(service.prefix, address)) continue;
+        const { source4, source6, spread4 = 0, spread6 = 0 } = spec.tunnel ?? poolSpec.tunnel;
+        const ends = [[spec.address], [source4, spread4], [source6, spread6], [spec.source ?? null]] as const;
+        for (const [address, spread = 0] of ends) {
+          if (address === null) continue;
+          // Spread sources are a prefix of their own, which the service may lie in.
+          const end = { bytes: address, length: address.length * 8 - spread };
+          if (!prefixContains(service.prefix, address) && !prefixContains(end, service.prefix.bytes)) continue;
           throw new CodedError('GD_SNAPSHOT_LOOP', `service ${service.name} contains ${formatAddress(address)}, a tunnel end`, {
             hint: 'tunnel packets would be steered again: give the service another prefix',
           });

@@ -96,6 +96,8 @@ test('specs that contradict themselves are refused with a code', () => {
   const build = (s: Spec) => () => new SnapshotBuilder().build(s);
   assert.throws(build(spec([backend(1, { address: Uint8Array.of(192, 0, 2, 1) })])), { code: 'GD_SNAPSHOT_LOOP' });
   const tunnel = { encapsulation: 'gue', port: 6080, source4: null, source6: null, checksum: 'auto' } as const;
+  const spread = { ...tunnel, source4: Uint8Array.of(192, 0, 0, 0), spread4: 16 };
+  assert.throws(build(spec([backend(1)], { tunnel: spread })), { code: 'GD_SNAPSHOT_LOOP' });
   assert.throws(build(spec([backend(1)], { tunnel })), { code: 'GD_SNAPSHOT_SOURCE' });
   assert.throws(build({ ...spec([backend(1)]), pools: [] }), { code: 'GD_SNAPSHOT_POOL' });
 });

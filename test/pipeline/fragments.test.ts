@@ -287,6 +287,36 @@ test('an IPv6 atomic fragment is a whole packet: its flow, no entry, and its nei
   assert.equal(outcomes[0].backend, rig.one(datagram(6, 7, 10, 0)).backend);
 });
 
+for (const family of [4, 6] as const) {
+  test(`IPv${family}: an identification that comes again: later fragments on another thread than the first one's are no duplicates`, () => {
+    const memory = [0, 1].map(() => new SharedArrayBuffer(FragmentTable.bytesFor(256)));
+    const table = (k: number) => new FragmentTable(256, KEY, 5, memory[k]);
+    const rigs = [0, 1].map((own) => new HoldingRig(specOf(UDP), {}, { own: table(own), others: [table(1 - own)] }));
+    for (const [n, sport] of [4000, 4001, 4002, 4003].entries()) {
+      const [first, ...later] = cut(datagram(family, sport, 4000, 7), 1500, 7);
+      const now = 3 * n;
+      const outcomes = [...rigs[0].feed([first], now), ...rigs[1].feed(later, now)];
+      assert.deepEqual(
+        outcomes.map(({ verdict, reason, backend }) => [verdict, reason, backend]),
+        outcomes.map(() => ['forward', 'none', outcomes[0].backend]),
+      );
+      // Before its own thread has seen the first fragment of the next one, the entry of this one is not believed.
+      assert.deepEqual(rigs[1].feed(later.slice(0, 1), now + 2), []);
+      assert.equal(rigs[1].released(now + 4).length, 0);
+    }
+  });
+}
+
+test('later fragments of ICMP are dropped as the first ones are, also where a service takes any protocol', () => {
+  const rig = new HoldingRig(specOf({ protocol: 256, ports: [0, 65535], affinity: '3-tuple' }));
+  const four = packet().ipv4({ dst: SERVICE4, offset: 1480, df: false, protocol: 1 }).payload(40).bytes();
+  const six = packet().ipv6({ dst: SERVICE6 }).fragment({ offset: 1480, nextHeader: 58 }).payload(40).bytes();
+  assert.deepEqual(
+    rig.feed([four, six]).map(({ reason }) => reason),
+    ['fragment', 'fragment'],
+  );
+});
+
 test('IPv6: two fragment headers, of which each reader could believe another one, are no packet', () => {
   const rig = new HoldingRig(specOf({ ...UDP, protocol: 6, ports: [443, 443] }));
   // As the first header says, a whole packet; as the second says, bytes 8 and on of a TCP header (RFC 3128).
