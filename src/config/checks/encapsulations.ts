@@ -154,6 +154,8 @@ function checkUnusedPorts(draft: Draft, report: Report): void {
     warnUnused([...pool.at, 'tunnel'], pool.frame?.tunnel, report);
     for (const { at, value } of pool.backends) warnUnused([...at, 'tunnel'], value.tunnel, report);
   }
+  // A pool that could not be read may be the one that has it.
+  if (!draft.poolsKnown || !draft.pools.every(({ frame, complete }) => frame !== null && complete)) return;
   const hasFou = draft.pools.some((pool) => tunnelsOf(pool, draft).some(({ tunnel }) => tunnel.encapsulation === 'fou'));
   if (draft.tunnel?.['port-ipv6'] !== undefined && !hasFou) {
     report(['tunnel', 'port-ipv6'], 'GD_CONFIG_PORT_UNUSED', `${ONLY_FOU}; no backend has it`, 'warning');
