@@ -1,6 +1,6 @@
-// The runner behind `npm test`: node:test with its own spec output, in two passes. Files that touch the machine (they ask
-// test/needs.ts for namespaces, TUN or User-Mode Linux) run one at a time, because they measure time and share two cores;
-// everything else runs side by side. One summary at the end covers both.
+// The runner behind `npm test`: node:test with its own spec output, in three passes. Files that touch the machine (they ask
+// test/needs.ts for namespaces, TUN or User-Mode Linux) run one at a time, because they measure time and share two cores, but for those
+// that say that they run beside others; everything else runs side by side. One summary at the end covers all.
 //
 //   npm test                   everything
 //   npm test -- maglev tun     only files whose path contains one of the words
@@ -35,6 +35,11 @@ function testFiles(folder: string): string[] {
 /** A file that asks, by `needs(…)` or `needs: […]`, for a part of the machine which tests would fight over. */
 function runsAlone(file: string): boolean {
   return /needs(\(|: \[)[^)\]]*'(namespaces|tun|uml|debootstrap)'/.test(readFileSync(file, 'utf8'));
+}
+
+/** A file of those that says that it has nothing to fight for: it waits for guests and processes, and counts packets. */
+function runsBesideOthers(file: string): boolean {
+  return /^\/\/ Runs beside others/m.test(readFileSync(file, 'utf8'));
 }
 
 const words = process.argv.slice(2).filter((argument) => !argument.startsWith('-'));
@@ -103,7 +108,12 @@ await pass(
   SIDE_BY_SIDE,
   deadline,
 );
-await pass(alone, 1, deadline);
+await pass(alone.filter(runsBesideOthers), SIDE_BY_SIDE, deadline);
+await pass(
+  alone.filter((file) => !runsBesideOthers(file)),
+  1,
+  deadline,
+);
 
 for (const word of SUMMARY) {
   reporter.write({ type: 'test:diagnostic', data: { nesting: 0, message: `${word} ${totals.get(word)}` } });

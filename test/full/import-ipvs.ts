@@ -232,7 +232,8 @@ function firstPacket([protocol, src, sport, dst, dport]: IpvsFlow): Uint8Array {
 }
 
 async function run(scale: Scale): Promise<Outcome> {
-  const all = cases(scale);
+  // Scaled: every second set; the guest adds the rules of each anew.
+  const all = cases(scale).filter((_, k) => scale === 'full' || k % 2 === 0);
   const kernels = await askRestoredIpvs(all.map(({ question }) => question));
   const figures: Record<string, number | string> = {};
   let passed = true;

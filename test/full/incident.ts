@@ -174,7 +174,7 @@ async function onePath(mtu: number, ways: readonly Way[], size: Size): Promise<P
 
 async function run(scale: Scale): Promise<Outcome> {
   const size = SIZES[scale];
-  const guard = staleOffsets();
+  const guard = staleOffsets(scale);
   const tunnel = tunnelCases(size.tunnelCases, new Random(SEED));
   const wrong = [...guard.wrong, ...tunnel.wrong];
   const figures: Record<string, number | string> = {

@@ -25,6 +25,7 @@ import { Snapshot, SnapshotBuilder } from '../../src/pipeline/snapshot.ts';
 import type { Spec } from '../../src/pipeline/spec.ts';
 import { DESTINATION4, DESTINATION6, type Shape, superPacket } from '../builder/super-packet.ts';
 import { Capture, FAR4, FAR6, NEAR4, NEAR6, Wire } from '../contract/lab.ts';
+import type { Scale } from '../full/line.ts';
 import { TUN } from '../full/path.ts';
 import { has } from '../needs.ts';
 import { transportOf } from '../reference/segment.ts';
@@ -192,7 +193,7 @@ export interface GuardResult {
 }
 
 /** Every kind of packet with every stale offset, over tunnels of both families, out of every egress, in every encapsulation that it takes. Needs root and namespaces. */
-export function staleOffsets(): GuardResult {
+export function staleOffsets(scale: Scale): GuardResult {
   const wrong: string[] = [];
   let refused = 0;
   let trainsRefused = 0;
@@ -204,7 +205,7 @@ export function staleOffsets(): GuardResult {
     try {
       for (const outer of [4, 6] as const) {
         for (const kind of kinds()) {
-          for (const choice of tunnelsFor(way as EgressSettings['driver'], kind)) {
+          for (const choice of tunnelsFor(way as EgressSettings['driver'], kind, scale)) {
             for (const [number, makeStale] of STALE.entries()) {
               const label = `${way}, ${kind.name} in ${choice.encapsulation} over IPv${outer}, checksum ${choice.checksum}, case ${number}`;
               const said = oneCase(out, outer, choice, kind, makeStale);
@@ -226,12 +227,12 @@ export function staleOffsets(): GuardResult {
 }
 
 /**
- * The plain tunnel by every way; the others into memory, and on the wire one kind of super-packet: what the guard says does not depend on the way, and a
+ * The plain tunnel by every way; the others into memory, and at full scale on the wire one kind of super-packet: what the guard says does not depend on the way, and a
  * capture is waited for.
  */
-function tunnelsFor(way: EgressSettings['driver'], kind: Kind): readonly TunnelChoice[] {
+function tunnelsFor(way: EgressSettings['driver'], kind: Kind, scale: Scale): readonly TunnelChoice[] {
   if (way === 'memory') return TUNNELS;
-  const isWaitedFor = (way === 'raw' || way === 'auto') && kind.facts.gsoType === 1;
+  const isWaitedFor = scale === 'full' && (way === 'raw' || way === 'auto') && kind.facts.gsoType === 1;
   if (isWaitedFor) return TUNNELS;
   return TUNNELS.slice(0, 1);
 }
