@@ -4,6 +4,7 @@
 //
 //   npm test                   everything
 //   npm test -- maglev tun     only files whose path contains one of the words
+//   npm test -- --times        and the slowest files at the end
 
 import { setMaxListeners } from 'node:events';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -65,9 +66,20 @@ const totals = new Map<string, number>(SUMMARY.map((word) => [word, 0]));
 const skips: { name: string; reason: string }[] = [];
 let failures = 0;
 
+/** Milliseconds of its tests per file, for `--times`: what to look at when the suite gets slow. */
+const times = new Map<string, number>();
+const showTimes = process.argv.includes('--times');
+
 interface Event {
   type: string;
-  data: { name?: string; message?: string; nesting?: number; skip?: boolean | string; details?: { type?: string } };
+  data: {
+    name?: string;
+    message?: string;
+    nesting?: number;
+    file?: string;
+    skip?: boolean | string;
+    details?: { type?: string; duration_ms?: number };
+  };
 }
 
 function isSummary(event: Event): boolean {
@@ -90,6 +102,9 @@ async function pass(chosen: string[], concurrency: number, deadline: number): Pr
     const event = raw as Event;
     if (isSummary(event)) continue;
     if (event.type === 'test:fail') failures++;
+    if ((event.type === 'test:pass' || event.type === 'test:fail') && event.data.nesting === 0 && event.data.file !== undefined) {
+      times.set(event.data.file, (times.get(event.data.file) ?? 0) + (event.data.details?.duration_ms ?? 0));
+    }
     if (event.type === 'test:pass' && event.data.skip !== undefined && event.data.skip !== false) {
       skips.push({ name: event.data.name ?? '?', reason: String(event.data.skip) });
     }
@@ -128,6 +143,11 @@ const tests = totals.get('tests') as number;
 const skipped = totals.get('skipped') as number;
 const failed = (totals.get('fail') as number) + (totals.get('cancelled') as number);
 
+if (showTimes) {
+  const slowest = [...times].sort(([, a], [, b]) => b - a).slice(0, 40);
+  for (const [file, milliseconds] of slowest)
+    console.log(`${(milliseconds / 1000).toFixed(1).padStart(6)} s  ${relative(root, file)}`);
+}
 if (skips.length > 0) console.log(`SKIPPED ${skips.length} of ${tests}: ${remedies().join('; ')}`);
 if (isStrict() && skipped > 0) {
   failures++;

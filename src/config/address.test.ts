@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import fc from '../../test/property.ts';
 import { formatAddress, formatPrefix } from '../base/address.ts';
 import { parseAnyAddress, parseHostAddress, parsePrefix, prefixesOverlap, withoutHostBits } from './address.ts';
 

@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { ip } from '../../test/builder/addresses.ts';
 import { type TunnelError, tunnelError } from '../../test/host/tunnel-icmp.ts';
+import fc from '../../test/property.ts';
 import { naiveChecksum } from '../../test/reference/checksum.ts';
 import { type IcmpReport, type IgnoreReason, readIcmp4, readIcmp6, type Tunnel, TunnelIndex } from './icmp-quote.ts';
 

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import fc from '../../test/property.ts';
 import { EXPIRES_AFTER, FLOOR4, FLOOR6, MOST_STEPS, type PathMtuBackend, PathMtuTable } from './path-mtu.ts';
 
 function backend(id: number, family: 4 | 6 = 4): PathMtuBackend {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import fc from '../../test/property.ts';
 import { formatAddress } from '../base/address.ts';
 import { applyCommands, formatEndpoint, formatServiceName, type IpvsService } from './ipvs-rules.ts';
 import { Problems, parseIpvsSave, type ServerOptions, type ServiceName, type ServiceOptions } from './ipvs-save.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import fc from '../../test/property.ts';
 import { Arena, RECORD_STRIDE, SMALL_STRIDE } from '../base/arena.ts';
 import { Batch, LINK_RAW_IP } from '../base/batch.ts';
 import { equalSegments } from './train.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import fc from '../../test/property.ts';
 import { referenceSlot, referenceSource6, referenceTuple4, referenceTuple6 } from '../../test/reference/maglev.ts';
 import { hashAddresses4, hashAddresses6, hashSource4, hashSource6, hashTuple4, hashTuple6, slotOf } from './flow-hash.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import fc from '../../test/property.ts';
 import { sipHash, sipKey } from './siphash.ts';
 
 const MASK = (1n << 64n) - 1n;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import fc from '../../test/property.ts';
 import { type SlowScheme, serverIdSlowly } from '../../test/reference/quic.ts';
 import { ID_FOUND, readServerId } from './connection-id.ts';
 import { quicWord } from './protocol-words.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import fc from '../../test/property.ts';
 import { CONFIRMED_IDLE, FlowTable } from './flow-table.ts';
 
 const KEY = Int32Array.of(1, 2);

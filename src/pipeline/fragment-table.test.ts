@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import fc from '../../test/property.ts';
 import { SlowDatagram, type Tracked } from '../../test/reference/fragments.ts';
 import { FragmentTable, TRACK_DUPLICATE, TRACK_OVERLAP } from './fragment-table.ts';
 

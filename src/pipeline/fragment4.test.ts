@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { packet } from '../../test/builder/packet.ts';
+import fc from '../../test/property.ts';
 import { fragmentSlowly } from '../../test/reference/fragment4.ts';
 import { fragment4, fragmentPayload, planFragments, REFUSED_DONT_FRAGMENT } from './fragment4.ts';
 import { REFUSED_COUNT, REFUSED_LENGTH, REFUSED_ROOM, REFUSED_SIZE } from './train.ts';

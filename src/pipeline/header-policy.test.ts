@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import fc from '../../test/property.ts';
 import { outerFields, type Policy } from '../../test/reference/header-policy.ts';
 import * as policy from './header-policy.ts';
 import { DEFAULT_HEADERS, type HeaderSpec, SOURCE_PORT_RULES } from './spec.ts';

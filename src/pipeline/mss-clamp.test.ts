@@ -1,8 +1,8 @@
 // The MSS clamp against its slow twin, over options of every kind, right and wrong.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { packet } from '../../test/builder/packet.ts';
+import fc from '../../test/property.ts';
 import { naivePseudoSum, naiveSum } from '../../test/reference/checksum.ts';
 import { clampSlowly } from '../../test/reference/mss-clamp.ts';
 import { clampMss } from './mss-clamp.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { ip, mac } from '../../test/builder/addresses.ts';
 import { packet } from '../../test/builder/packet.ts';
+import fc from '../../test/property.ts';
 import { Arena, HEADROOM } from '../base/arena.ts';
 import { Batch, type IngressFacts, LINK_ETHERNET } from '../base/batch.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import fc from '../../test/property.ts';
 import { recentServices } from './recent-services.ts';
 import { findService4, findService6 } from './service-index.ts';
 import { Snapshot, SnapshotBuilder } from './snapshot.ts';

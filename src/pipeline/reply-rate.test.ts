@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { packet } from '../../test/builder/packet.ts';
+import fc from '../../test/property.ts';
 import { REPLY_RATE, ReplyRate, replyKey } from './reply-rate.ts';
 
 const KEY = 0xc0000201 | 0;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { packet } from '../../test/builder/packet.ts';
 import { type Extension, type Shape, superPacket } from '../../test/builder/super-packet.ts';
+import fc from '../../test/property.ts';
 import { segmentSlowly, transportOf } from '../../test/reference/segment.ts';
 import { Arena } from '../base/arena.ts';
 import { Batch, LINK_RAW_IP } from '../base/batch.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import fc from '../../test/property.ts';
 import { type Prefix, prefixContains } from '../base/address.ts';
 import { addressWords, findService4, findService6, flattenPorts, type IndexedService } from './service-index.ts';
 import { Snapshot, SnapshotBuilder } from './snapshot.ts';

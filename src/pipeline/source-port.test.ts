@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { ip } from '../../test/builder/addresses.ts';
+import fc from '../../test/property.ts';
 import { katranPort } from '../../test/reference/header-policy.ts';
 import * as rules from './source-port.ts';
 

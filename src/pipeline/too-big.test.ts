@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { packet } from '../../test/builder/packet.ts';
+import fc from '../../test/property.ts';
 import { tooBigAnswer } from '../../test/reference/too-big.ts';
 import { Arena, HEADROOM } from '../base/arena.ts';
 import { Batch, type IngressFacts, LINK_ETHERNET, LINK_RAW_IP } from '../base/batch.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import fc from '../../test/property.ts';
 import { CodedError } from '../base/errors.ts';
 import { type CaptureReader, openCapture } from './capture.ts';
 import * as pcap from './pcap.ts';

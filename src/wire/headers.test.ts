@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { packet } from '../../test/builder/packet.ts';
+import fc from '../../test/property.ts';
 import { naiveChecksum, naiveSum } from '../../test/reference/checksum.ts';
 import * as arp from './arp.ts';
 import { WIRE_MALFORMED, WIRE_OK, WIRE_TRUNCATED } from './check.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import fc from 'fast-check';
+import fc from '../../test/property.ts';
 import { naiveSum } from '../../test/reference/checksum.ts';
 import { forgetVectors, sum, useVectors } from './checksum.ts';
 import { createVectorMemory, type RangeSum } from './vector-sum.ts';

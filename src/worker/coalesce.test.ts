@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { ip } from '../../test/builder/addresses.ts';
 import { packet, type TcpFields } from '../../test/builder/packet.ts';
 import { randomStream, type StreamChoices } from '../../test/builder/tcp-stream.ts';
 import { Random } from '../../test/full/random.ts';
+import fc from '../../test/property.ts';
 import { coalesceSlowly, cut, hasFixedId, type Merged } from '../../test/reference/coalesce.ts';
 import { Coalescer, MAX_TRAINS, type Outlet } from './coalesce.ts';
 import { HEADER_ROOM, MAX_BYTES, MAX_SEGMENTS, type Train } from './train.ts';

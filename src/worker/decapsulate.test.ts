@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { packet as builder } from '../../test/builder/packet.ts';
+import fc from '../../test/property.ts';
 import { naiveChecksum } from '../../test/reference/checksum.ts';
 import { withPartialChecksum } from '../../test/reference/tunnel-writer.ts';
 import {

@@ -2,13 +2,13 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { counterAt, DROPS_AT } from '../../src/base/counters.ts';
 import { DROP_REASON_COUNT } from '../../src/base/drop-reason.ts';
 import { FragmentHold, type FragmentHoldOptions } from '../../src/pipeline/fragment-hold.ts';
 import { FragmentTable } from '../../src/pipeline/fragment-table.ts';
 import type { Spec } from '../../src/pipeline/spec.ts';
 import { packet } from '../builder/packet.ts';
+import fc from '../property.ts';
 import { fragmentSlowly } from '../reference/fragment4.ts';
 import { fragmentSlowly6 } from '../reference/fragment6.ts';
 import { reassemble } from '../reference/fragments.ts';

@@ -1,7 +1,6 @@
 // ICMP to service addresses through the whole path: errors go where the flow's next packet goes, whatever the tables hold, and leave no trace.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { counterAt } from '../../src/base/counters.ts';
 import { FlowTable } from '../../src/pipeline/flow-table.ts';
 import { ReplyRate } from '../../src/pipeline/reply-rate.ts';
@@ -9,6 +8,7 @@ import type { Affinity, IcmpSpec, Spec } from '../../src/pipeline/spec.ts';
 import { ip } from '../builder/addresses.ts';
 import { type PacketBuilder, packet } from '../builder/packet.ts';
 import { checkEncapsulation } from '../check/outer.ts';
+import fc from '../property.ts';
 import { judgeError } from '../reference/icmp-quote.ts';
 import { timeExceededAnswer } from '../reference/too-big.ts';
 import { backends, PACKET, Rig, SERVICE4, SERVICE6, specOf, TUN } from './rig.ts';

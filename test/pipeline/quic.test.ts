@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { counterAt } from '../../src/base/counters.ts';
 import type { BackendSpec, QuicSpec, Spec } from '../../src/pipeline/spec.ts';
 import { ip } from '../builder/addresses.ts';
 import { packet } from '../builder/packet.ts';
 import { checkEncapsulation } from '../check/outer.ts';
+import fc from '../property.ts';
 import { backends, Rig, SERVICE4, SERVICE6, specOf } from './rig.ts';
 
 const LB: QuicSpec = { scheme: 'quic-lb', rotations: [0, 3], serverIdLength: 2 };
