@@ -271,6 +271,11 @@ export class Director {
           mtu,
           wanted: this.#cuts.wanted(id),
         })),
+      unreachable: () =>
+        (this.#publisher.current?.names ?? NO_NAMES).backends.flatMap(({ id, pool, name }) => {
+          const entry = this.#paths.unreachable(id);
+          return entry === null ? [] : [{ pool, backend: name, counts: entry.counts }];
+        }),
       threads: () => threads.report(),
     });
     return {
@@ -297,6 +302,7 @@ export class Director {
       threads: threads.report(),
       absent: threads.absent(),
       paths: this.#paths.entries(),
+      unreachable: (id) => this.#paths.unreachable(id),
       now: this.#clock.seconds(),
       wanted: (id) => this.#cuts.wanted(id),
     });
