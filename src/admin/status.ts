@@ -73,6 +73,26 @@ export interface StatusBackend {
   readonly bytes: number;
   /** null where packets go to no network (drivers `memory` and `pcap-file`). */
   readonly pathMtu: StatusPathMtu | null;
+  /** null likewise. */
+  readonly unreachable: StatusUnreachable | null;
+}
+
+/** ICMP errors that said that tunnel packets to the backend do not arrive, since it is configured. */
+export interface StatusUnreachable {
+  /** Nothing listens on the tunnel port, or no tunnel device takes the packets. */
+  readonly port: number;
+  /** The host does not know the tunnel's IP protocol. */
+  readonly protocol: number;
+  /** The last router before it does not find the host. */
+  readonly host: number;
+  /** A router has no way. */
+  readonly net: number;
+  /** A firewall refuses. */
+  readonly prohibited: number;
+  /** What the last one said, one of those words; null when none came. */
+  readonly last: string | null;
+  /** Seconds since the last one; null when none came. */
+  readonly age: number | null;
 }
 
 export interface StatusPathMtu {

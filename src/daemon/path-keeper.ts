@@ -1,12 +1,13 @@
 /**
  * The path MTU of every backend while the director runs: shared memory that the forwarding threads read per packet, kept current by main
- * (host/path-mtu-watch.ts), its changes in the journal.
+ * (host/path-mtu-watch.ts), its changes in the journal; and what ICMP says about reaching the backends at all (host/unreachable.ts).
  */
 import { formatAddress } from '../base/address.ts';
 import { CodedError } from '../base/errors.ts';
 import type { EgressConfig } from '../config/config.ts';
 import type { PathMtuChange, PathMtuEntry } from '../host/path-mtu.ts';
 import { type PathMtuTunnel, PathMtuWatch } from '../host/path-mtu-watch.ts';
+import type { UnreachableEntry } from '../host/unreachable.ts';
 import { sourcePortsOf } from '../io/source-ports.ts';
 import type { EventJournal } from '../observe/events.ts';
 import { RepeatedLines } from '../observe/log.ts';
@@ -16,6 +17,7 @@ import { DEFAULT_HEADERS, type Spec } from '../pipeline/spec.ts';
 import { tunnelSource } from '../pipeline/tunnel-ends.ts';
 import { mostOverheadOf, outerPorts, outerProtocols } from '../pipeline/tunnel-kind.ts';
 import type { BoottimeClock } from '../raw-socket/clock.ts';
+import { type BackendWay, UnreachableJournal } from './unreachable-journal.ts';
 
 const CAUSES = { icmp: 'a router said so', route: 'its route', expired: 'what a router said has expired' } as const;
 
@@ -30,9 +32,12 @@ export class PathKeeper {
   /** null where packets go to no network: then there is no path. */
   readonly #watch: PathMtuWatch | null;
   readonly #repeated = new RepeatedLines();
+  readonly #unreachable: UnreachableJournal;
+  #ways = new Map<number, BackendWay>();
 
   constructor(options: PathKeeperOptions) {
     this.#options = options;
+    this.#unreachable = new UnreachableJournal(options.journal);
     const sourcePorts = sourcePortsOf(options.egress);
     this.#watch = sourcePorts === null ? null : new PathMtuWatch({ sourcePorts });
   }
@@ -47,7 +52,8 @@ export class PathKeeper {
     if (this.#watch === null) return;
     const now = this.#options.clock.seconds();
     this.#watch.setTunnels(tunnelsOf(spec, names), now);
-    this.#tell(this.#watch.poll(now));
+    this.#ways = new Map(names.backends.map((backend) => [backend.id, backend]));
+    this.#poll(this.#watch, now);
   }
 
   /** To be called every 100–250 ms. What the kernel refuses is logged, and tried again with the next call. */
@@ -55,7 +61,7 @@ export class PathKeeper {
     if (this.#watch === null) return;
     const { clock, journal } = this.#options;
     try {
-      this.#tell(this.#watch.poll(clock.seconds()));
+      this.#poll(this.#watch, clock.seconds());
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       const equal = this.#repeated.admit(message, clock.milliseconds());
@@ -74,8 +80,21 @@ export class PathKeeper {
     return this.#watch?.report() ?? null;
   }
 
+  /**
+   * Destination-unreachable messages about tunnel packets to a backend, counted since it is configured, and the last of them (seconds of the clock);
+   * null where packets go to no network. They are believed as far as ICMP can be, which is that a forger must know the tunnel.
+   */
+  unreachable(id: number): UnreachableEntry | null {
+    return this.#watch?.unreachable.entry(id) ?? null;
+  }
+
   close(): void {
     this.#watch?.close();
+  }
+
+  #poll(watch: PathMtuWatch, now: number): void {
+    this.#tell(watch.poll(now));
+    this.#unreachable.tell(watch.unreachable.takeNews(), (id) => this.#ways.get(id), now);
   }
 
   #tell(changes: readonly PathMtuChange[]): void {

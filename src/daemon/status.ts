@@ -1,9 +1,10 @@
 /** The answer to `status`: what the director's parts know, put together when somebody asks. */
 import type { Condition } from '../admin/server.ts';
-import type { Status, StatusBackend, StatusPathMtu } from '../admin/status.ts';
+import type { Status, StatusBackend, StatusPathMtu, StatusUnreachable } from '../admin/status.ts';
 import { BACKENDS_AT, counterAt, DROPS_AT, type FixedCounter, MAX_SERVICES, SERVICES_AT, sumOf } from '../base/counters.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';
 import type { PathMtuEntry } from '../host/path-mtu.ts';
+import type { UnreachableEntry } from '../host/unreachable.ts';
 import type { SnapshotNames } from '../pipeline/snapshot.ts';
 
 export interface StatusParts {
@@ -28,7 +29,9 @@ export interface StatusParts {
   readonly paths: readonly PathMtuEntry[] | null;
   /** Bytes of the largest packet that was cut for the backend lately; 0 for none. */
   readonly wanted: (id: number) => number;
-  /** Seconds of the clock that `paths` is told in. */
+  /** What ICMP said about reaching the backend; null where packets go to no network. */
+  readonly unreachable: (id: number) => UnreachableEntry | null;
+  /** Seconds of the clock that `paths` and `unreachable` are told in. */
   readonly now: number;
 }
 
@@ -73,6 +76,7 @@ export function statusOf(parts: StatusParts): Status {
       const { id, pool, name, address, state, weight, slots, encapsulation, ports, overhead } = backend;
       const at = BACKENDS_AT + 2 * id;
       const entry = paths.get(id);
+      const unreachable = parts.unreachable(id);
       return {
         pool,
         name,
@@ -86,6 +90,7 @@ export function statusOf(parts: StatusParts): Status {
         packets: sumOf(banks, at),
         bytes: sumOf(banks, at + 1),
         pathMtu: entry === undefined ? null : pathMtuOf(entry, parts),
+        unreachable: unreachable === null ? null : unreachableOf(unreachable, parts),
       };
     }),
     threads: parts.threads.map(({ number, failures, heartbeatAge, ingress, egress }) => ({
@@ -98,6 +103,10 @@ export function statusOf(parts: StatusParts): Status {
       heartbeatAge,
     })),
   };
+}
+
+function unreachableOf({ counts, last }: UnreachableEntry, { now }: StatusParts): StatusUnreachable {
+  return { ...counts, last: last?.what ?? null, age: last === null ? null : Math.max(0, now - last.at) };
 }
 
 function pathMtuOf(entry: PathMtuEntry, { now, wanted }: StatusParts): StatusPathMtu {

@@ -69,6 +69,8 @@ export function icmp6Filter(quoted: Quoted): Instruction[] {
   const quote = icmpv6.QUOTE_AT;
   return [
     loadByte(0),
+    // A protocol that a host does not know is a parameter problem.
+    jumpEqual(icmpv6.TYPE_PARAMETER_PROBLEM, 3, 0),
     jumpEqual(icmpv6.TYPE_PACKET_TOO_BIG, 2, 0),
     ...require(icmpv6.TYPE_DESTINATION_UNREACHABLE),
     loadByte(quote + ipv6.NEXT_HEADER_AT),

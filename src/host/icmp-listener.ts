@@ -6,7 +6,7 @@
  * a full one reads `messagesPerPoll` messages of each, whatever the flood: what waits longer is dropped by the kernel, at the
  * receive buffer, and counted.
  */
-import { formatAddress } from '../base/address.ts';
+import { sameAddress } from '../base/address.ts';
 import { closeDescriptor } from '../raw-socket/file.ts';
 import { attachFilter, KEEP_NOTHING } from '../raw-socket/filter.ts';
 import { E, errno, must } from '../raw-socket/library.ts';
@@ -35,7 +35,6 @@ import {
   type SourcePorts,
   type Tunnel,
   TunnelIndex,
-  type Unreachable,
 } from './icmp-quote.ts';
 
 /** Messages of each family that one poll reads at most: up to a millisecond of work. */
@@ -53,11 +52,6 @@ const ICMPV6_FILTER = 1;
 const SO_MEMINFO = 55;
 const SK_MEMINFO_DROPS = 8;
 
-/** Destination-unreachable messages about one backend, by what they said. */
-export interface UnreachableCounts extends Record<Unreachable, number> {
-  readonly address: Uint8Array;
-}
-
 export interface IcmpListenerOptions {
   /** Of each family; default 128. */
   readonly messagesPerPoll?: number;
@@ -69,7 +63,10 @@ export interface IcmpListenerOptions {
  * `own-route`: our own kernel refused the packet before it left, because the route is smaller than was believed. Not a router's word
  * with a lease, but a reason to read the route again.
  */
-export type ListenerReport = IcmpReport | { readonly kind: 'own-route'; readonly tunnel: Tunnel };
+export type ListenerReport =
+  | Exclude<IcmpReport, { readonly kind: 'unreachable' }>
+  | (Extract<IcmpReport, { readonly kind: 'unreachable' }> & { /** Who said so: 4 or 16 bytes. */ readonly by: Uint8Array })
+  | { readonly kind: 'own-route'; readonly tunnel: Tunnel };
 
 /** Listens in the network namespace in which `listen` was called. Needs CAP_NET_RAW. */
 export class IcmpListener {
@@ -89,7 +86,6 @@ export class IcmpListener {
   #descriptor4 = -1;
   #descriptor6 = -1;
   #tunnels = new TunnelIndex([], { base: 0, count: 0 });
-  #unreachable = new Map<string, UnreachableCounts>();
 
   constructor(options: IcmpListenerOptions = {}) {
     this.#perPoll = options.messagesPerPoll ?? MESSAGES_PER_POLL;
@@ -99,19 +95,13 @@ export class IcmpListener {
 
   /**
    * From now on, errors about packets in these tunnels from these source ports are reported. Opens a socket for a family that is needed
-   * for the first time; counts of backends that are gone are forgotten. Throws CodedError, EXIT.PRIVILEGE without CAP_NET_RAW.
+   * for the first time. Throws CodedError, EXIT.PRIVILEGE without CAP_NET_RAW.
    */
   listen(tunnels: readonly Tunnel[], sourcePorts: SourcePorts): void {
     const [four, six] = [4, 16].map((length) => tunnels.filter(({ address }) => address.length === length));
     if (four.length > 0 && this.#descriptor4 < 0) this.#descriptor4 = this.#open(AF_INET);
     if (six.length > 0 && this.#descriptor6 < 0) this.#descriptor6 = this.#open(AF_INET6);
     this.#tunnels = new TunnelIndex(tunnels, sourcePorts);
-    const counted = new Map<string, UnreachableCounts>();
-    for (const { address } of tunnels) {
-      const key = formatAddress(address);
-      counted.set(key, this.#unreachable.get(key) ?? { address, net: 0, host: 0, port: 0, prohibited: 0 });
-    }
-    this.#unreachable = counted;
     if (this.#descriptor4 >= 0) attachFilter(this.#descriptor4, four.length === 0 ? KEEP_NOTHING : icmp4Filter(quotedOf(four)));
     if (this.#descriptor6 >= 0) attachFilter(this.#descriptor6, six.length === 0 ? KEEP_NOTHING : icmp6Filter(quotedOf(six)));
   }
@@ -131,11 +121,6 @@ export class IcmpListener {
       getStructOption(descriptor, SOL_SOCKET, SO_MEMINFO, this.#drops.address, (SK_MEMINFO_DROPS + 1) * 4, 'SO_MEMINFO');
       return sum + (this.#drops.int32[SK_MEMINFO_DROPS] >>> 0);
     }, 0);
-  }
-
-  /** Believed destination-unreachable messages of each backend address since it was first listened for. */
-  unreachable(): UnreachableCounts[] {
-    return [...this.#unreachable.values()].map((counts) => ({ ...counts }));
   }
 
   close(): void {
@@ -191,9 +176,7 @@ export class IcmpListener {
     }
     if (found.kind === 'unreachable') {
       this.counts.unreachable++;
-      const counts = this.#unreachable.get(formatAddress(found.tunnel.address));
-      if (counts !== undefined) counts[found.what]++;
-      reports.push(found);
+      reports.push({ ...found, by: this.#sender(i, found.tunnel.address.length) });
     } else if (this.#isFrom(i, found.tunnel.source)) {
       this.counts.ownRoute++;
       reports.push({ kind: 'own-route', tunnel: found.tunnel });
@@ -205,8 +188,12 @@ export class IcmpListener {
 
   /** A sender refused by its own host is told by the address it sent from (icmp_route_lookup picks it, as the way is local). */
   #isFrom(i: number, address: Uint8Array): boolean {
-    const at = this.#vector.nameAt(i) + (address.length === 4 ? 4 : 8);
-    return address.every((byte, k) => this.#vector.bytes[at + k] === byte);
+    return sameAddress(this.#sender(i, address.length), address);
+  }
+
+  #sender(i: number, length: number): Uint8Array {
+    const at = this.#vector.nameAt(i) + (length === 4 ? 4 : 8);
+    return this.#vector.bytes.slice(at, at + length);
   }
 }
 
@@ -220,7 +207,7 @@ function quotedOf(tunnels: readonly Tunnel[]): Quoted {
 function passErrorsOnly(descriptor: number): void {
   const blocked = pin(32);
   blocked.int32.fill(-1);
-  for (const type of [icmpv6.TYPE_DESTINATION_UNREACHABLE, icmpv6.TYPE_PACKET_TOO_BIG]) {
+  for (const type of [icmpv6.TYPE_DESTINATION_UNREACHABLE, icmpv6.TYPE_PACKET_TOO_BIG, icmpv6.TYPE_PARAMETER_PROBLEM]) {
     blocked.int32[type >> 5] &= ~(1 << (type & 31));
   }
   setStructOption(descriptor, NEXT_ICMPV6, ICMPV6_FILTER, blocked.address, 32, 'ICMPV6_FILTER');

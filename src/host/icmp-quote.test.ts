@@ -91,7 +91,7 @@ test('unreachable messages are told apart', () => {
   for (const [code, what] of [
     [0, 'net'],
     [1, 'host'],
-    [2, 'port'],
+    [2, 'protocol'],
     [3, 'port'],
     [13, 'prohibited'],
   ] as const) {
@@ -105,6 +105,11 @@ test('unreachable messages are told apart', () => {
   ] as const) {
     assert.deepEqual(read(tunnelError({ ...six, type: 1, code })), { kind: 'unreachable', tunnel: tunnel(six), what });
   }
+  // A next header that the host does not know: the pointer (`mtu`: the same four bytes) names the field in the IPv6 header, or it is none of ours.
+  const problem = { ...six, type: 4, code: 1, mtu: 6 };
+  assert.deepEqual(read(tunnelError(problem)), { kind: 'unreachable', tunnel: tunnel(six), what: 'protocol' });
+  assert.equal(read(tunnelError({ ...problem, mtu: 40 })), 'format');
+  for (const code of [0, 2]) assert.equal(read(tunnelError({ ...problem, code })), 'type');
 });
 
 test('any bytes at all: no exception, nothing read behind the end, and only a known tunnel is ever reported', () => {

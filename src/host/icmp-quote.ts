@@ -58,7 +58,12 @@ export const IGNORE_REASONS = [
 ] as const;
 export type IgnoreReason = (typeof IGNORE_REASONS)[number];
 
-export type Unreachable = 'net' | 'host' | 'port' | 'prohibited';
+/**
+ * What an unreachable message says. `port`: nobody listens on the UDP port, or no tunnel device of that host takes the packet; `protocol`: it has
+ * no program for the IP protocol at all (GRE or IP in IP whose module is not loaded).
+ */
+export const UNREACHABLE_KINDS = ['port', 'protocol', 'host', 'net', 'prohibited'] as const;
+export type Unreachable = (typeof UNREACHABLE_KINDS)[number];
 
 /** A message that is about a packet of ours. */
 export type IcmpReport =
@@ -75,8 +80,7 @@ export type IcmpReport =
 const CODES4: ReadonlyMap<number, Unreachable> = new Map([
   [icmpv4.CODE_NET_UNREACHABLE, 'net'],
   [icmpv4.CODE_HOST_UNREACHABLE, 'host'],
-  // A host that speaks no UDP on that address, as good as a closed port.
-  [icmpv4.CODE_PROTOCOL_UNREACHABLE, 'port'],
+  [icmpv4.CODE_PROTOCOL_UNREACHABLE, 'protocol'],
   [icmpv4.CODE_PORT_UNREACHABLE, 'port'],
   // RFC 1812 §5.2.7.1: network, host, communication administratively prohibited.
   [9, 'prohibited'],
@@ -93,6 +97,12 @@ const CODES6: ReadonlyMap<number, Unreachable> = new Map([
   [5, 'prohibited'],
   [6, 'prohibited'],
 ]);
+
+/**
+ * Over IPv6 a protocol that the host does not know is a parameter problem, code 1 (RFC 4443 §3.4, net/ipv6/ip6_input.c), which points at the field
+ * that names it: of our packets the one in the IPv6 header.
+ */
+const UNRECOGNIZED_NEXT_HEADER = 1;
 
 /** The tunnels that packets of ours can be in. */
 export class TunnelIndex {
@@ -174,7 +184,8 @@ export function readIcmp4(view: DataView, at: number, end: number, tunnels: Tunn
 export function readIcmp6(view: DataView, at: number, end: number, tunnels: TunnelIndex): IcmpReport | IgnoreReason {
   if (icmpv6.check(view, at, end) !== WIRE_OK) return 'truncated';
   const type = icmpv6.type(view, at);
-  if (type !== icmpv6.TYPE_PACKET_TOO_BIG && type !== icmpv6.TYPE_DESTINATION_UNREACHABLE) return 'type';
+  const isProblem = type === icmpv6.TYPE_PARAMETER_PROBLEM;
+  if (type !== icmpv6.TYPE_PACKET_TOO_BIG && type !== icmpv6.TYPE_DESTINATION_UNREACHABLE && !isProblem) return 'type';
   const quote = at + icmpv6.QUOTE_AT;
   if (end - quote < ipv6.HEADER_LENGTH + 4) return 'truncated';
   if (ipv6.version(view, quote) !== 6) return 'format';
@@ -187,6 +198,12 @@ export function readIcmp6(view: DataView, at: number, end: number, tunnels: Tunn
     const quotedLength = ipv6.HEADER_LENGTH + ipv6.payloadLength(view, quote);
     return { kind: 'too-big', tunnel, mtu: icmpv6.mtu(view, at) >>> 0, quotedLength };
   }
-  const what = CODES6.get(icmpv6.code(view, at));
+  const code = icmpv6.code(view, at);
+  if (isProblem) {
+    if (code !== UNRECOGNIZED_NEXT_HEADER) return 'type';
+    const pointer = view.getInt32(at + icmpv6.REST_AT);
+    return pointer === ipv6.NEXT_HEADER_AT ? { kind: 'unreachable', tunnel, what: 'protocol' } : 'format';
+  }
+  const what = CODES6.get(code);
   return what === undefined ? 'type' : { kind: 'unreachable', tunnel, what };
 }

@@ -4,13 +4,15 @@
  *     HostWatch ─ routesChanged() ─┐
  *     the kernel's routes ─────────┼─► PathMtuTable ─► memory (read per packet) · report() (status)
  *     IcmpListener ────────────────┘
+ *            └─ unreachable ─────────► UnreachableTable (unreachable.ts)
  */
 import { formatAddress } from '../base/address.ts';
-import { IcmpListener, type IcmpListenerOptions, type ListenerReport, type UnreachableCounts } from './icmp-listener.ts';
+import { IcmpListener, type IcmpListenerOptions, type ListenerReport } from './icmp-listener.ts';
 import type { SourcePorts, Tunnel } from './icmp-quote.ts';
 import { type Link, listLinks } from './links.ts';
 import { type PathMtuBackend, type PathMtuChange, type PathMtuEntry, PathMtuTable } from './path-mtu.ts';
 import { routeTo } from './routes.ts';
+import { UnreachableTable } from './unreachable.ts';
 
 /**
  * Seconds after which routes are read again although no change was announced: the kernel announces neither what it learns about a
@@ -41,6 +43,8 @@ export class PathMtuWatch {
   readonly #options: PathMtuWatchOptions;
   readonly #table: PathMtuTable;
   readonly #listener: IcmpListener;
+  /** What was said about reaching the backends at all. */
+  readonly unreachable = new UnreachableTable();
   /** Ids by backend address: they share a route. */
   #byAddress = new Map<string, Destination>();
   /** Ids by source and backend address: they share a path. */
@@ -78,6 +82,7 @@ export class PathMtuWatch {
   setTunnels(tunnels: readonly PathMtuTunnel[], now: number): void {
     this.#listener.listen(tunnels, this.#options.sourcePorts);
     this.#table.setBackends(tunnels, now);
+    this.unreachable.setTunnels(tunnels);
     this.#byAddress = new Map();
     this.#byPath = new Map();
     this.#urgent.clear();
@@ -122,11 +127,6 @@ export class PathMtuWatch {
     return this.#table.report();
   }
 
-  /** Believed unreachable messages of each backend address. */
-  unreachable(): UnreachableCounts[] {
-    return this.#listener.unreachable();
-  }
-
   /** ICMP messages lost to a full receive buffer. */
   overflows(): number {
     return this.#listener.overflows();
@@ -141,7 +141,9 @@ export class PathMtuWatch {
     if (report.kind === 'too-big') {
       const ids = this.#byPath.get(pathKey(tunnel.source, tunnel.address)) ?? [];
       for (const id of ids) this.#table.fromIcmp(id, report.mtu, now, report.quotedLength);
-    } else if (report.kind === 'own-route') {
+    } else if (report.kind === 'unreachable') {
+      this.unreachable.hear(tunnel, report.what, report.by, now);
+    } else {
       const destination = this.#byAddress.get(formatAddress(tunnel.address));
       if (destination !== undefined) this.#urgent.add(destination);
     }

@@ -26,6 +26,7 @@ function source(banks: readonly Float64Array[], change: Partial<MetricSource> = 
       { pool: 'web', backend: 'w1', mtu: 1500, wanted: 1532 },
       { pool: 'web', backend: 'w2', mtu: 0, wanted: 0 },
     ],
+    unreachable: () => [{ pool: 'web', backend: 'w1', counts: { port: 3, host: 0 } }],
     threads: () => [{ number: 0, failures: 2, heartbeatAge: 1 }],
     ...change,
   };
@@ -62,6 +63,8 @@ test('banks of all threads are summed under their names', async () => {
     'gue_director_backend_packets_total{pool="front",backend="late"}': 1,
     'gue_director_backend_table_slots{pool="front",backend="w1"}': 40,
     'gue_director_backend_weight{pool="front",backend="w1"}': 2,
+    'gue_director_backend_unreachable_total{pool="web",backend="w1",kind="port"}': 3,
+    'gue_director_backend_unreachable_total{pool="web",backend="w1",kind="host"}': 0,
     'gue_director_table_digest_info{pool="front",digest="0123456789abcdef"}': 1,
     'gue_director_kernel_dropped_packets_total{driver="tun:gd0"}': 4,
     'gue_director_thread_failures_total{thread="0"}': 2,

@@ -43,6 +43,12 @@ export interface MetricSource {
   kernelDrops(): readonly { readonly driver: string; readonly packets: number }[];
   /** Bytes of the largest outer packet, 0 while not known, and of the largest one that was cut lately, 0 for none. */
   pathMtus(): readonly { readonly pool: string; readonly backend: string; readonly mtu: number; readonly wanted: number }[];
+  /** ICMP errors "unreachable" about tunnel packets to each backend, by kind. */
+  unreachable(): readonly {
+    readonly pool: string;
+    readonly backend: string;
+    readonly counts: Readonly<Record<string, number>>;
+  }[];
   threads(): readonly { readonly number: number; readonly failures: number /** Seconds. */; readonly heartbeatAge: number }[];
 }
 
@@ -192,6 +198,17 @@ function servicesAndBackends(family: Family, source: MetricSource): void {
     ['pool', 'backend'],
     (put) => {
       for (const { pool, backend, wanted } of source.pathMtus()) if (wanted > 0) put({ pool, backend }, wanted);
+    },
+  );
+  family(
+    'counter',
+    'backend_unreachable_total',
+    'ICMP errors that said that tunnel packets to the backend do not arrive, by kind; every kind is always present.',
+    ['pool', 'backend', 'kind'],
+    (put) => {
+      for (const { pool, backend, counts } of source.unreachable()) {
+        for (const [kind, messages] of Object.entries(counts)) put({ pool, backend, kind }, messages);
+      }
     },
   );
   family(

@@ -1,11 +1,6 @@
 /** Raw sockets that receive one IP protocol: IP in IP and GRE, which have no ports. */
-import { CodedError, EXIT } from '../base/errors.ts';
 import { closeDescriptor } from './file.ts';
-import { E, errno, libc, must } from './library.ts';
-import { pin, retain } from './memory.ts';
-import { AF_INET, AF_INET6, openSocket, SOCK_RAW, setReceiveBuffer } from './socket.ts';
-
-const bindCall = libc<(fd: number, at: number, bytes: number) => number>('int bind(int fd, uintptr_t at, unsigned int bytes)');
+import { AF_INET, AF_INET6, bindAddress, openSocket, SOCK_RAW, setReceiveBuffer } from './socket.ts';
 
 /**
  * A non-blocking raw socket for packets of `protocol` to `address` (4 or 16 bytes; all zero: every address of that family). Over IPv4 what
@@ -20,18 +15,7 @@ export function openProtocolSocket(address: Uint8Array, protocol: number, receiv
   const descriptor = openSocket(six ? AF_INET6 : AF_INET, SOCK_RAW, protocol, label);
   try {
     setReceiveBuffer(descriptor, receiveBuffer);
-    const name = pin(32);
-    name.uint16[0] = six ? AF_INET6 : AF_INET;
-    name.bytes.set(address, six ? 8 : 4);
-    const bound = bindCall(descriptor, name.address, six ? 28 : 16);
-    retain(name);
-    if (bound < 0 && errno() === E.EADDRNOTAVAIL) {
-      throw new CodedError('GD_RAW_SOCKET_NO_ADDRESS', `${label}: the address to listen on is not an address of this host`, {
-        exitCode: EXIT.FAILED,
-        hint: 'ip address show',
-      });
-    }
-    must(bound, `bind ${label}`);
+    bindAddress(descriptor, address, 0, label);
     return descriptor;
   } catch (error) {
     closeDescriptor(descriptor);

@@ -1,4 +1,5 @@
 /** Sockets: open, bind, options. Set-up only; packets travel through message.ts. */
+import { CodedError, EXIT } from '../base/errors.ts';
 import { closeDescriptor } from './file.ts';
 import { E, errno, libc, must } from './library.ts';
 import { pin, retain } from './memory.ts';
@@ -118,14 +119,35 @@ export function setReceiveBuffer(descriptor: number, bytes: number): void {
 
 /** Binds to a port on every address; false when the port is taken, throws on anything else. */
 export function bindPort(descriptor: number, family: number, port: number): boolean {
+  return bindAddress(descriptor, new Uint8Array(family === AF_INET ? 4 : 16), port, `port ${port}`);
+}
+
+/**
+ * Binds to `address` (4 or 16 bytes; all zero: every address of that family) and `port`, 0 where the protocol has none. False when the port is
+ * taken. `label` names the socket in errors.
+ *
+ *     struct sockaddr_in,  16 bytes:  | u16 family | be16 port | address[4] | zero[8] |
+ *     struct sockaddr_in6, 28 bytes:  | u16 family | be16 port | u32 flow | address[16] | u32 scope |
+ *
+ * Throws CodedError: GD_RAW_SOCKET_NO_ADDRESS, GD_RAW_SOCKET_CALL.
+ */
+export function bindAddress(descriptor: number, address: Uint8Array, port: number, label: string): boolean {
+  const six = address.length === 16;
   const name = pin(32);
-  name.uint16[0] = family;
+  name.uint16[0] = six ? AF_INET6 : AF_INET;
   name.bytes[2] = port >> 8;
   name.bytes[3] = port;
-  const result = bindCall(descriptor, name.address, family === AF_INET ? 16 : 28);
+  name.bytes.set(address, six ? 8 : 4);
+  const bound = bindCall(descriptor, name.address, six ? 28 : 16);
   retain(name);
-  if (result < 0 && errno() === E.EADDRINUSE) return false;
-  must(result, `bind to port ${port}`);
+  if (bound < 0 && errno() === E.EADDRINUSE) return false;
+  if (bound < 0 && errno() === E.EADDRNOTAVAIL) {
+    throw new CodedError('GD_RAW_SOCKET_NO_ADDRESS', `${label}: the address to listen on is not an address of this host`, {
+      exitCode: EXIT.FAILED,
+      hint: 'ip address show',
+    });
+  }
+  must(bound, `bind to ${label}`);
   return true;
 }
 

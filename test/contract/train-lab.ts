@@ -15,6 +15,7 @@ import { Snapshot, SnapshotBuilder } from '../../src/pipeline/snapshot.ts';
 import type { ChecksumMode, Spec } from '../../src/pipeline/spec.ts';
 import { completePartial } from '../../src/wire/checksum.ts';
 import { ip } from '../builder/addresses.ts';
+import { everyPort } from '../builder/every-port.ts';
 import { DESTINATION4, DESTINATION6, randomShape, type Shape, superPacket } from '../builder/super-packet.ts';
 import { Random } from '../full/random.ts';
 import { run } from '../host/namespace.ts';
@@ -30,12 +31,7 @@ const FAR_ENDS = [2, 3, 4];
 function specOf(family: 4 | 6, checksum: ChecksumMode): Spec {
   const ends = FAR_ENDS.map((last) => ip(family === 4 ? `10.1.0.${last}` : `fd00:1::${last}`));
   return {
-    services: [6, 17].flatMap((protocol) =>
-      [
-        { name: `four${protocol}`, prefix: { bytes: DESTINATION4, length: 32 } },
-        { name: `six${protocol}`, prefix: { bytes: DESTINATION6, length: 128 } },
-      ].map((s) => ({ ...s, protocol, portFrom: 0, portTo: 65535, affinity: '5-tuple' as const, pool: 'p' })),
-    ),
+    services: everyPort([DESTINATION4, DESTINATION6]),
     pools: [
       {
         name: 'p',

@@ -1,12 +1,15 @@
 // `gue-director status` against the running daemon, while UDP clients that never fragment learn what its tunnels carry.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Status } from '../../src/admin/status.ts';
+import { paintFor } from '../../src/cli/render/paint.ts';
+import { statusText } from '../../src/cli/render/status.ts';
 import { Actor } from '../../src/demo/cast.ts';
 import type { Lab } from '../../src/demo/lab/topology.ts';
 import { tunnelError } from '../host/tunnel-icmp.ts';
@@ -51,6 +54,11 @@ while time.time() < end:
     except OSError as error:
         print(believed, errno.errorcode[error.errno])
 `;
+
+/** One datagram. */
+const DATAGRAM = `
+import socket, sys
+socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).sendto(b'x', (sys.argv[1], 53))`;
 
 function clientSays(lab: Lab, address: string): string[] {
   return lab.client.run('python3', ['-c', CLIENT, address]).trim().split('\n');
@@ -145,6 +153,29 @@ s.sendto(bytes.fromhex('${Buffer.from(error).toString('hex')}'), ('${source}', 0
     );
     assert.match(text, /over-6\/worker-1 .* 1500 +1448 +route, eth0/);
     assert.ok(!text.includes('\u001b'), 'no colour in a pipe');
+
+    assert.deepEqual(director.entries('backend-unreachable'), []);
+
+    // The worker's tunnel port is closed.
+    tunnel.child.kill('SIGKILL');
+    await once(tunnel.child, 'exit');
+    lab.client.run('python3', ['-c', DATAGRAM, lab.vip6]);
+    const told = await director.event('backend-unreachable');
+    assert.deepEqual([told.pool, told.backend, told.what, told.by], ['over-4', 'worker-1', 'port', worker.address4]);
+    assert.match(String(told.hint), new RegExp(`^on the worker: .*ip fou add port ${TUNNEL_PORT} gue`));
+    const counters = director.metrics();
+    for (const [pool, messages] of [
+      ['over-4', 1],
+      ['over-6', 0],
+    ] as const) {
+      const name = `gue_director_backend_unreachable_total{pool="${pool}",backend="worker-1",kind="port"}`;
+      assert.equal(counters.get(name), messages, name);
+    }
+    const closed = JSON.parse(director.get('/-/status').body) as Status;
+    const { age: heard, ...counts } = closed.backends[0].unreachable!;
+    assert.deepEqual(counts, { port: 1, protocol: 0, host: 0, net: 0, prohibited: 0, last: 'port' });
+    assert.ok(heard !== null && heard < 60, String(heard));
+    assert.match(statusText(closed, paintFor({}, {})), /\nbackend over-4\/worker-1: port unreachable, ICMP said \d+ s ago\n/);
 
     assert.equal(await director.actor.stop(), 0, director.actor.words);
   },

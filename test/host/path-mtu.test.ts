@@ -5,7 +5,9 @@
 //                                    rb ──1500── b0 backend B  (10.8.2.2, fd08:2::2)
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { after, test } from 'node:test';
+import { formatAddress } from '../../src/base/address.ts';
 import { PathMtuWatch } from '../../src/host/path-mtu-watch.ts';
 import { HostWatch } from '../../src/host/watch.ts';
 import { closeDescriptor } from '../../src/raw-socket/file.ts';
@@ -28,6 +30,7 @@ import {
   setOption,
 } from '../../src/raw-socket/socket.ts';
 import { ip } from '../builder/addresses.ts';
+import { packet } from '../builder/packet.ts';
 import { needs } from '../needs.ts';
 import { Namespace, run, setSysctl } from './namespace.ts';
 import { type TunnelError, tunnelError, tunnelPacket } from './tunnel-icmp.ts';
@@ -75,6 +78,17 @@ function sendPacket(bytes: Uint8Array, to: string): boolean {
 function sendTunnel(path: Path, total: number): boolean {
   const headers = familyOf(path.source) === 6 ? 48 : 28;
   return sendPacket(tunnelPacket(path, total - headers), path.backend);
+}
+
+/** A GRE packet with nothing much in it. */
+function grePacket({ source: src, backend: dst }: Path): Uint8Array {
+  const start = familyOf(src) === 6 ? packet().ipv6({ src, dst, nextHeader: 47 }) : packet().ipv4({ src, dst, protocol: 47 });
+  return start.payload(Uint8Array.of(0, 0, 8, 0, ...new Uint8Array(28).fill(0x45))).bytes();
+}
+
+/** True when this kernel has tunnel devices of the kind. */
+function hasDevice(kind: string): boolean {
+  return spawnSync('ip', ['link', 'add', 'probe', 'type', kind, 'external']).status === 0;
 }
 
 class Lab {
@@ -233,15 +247,59 @@ test('a backend without a tunnel port open says so, and is counted', needs('root
     here.poll();
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  const counts = here.watch.unreachable().map(({ net, host, port, prohibited }) => [net, host, port, prohibited]);
-  assert.deepEqual(counts, [
-    [0, 0, 0, 0],
-    [0, 0, 1, 0],
-    [0, 0, 0, 0],
-    [0, 0, 1, 0],
+  const none = { port: 0, protocol: 0, host: 0, net: 0, prohibited: 0 };
+  const heard = [ID_A4, ID_B4, ID_A6, ID_B6].map((id) => here.watch.unreachable.entry(id));
+  const one = { counts: { ...none, port: 1 }, last: { at: 1000, what: 'port' } };
+  assert.deepEqual(heard, [{ counts: none, last: null }, one, { counts: none, last: null }, one]);
+  const news = here.watch.unreachable.takeNews().map(({ tunnel: { id }, what, by }) => [id, what, formatAddress(by)]);
+  assert.deepEqual(news.sort(), [
+    [ID_B4, 'port', B4.backend],
+    [ID_B6, 'port', B6.backend],
   ]);
   assert.deepEqual(here.mtus(), [1500, 1500, 1500, 1500]);
 });
+
+test(
+  'a backend that does not know the tunnel’s protocol, or is not there, says so too',
+  needs('root', 'namespaces'),
+  async () => {
+    const here = lab();
+    const { director, router, watch } = here;
+    const end = { pool: 'web', ports: [], overhead: 24 };
+    const gre = { ...end, protocols: [47] };
+    const set = [
+      { ...gre, id: 30, name: 'gre', address: ip(B4.backend), source: ip(B4.source) },
+      { ...gre, id: 31, name: 'gre6', address: ip(B6.backend), source: ip(B6.source) },
+      { ...end, id: 32, name: 'gone', address: ip('10.8.2.9'), source: ip(B4.source), protocols: [17], ports: [PORT] },
+      { ...end, id: 33, name: 'closed', address: ip('10.8.9.9'), source: ip(B4.source), protocols: [17], ports: [PORT] },
+      { ...end, id: 34, name: 'refused', address: ip('10.8.8.8'), source: ip(B4.source), protocols: [17], ports: [PORT] },
+    ];
+    const [knows4, knows6] = ['gre', 'ip6gre'].map((kind) => router.inside(() => hasDevice(kind)));
+    router.inside(() => {
+      run('ip route add prohibit 10.8.8.0/24');
+      // Nobody answers ARP for it: told after a second otherwise.
+      setSysctl('net/ipv4/neigh/rb/retrans_time_ms', 20);
+    });
+    director.inside(() => {
+      watch.setTunnels(set, here.now);
+      for (const path of [B4, B6]) assert.ok(sendPacket(grePacket(path), path.backend));
+      for (const backend of ['10.8.2.9', '10.8.9.9', '10.8.8.8']) assert.ok(sendTunnel({ ...B4, backend }, 600));
+    });
+    for (let tries = 0; watch.icmp.unreachable < 5 && tries < 250; tries++) {
+      here.poll();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    const said = set.map(({ id }) => [id, watch.unreachable.entry(id)?.last?.what]);
+    assert.deepEqual(said, [
+      // Where the kernel has GRE it says that no device takes the packet.
+      [30, knows4 ? 'port' : 'protocol'],
+      [31, knows6 ? 'port' : 'protocol'],
+      [32, 'host'],
+      [33, 'net'],
+      [34, 'prohibited'],
+    ]);
+  },
+);
 
 test('forged errors are ignored, whichever field of the quote is wrong', needs('root', 'namespaces'), () => {
   const here = lab();

@@ -23,6 +23,7 @@ import { guardStage } from '../../src/pipeline/offsets.ts';
 import { Pipeline } from '../../src/pipeline/pipeline.ts';
 import { Snapshot, SnapshotBuilder } from '../../src/pipeline/snapshot.ts';
 import type { Spec } from '../../src/pipeline/spec.ts';
+import { everyPort } from '../builder/every-port.ts';
 import { DESTINATION4, DESTINATION6, type Shape, superPacket } from '../builder/super-packet.ts';
 import { Capture, FAR4, FAR6, NEAR4, NEAR6, Wire } from '../contract/lab.ts';
 import type { Scale } from '../full/line.ts';
@@ -110,17 +111,7 @@ const TUNNELS = [
 type TunnelChoice = (typeof TUNNELS)[number];
 
 function spec(outer: 4 | 6, choice: TunnelChoice): Spec {
-  const services = [6, 17].flatMap((protocol) =>
-    [DESTINATION4, DESTINATION6].map((bytes) => ({
-      name: `s${protocol}-${bytes.length}`,
-      prefix: { bytes, length: bytes.length * 8 },
-      protocol,
-      portFrom: 0,
-      portTo: 65535,
-      affinity: '5-tuple' as const,
-      pool: 'p',
-    })),
-  );
+  const services = everyPort([DESTINATION4, DESTINATION6]);
   const tunnel = { ...choice, port: 6080, source4: NEAR4, source6: NEAR6 };
   const backends = [{ name: 'w', address: outer === 4 ? FAR4 : FAR6, weight: 1, state: 'active' as const }];
   return { services, pools: [{ name: 'p', tableSize: 251, seed: 0, tunnel, backends }] };

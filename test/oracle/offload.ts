@@ -20,6 +20,7 @@ import { Snapshot, SnapshotBuilder } from '../../src/pipeline/snapshot.ts';
 import type { Oversize, Spec } from '../../src/pipeline/spec.ts';
 import { mapMemory } from '../../src/raw-socket/memory.ts';
 import { ip } from '../builder/addresses.ts';
+import { everyPort } from '../builder/every-port.ts';
 import { DESTINATION4, DESTINATION6, randomShape, type Shape, SOURCE4, SOURCE6, superPacket } from '../builder/super-packet.ts';
 import type { Random } from '../full/random.ts';
 import { Namespace, run, setSysctl } from '../host/namespace.ts';
@@ -34,18 +35,7 @@ const ETHERNET = 14;
 
 /** Both addresses of the super-packets, both protocols, every port; one worker. */
 function specOf(outer: 4 | 6, checksum: 'none' | 'full', oversize: Oversize): Spec {
-  const services = [6, 17].flatMap((protocol) =>
-    [DESTINATION4, DESTINATION6].map((bytes) => ({
-      name: `s${protocol}-${bytes.length}`,
-      prefix: { bytes, length: bytes.length * 8 },
-      protocol,
-      portFrom: 1,
-      portTo: 65535,
-      affinity: '5-tuple' as const,
-      oversize,
-      pool: 'p',
-    })),
-  );
+  const services = everyPort([DESTINATION4, DESTINATION6], { oversize });
   const tunnel = { encapsulation: 'gue', port: 6080, source4: SOURCE4, source6: SOURCE6, checksum } as const;
   const backends = [{ name: 'w', address: ip(outer === 4 ? WORKER4 : WORKER6), weight: 1, state: 'active' as const }];
   return { services, pools: [{ name: 'p', tableSize: 251, seed: 1, tunnel, backends }] };

@@ -7,6 +7,7 @@ import { buildGlbRows, GlbHash, sipKey } from '../../src/maglev-hash/index.ts';
 import { FragmentTable } from '../../src/pipeline/fragment-table.ts';
 import type { BackendSpec, GlbField, Oversize, Spec } from '../../src/pipeline/spec.ts';
 import { ip } from '../builder/addresses.ts';
+import { everyPort } from '../builder/every-port.ts';
 import { packet } from '../builder/packet.ts';
 import { DESTINATION4, DESTINATION6, randomShape, superPacket } from '../builder/super-packet.ts';
 import { Random } from '../full/random.ts';
@@ -38,18 +39,7 @@ function specOf(
     hops,
   } as const;
   const scheme = { name: 'glb', seed: SEED, hashKey: KEY, fields: ['source-address'], secondFields: second } as const;
-  const services = SERVICES.flatMap((bytes, n) =>
-    [6, 17].map((protocol) => ({
-      name: `s${n}-${protocol}`,
-      prefix: { bytes, length: bytes.length * 8 },
-      protocol,
-      portFrom: 0,
-      portTo: 65535,
-      affinity: '5-tuple' as const,
-      pool: 'p',
-      ...(options.oversize === undefined ? {} : { oversize: options.oversize }),
-    })),
-  );
+  const services = everyPort(SERVICES, options.oversize === undefined ? {} : { oversize: options.oversize });
   return { services, pools: [{ name: 'p', scheme, tableSize: 65536, seed: 0, tunnel, backends }] };
 }
 

@@ -7,6 +7,7 @@ import { VERDICT_FORWARD } from '../../src/base/verdict.ts';
 import { segmentBytes } from '../../src/io/train.ts';
 import { DEFAULT_HEADERS, type Encapsulation, type HeaderSpec, type Spec, type TunnelSpec } from '../../src/pipeline/spec.ts';
 import { ip } from '../builder/addresses.ts';
+import { everyPort } from '../builder/every-port.ts';
 import { packet } from '../builder/packet.ts';
 import { DESTINATION4, DESTINATION6, randomShape, superPacket } from '../builder/super-packet.ts';
 import { Random } from '../full/random.ts';
@@ -19,14 +20,7 @@ const KINDS: Partial<Record<Encapsulation, TunnelKind>> = { gue: 'gue', 'gue-v1'
 
 function specWith(outer: 4 | 6, tunnel: Partial<TunnelSpec>): Spec {
   const base = specOf({ outer, checksum: 'full' });
-  const services = [6, 17].flatMap((protocol) =>
-    [
-      { name: `a${protocol}`, prefix: { bytes: DESTINATION4, length: 32 } },
-      { name: `b${protocol}`, prefix: { bytes: DESTINATION6, length: 128 } },
-      { name: `c${protocol}`, prefix: { bytes: ip(SERVICE4), length: 32 } },
-      { name: `d${protocol}`, prefix: { bytes: ip(SERVICE6), length: 128 } },
-    ].map((s) => ({ ...s, protocol, portFrom: 0, portTo: 65535, affinity: '5-tuple' as const, pool: 'p' })),
-  );
+  const services = everyPort([DESTINATION4, DESTINATION6, ip(SERVICE4), ip(SERVICE6)]);
   return { services, pools: base.pools.map((pool) => ({ ...pool, tunnel: { ...pool.tunnel, ...tunnel } })) };
 }
 

@@ -7,6 +7,7 @@ import { formatAddress } from '../../src/base/address.ts';
 import { PROFILES } from '../../src/config/headers.ts';
 import type { Encapsulation, PoolSpec, Spec, TunnelSpec } from '../../src/pipeline/spec.ts';
 import { ip } from '../builder/addresses.ts';
+import { everyPort } from '../builder/every-port.ts';
 import { decodeTunnel } from '../reference/tunnel.ts';
 import { Rig, TUN } from './rig.ts';
 
@@ -43,15 +44,7 @@ function rigFor(inner: Uint8Array, outer: Uint8Array, tunnel: Partial<TunnelSpec
   const bytes = six ? inner.slice(24, 40) : inner.slice(16, 20);
   const [source, destination] =
     outer[0] >> 4 === 4 ? [outer.slice(12, 16), outer.slice(16, 20)] : [outer.slice(8, 24), outer.slice(24, 40)];
-  const services = [6, 17].map((protocol) => ({
-    name: `s${protocol}`,
-    prefix: { bytes, length: bytes.length * 8 },
-    protocol,
-    portFrom: 0,
-    portTo: 65535,
-    affinity: '5-tuple' as const,
-    pool: 'p',
-  }));
+  const services = everyPort([bytes]);
   const spec: Spec = {
     services,
     pools: [

@@ -8,6 +8,7 @@ import { dropReason } from '../../src/base/drop-reason.ts';
 import { VERDICT_FORWARD } from '../../src/base/verdict.ts';
 import { segmentBytes } from '../../src/io/train.ts';
 import { trainOffsetsOf } from '../../src/pipeline/offsets.ts';
+import { everyPort } from '../builder/every-port.ts';
 import { DESTINATION4, DESTINATION6, randomShape, type Shape, superPacket } from '../builder/super-packet.ts';
 import { decodeOuter } from '../check/outer.ts';
 import { Random } from '../full/random.ts';
@@ -21,12 +22,7 @@ const GSO_UDP_L4 = 5;
 /** All ports of the builder's destinations, so that any super-packet is a service's. */
 function spec(outer: 4 | 6, checksum: 'auto' | 'none' | 'full') {
   const base = specOf({ outer, checksum });
-  const services = [6, 17].flatMap((protocol) =>
-    [
-      { name: `a${protocol}`, prefix: { bytes: DESTINATION4, length: 32 } },
-      { name: `b${protocol}`, prefix: { bytes: DESTINATION6, length: 128 } },
-    ].map((s) => ({ ...s, protocol, portFrom: 0, portTo: 65535, affinity: '5-tuple' as const, pool: 'p' })),
-  );
+  const services = everyPort([DESTINATION4, DESTINATION6]);
   return { ...base, services };
 }
 

@@ -13,9 +13,10 @@ import { Lab } from '../../src/demo/lab/topology.ts';
 import type { TransferOrder } from '../../src/demo/transfer.ts';
 import { MemoryEgress } from '../../src/io/memory/egress.ts';
 import { PcapFileIngress } from '../../src/io/pcap-file/ingress.ts';
-import type { ServiceSpec, Spec } from '../../src/pipeline/spec.ts';
+import type { Spec } from '../../src/pipeline/spec.ts';
 import { innerMtuOf, type ReplayedPacket, replay } from '../../src/replay/replay.ts';
 import { ip } from '../builder/addresses.ts';
+import { everyPort } from '../builder/every-port.ts';
 import { packet } from '../builder/packet.ts';
 import { DESTINATION4, DESTINATION6, randomShape, superPacket } from '../builder/super-packet.ts';
 import { decodeOuter } from '../check/outer.ts';
@@ -32,18 +33,7 @@ const ETHERNET = 1;
 
 function specFor(addresses: readonly Uint8Array[], outer: 4 | 6 = 4): Spec {
   const base = specOf({ outer, checksum: 'full' });
-  const services = [6, 17].flatMap((protocol) =>
-    addresses.map(
-      (bytes, n): ServiceSpec => ({
-        ...base.services[0],
-        name: `s${protocol}-${n}`,
-        prefix: { bytes, length: bytes.length * 8 },
-        protocol,
-        portFrom: 0,
-        portTo: 65535,
-      }),
-    ),
-  );
+  const services = everyPort(addresses);
   return { ...base, services };
 }
 
@@ -56,6 +46,7 @@ function configOf(spec: Spec): Config {
     flows: { entries: 1024 },
     fragments: { entries: 256, timeout: 5, holdBytes: 65_536, holdPackets: 64, holdPerSource: 64, holdTimeout: 1 },
     listen: { metrics: null },
+    admin: { socket: 'off' },
     log: { level: 'silent', format: 'json' },
     file: 'merged',
     warnings: [],

@@ -5,13 +5,9 @@ Standard input: JSON {"services": [{"protocol", "address", "port", "options": [.
 "changes" are run, and one UDP datagram of each flow is injected through a TUN device. Output: JSON, one list for each service: the
 order of the kernel's own server list, and [client, port, server, server port] for each connection that it made.
 """
-import fcntl, ipaddress, json, os, struct, subprocess, sys
+import ipaddress, json, os, struct, sys
 
-IFF_TUN, IFF_NO_PI, TUNSETIFF = 1, 0x1000, 0x400454CA
-
-
-def run(*words):
-    subprocess.run(words, check=True)
+from ipvs_guest import connections, folded, open_tun, run, text
 
 
 def datagram(client, port, address, service_port):
@@ -19,40 +15,13 @@ def datagram(client, port, address, service_port):
     udp = struct.pack('!HHHH', port, service_port, 8, 0)
     if source.version == 4:
         head = struct.pack('!BBHHHBBH4s4s', 0x45, 0, 28, 0, 0, 64, 17, 0, source.packed, target.packed)
-        total = sum(struct.unpack('!10H', head))
-        total = (total & 0xFFFF) + (total >> 16)
-        total = (total & 0xFFFF) + (total >> 16)
-        return head[:10] + struct.pack('!H', ~total & 0xFFFF) + head[12:] + udp
+        return head[:10] + struct.pack('!H', folded(head)) + head[12:] + udp
     pseudo = source.packed + target.packed + struct.pack('!IHBB', 8, 0, 0, 17) + udp
-    total = sum(struct.unpack('!%dH' % (len(pseudo) // 2), pseudo))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    udp = udp[:6] + struct.pack('!H', (~total & 0xFFFF) or 0xFFFF)
+    udp = udp[:6] + struct.pack('!H', folded(pseudo) or 0xFFFF)
     return struct.pack('!IHBB', 6 << 28, 8, 17, 64) + source.packed + target.packed + udp
 
 
-def text(word):
-    word = word.strip('[]')
-    if ':' in word:
-        return str(ipaddress.ip_address(word))
-    return str(ipaddress.ip_address(int(word, 16)))
-
-
-def connections():
-    rows = []
-    with open('/proc/net/ip_vs_conn') as lines:
-        for line in list(lines)[1:]:
-            _, client, port, to, to_port, server, server_port = line.split()[:7]
-            rows.append((text(client), int(port, 16), text(to), int(to_port, 16), text(server), int(server_port, 16)))
-    return rows
-
-
-tun = os.open('/dev/net/tun', os.O_RDWR)
-fcntl.ioctl(tun, TUNSETIFF, struct.pack('16sH22x', b'flows', IFF_TUN | IFF_NO_PI))
-run('ip', 'link', 'set', 'flows', 'up')
-run('ip', 'link', 'set', 'lo', 'up')
-run('ip', 'route', 'add', 'default', 'dev', 'flows')
-run('ip', '-6', 'route', 'add', 'default', 'dev', 'flows')
+tun = open_tun()
 answers = []
 for service in json.load(sys.stdin)['services']:
     address, port = service['address'], service['port']
@@ -78,6 +47,6 @@ for service in json.load(sys.stdin)['services']:
             elif mine and words[0] == '->' and words[1][0] in '[0123456789ABCDEF':
                 at, _, at_port = words[1].rpartition(':')
                 order.append([text(at), int(at_port, 16), int(words[3])])
-    made = [[c, p, s, sp] for c, p, to, tp, s, sp in connections() if to == address and tp == port]
+    made = [[c, p, s, sp] for _, c, p, to, tp, s, sp in connections() if to == address and tp == port]
     answers.append({'order': order, 'made': made})
 json.dump(answers, sys.stdout)

@@ -5,21 +5,11 @@ client, port, address, port], ...]}. The addresses become local, packets to a ma
 {"list": text of /proc/net/ip_vs, "saved": text of ipvsadm-save -n, "made": [[protocol, client, port, address, port, server, server port], ...]},
 of every connection that the kernel made.
 """
-import fcntl, ipaddress, json, os, struct, subprocess, sys
+import ipaddress, json, os, struct, subprocess, sys
 
-IFF_TUN, IFF_NO_PI, TUNSETIFF = 1, 0x1000, 0x400454CA
+from ipvs_guest import connections, folded, open_tun, run
+
 NUMBERS = {'tcp': 6, 'udp': 17, 'sctp': 132}
-
-
-def run(*words, **more):
-    return subprocess.run(words, check=True, text=True, **more)
-
-
-def folded(data):
-    total = sum(struct.unpack('!%dH' % ((len(data) + 1) // 2), data + b'\0' * (len(data) & 1)))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def crc32c(data):
@@ -54,30 +44,8 @@ def packet(protocol, client, port, address, to):
     return struct.pack('!IHBB', 6 << 28, len(inner), number, 64) + source.packed + target.packed + inner
 
 
-def text(word):
-    word = word.strip('[]')
-    if ':' in word:
-        return str(ipaddress.ip_address(word))
-    return str(ipaddress.ip_address(int(word, 16)))
-
-
-def connections():
-    rows = []
-    with open('/proc/net/ip_vs_conn') as lines:
-        for line in list(lines)[1:]:
-            protocol, client, port, to, to_port, server, server_port = line.split()[:7]
-            ports = int(port, 16), int(to_port, 16), int(server_port, 16)
-            rows.append((protocol.lower(), text(client), ports[0], text(to), ports[1], text(server), ports[2]))
-    return rows
-
-
 question = json.load(sys.stdin)
-tun = os.open('/dev/net/tun', os.O_RDWR)
-fcntl.ioctl(tun, TUNSETIFF, struct.pack('16sH22x', b'flows', IFF_TUN | IFF_NO_PI))
-run('ip', 'link', 'set', 'flows', 'up')
-run('ip', 'link', 'set', 'lo', 'up')
-run('ip', 'route', 'add', 'default', 'dev', 'flows')
-run('ip', '-6', 'route', 'add', 'default', 'dev', 'flows')
+tun = open_tun()
 for six in (False, True):
     routes = ['route add local %s dev lo\n' % address for address in question['addresses'] if (':' in address) == six]
     run('ip', *(['-6'] if six else []), '-batch', '-', input=''.join(routes))

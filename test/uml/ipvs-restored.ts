@@ -42,7 +42,7 @@ export async function askRestoredIpvs(questions: readonly IpvsQuestion[]): Promi
       ...questions.flatMap((_, i) => [
         `ip netns add ipvs-${i}`,
         `ip netns exec ipvs-${i} sh -c 'for scope in all default; do echo 0 > /proc/sys/net/ipv4/conf/$scope/rp_filter; done; echo 1 > /proc/sys/net/ipv4/ip_forward'`,
-        `ip netns exec ipvs-${i} python3 ${resolve(import.meta.dirname, 'ipvs-restored.py')} < /run/share/question-${i} > /run/share/answer-${i} 2>> /run/share/said`,
+        `ip netns exec ipvs-${i} python3 -B ${resolve(import.meta.dirname, 'ipvs-restored.py')} < /run/share/question-${i} > /run/share/answer-${i} 2>> /run/share/said`,
       ]),
     ]);
     return questions.map((_, i) => {

@@ -36,7 +36,7 @@ export async function askIpvs(services: readonly IpvsService[]): Promise<IpvsCho
       `mkdir /run/share; mount -t hostfs -o ${folder} none /run/share`,
       'for scope in all default; do echo 0 > /proc/sys/net/ipv4/conf/$scope/rp_filter; done',
       'echo 1 > /proc/sys/net/ipv4/ip_forward',
-      `python3 ${resolve(import.meta.dirname, 'ipvs-flows.py')} < /run/share/question > /run/share/answer 2> /run/share/said`,
+      `python3 -B ${resolve(import.meta.dirname, 'ipvs-flows.py')} < /run/share/question > /run/share/answer 2> /run/share/said`,
     ]);
     const answer = readFileSync(join(folder, 'answer'), 'utf8');
     if (answer === '') throw new Error(`${said}\n${readFileSync(join(folder, 'said'), 'utf8')}`);

@@ -4,6 +4,9 @@ import type { Status, StatusPathMtu } from '../../admin/status.ts';
 import { type Alignment, columns, percent } from './columns.ts';
 import type { Paint } from './paint.ts';
 
+/** Seconds for which an ICMP error about a backend is shown: senders of packets hear of it every second, or less often where it is limited. */
+const RECENT = 60;
+
 export function statusText(status: Status, paint: Paint): string {
   return `${[heading(status, paint), ...tables(status, paint)].join('\n\n')}\n`;
 }
@@ -17,6 +20,11 @@ function heading(status: Status, paint: Paint): string {
     ...reasons(ready, paint.yellow),
     `packets: received ${packets.received}, forwarded ${packets.forwarded}, replied ${packets.replied}, passed ${packets.passed}, dropped ${packets.dropped}`,
   ];
+  for (const { pool, name, unreachable } of status.backends) {
+    if (unreachable === null || unreachable.age === null || unreachable.age >= RECENT) continue;
+    const what = unreachable.last === 'prohibited' ? 'refused by a firewall' : `${unreachable.last} unreachable`;
+    lines.push(paint.red(`backend ${pool}/${name}: ${what}, ICMP said ${duration(unreachable.age)} ago`));
+  }
   if (packets.lost > 0) lines.push(paint.red(`lost in the kernel before they could be read: ${packets.lost}`));
   return lines.join('\n');
 }
