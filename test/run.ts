@@ -17,7 +17,7 @@ const root = resolve(import.meta.dirname, '..');
 
 const MINUTES = 60_000;
 const FILE_LIMIT = 4 * MINUTES;
-/** It should take 12, and takes about 13 on two cores since every encapsulation is in it: the limit is for what hangs. */
+/** Ten on two quiet cores; the limit is for what hangs. */
 const SUITE_LIMIT = 18 * MINUTES;
 const SIDE_BY_SIDE = 2;
 
