@@ -1,6 +1,5 @@
-// The runner behind `npm test`: node:test with its own spec output, in three passes. Files that touch the machine (they ask
-// test/needs.ts for namespaces, TUN or User-Mode Linux) run one at a time, because they measure time and share two cores, but for those
-// that say that they run beside others; everything else runs side by side. One summary at the end covers all.
+// The runner behind `npm test`: node:test with its own spec output, in three passes: what computes; what waits for namespaces, daemons
+// and guests (it asks test/needs.ts for them); and, one at a time, what says that it measures. One summary at the end covers all.
 //
 //   npm test                   everything
 //   npm test -- maglev tun     only files whose path contains one of the words
@@ -18,7 +17,7 @@ const root = resolve(import.meta.dirname, '..');
 
 const MINUTES = 60_000;
 const FILE_LIMIT = 4 * MINUTES;
-/** It should take 12, and takes about 13 on two cores since every encapsulation is in it: the limit is for what hangs. */
+/** Ten on two quiet cores; the limit is for what hangs. */
 const SUITE_LIMIT = 18 * MINUTES;
 const SIDE_BY_SIDE = 2;
 
@@ -34,14 +33,14 @@ function testFiles(folder: string): string[] {
     .map((entry) => join(entry.parentPath, entry.name));
 }
 
-/** A file that asks, by `needs(…)` or `needs: […]`, for a part of the machine which tests would fight over. */
-function runsAlone(file: string): boolean {
+/** A file that asks, by `needs(…)` or `needs: […]`, for a part of the machine that takes long to come or to answer. */
+function waits(file: string): boolean {
   return /needs(\(|: \[)[^)\]]*'(namespaces|tun|uml|debootstrap)'/.test(readFileSync(file, 'utf8'));
 }
 
-/** A file of those that says that it has nothing to fight for: it waits for guests and processes, and counts packets. */
-function runsBesideOthers(file: string): boolean {
-  return /^\/\/ Runs beside others/m.test(readFileSync(file, 'utf8'));
+/** A file of those that says that it measures: it gets the machine to itself. */
+function runsAlone(file: string): boolean {
+  return /^\/\/ Runs alone/m.test(readFileSync(file, 'utf8'));
 }
 
 const words = process.argv.slice(2).filter((argument) => !argument.startsWith('-'));
@@ -119,17 +118,14 @@ async function pass(chosen: string[], concurrency: number, deadline: number): Pr
 
 const deadline = Date.now() + SUITE_LIMIT;
 const alone = files.filter(runsAlone);
+const together = files.filter((file) => !alone.includes(file));
 await pass(
-  files.filter((file) => !alone.includes(file)),
+  together.filter((file) => !waits(file)),
   SIDE_BY_SIDE,
   deadline,
 );
-await pass(alone.filter(runsBesideOthers), SIDE_BY_SIDE, deadline);
-await pass(
-  alone.filter((file) => !runsBesideOthers(file)),
-  1,
-  deadline,
-);
+await pass(together.filter(waits), SIDE_BY_SIDE, deadline);
+await pass(alone, 1, deadline);
 
 for (const word of SUMMARY) {
   reporter.write({ type: 'test:diagnostic', data: { nesting: 0, message: `${word} ${totals.get(word)}` } });

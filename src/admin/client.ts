@@ -5,12 +5,11 @@ import { STATUS_PATH, type Status } from './status.ts';
 
 /** Milliseconds for the whole answer. */
 const PATIENCE = 5000;
+/** The same for what takes longer than a look: a reload builds tables. */
+const ACTION_PATIENCE = 60_000;
 
-interface Place {
-  /** Without brackets. */
-  readonly host: string;
-  readonly port: number;
-}
+/** Where a director can be asked: an address without brackets and a port, or the path of its unix socket. */
+export type Place = { readonly host: string; readonly port: number } | { readonly path: string };
 
 /** What the director that listens there says of itself. Throws GD_ADMIN_UNREACHABLE (exit code 69) when none answers. */
 export async function askStatus(place: Place): Promise<Status> {
@@ -22,7 +21,9 @@ export async function askStatus(place: Place): Promise<Status> {
   if (answer === null) {
     throw unreachable(
       `${at} answers with HTTP ${status}, but not as a gue-director`,
-      `see who listens there: ss -ltnp 'sport = :${place.port}'`,
+      'path' in place
+        ? `see who listens there: ss -xlp src ${place.path}`
+        : `see who listens there: ss -ltnp 'sport = :${place.port}'`,
     );
   }
   return answer;
@@ -38,17 +39,45 @@ function parsed(body: string): Status | null {
   }
 }
 
+/**
+ * Asks the director behind the unix socket to do something (actions.ts); its answer, whatever the status. Throws GD_ADMIN_UNREACHABLE (exit code
+ * 69) when none answers within `patience` milliseconds.
+ */
+export async function askAction(
+  socket: string,
+  path: string,
+  body: object = {},
+  patience = ACTION_PATIENCE,
+): Promise<{ status: number; body: Readonly<Record<string, unknown>> }> {
+  const answer = await ask({ path: socket }, 'POST', path, JSON.stringify(body), patience);
+  try {
+    const value: unknown = JSON.parse(answer.body);
+    if (value !== null && typeof value === 'object') return { status: answer.status, body: value as Record<string, unknown> };
+  } catch {
+    // Not JSON: said below.
+  }
+  throw unreachable(`what answers at ${socket} is no gue-director`, `see who listens there: ss -xlp src ${socket}`);
+}
+
 function get(place: Place, path: string): Promise<{ status: number; body: string }> {
+  return ask(place, 'GET', path, '', PATIENCE);
+}
+
+function ask(
+  place: Place,
+  method: string,
+  path: string,
+  text: string,
+  patience: number,
+): Promise<{ status: number; body: string }> {
+  const where = 'path' in place ? { socketPath: place.path } : place;
   return new Promise((done, fail) => {
     const refuse = (error: NodeJS.ErrnoException) =>
       fail(
-        unreachable(
-          `no director answers at ${placeText(place)}: ${error.code ?? error.message}`,
-          'is it running, in this network namespace, with this metrics.listen? systemctl status gue-director',
-          error,
-        ),
+        unreachable(`no director answers at ${placeText(place)}: ${error.code ?? error.message}`, remedy(place, error), error),
       );
-    const asked = request({ ...place, path, agent: false, signal: AbortSignal.timeout(PATIENCE) }, (response) => {
+    const options = { ...where, method, path, agent: false, signal: AbortSignal.timeout(patience) };
+    const asked = request(options, (response) => {
       let body = '';
       response.setEncoding('utf8');
       response.on('data', (part: string) => {
@@ -58,14 +87,23 @@ function get(place: Place, path: string): Promise<{ status: number; body: string
       response.on('end', () => done({ status: response.statusCode ?? 0, body }));
     });
     asked.on('error', refuse);
-    asked.end();
+    asked.end(text);
   });
+}
+
+function remedy(place: Place, error: NodeJS.ErrnoException): string {
+  if (!('path' in place))
+    return 'is it running, in this network namespace, with this metrics.listen? systemctl status gue-director';
+  if (error.code === 'EACCES') return `ask as root, or as a member of the socket's group: ls -l ${place.path}`;
+  return 'is it running, with this admin.socket? systemctl status gue-director';
 }
 
 function unreachable(message: string, hint: string, cause?: unknown): CodedError {
   return new CodedError('GD_ADMIN_UNREACHABLE', message, { exitCode: EXIT.UNREACHABLE, hint, cause });
 }
 
-function placeText({ host, port }: Place): string {
+function placeText(place: Place): string {
+  if ('path' in place) return place.path;
+  const { host, port } = place;
   return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }

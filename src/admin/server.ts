@@ -1,7 +1,12 @@
-/** HTTP for machines and people: metrics, liveness, readiness, status. Read only; listens where the configuration says, by default on loopback. */
+/**
+ * HTTP for machines and people: metrics, liveness, readiness, status. On TCP it is read only and listens where the configuration says, by
+ * default on loopback; on the unix socket it also takes what changes the director (actions.ts).
+ */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { CodedError } from '../base/errors.ts';
+import { type Actions, MOST_REQUEST } from './actions.ts';
+import { listenAtPath } from './socket.ts';
 import { STATUS_PATH, type Status } from './status.ts';
 
 /** An answer to "are you well?": one reason per line when not. */
@@ -18,12 +23,17 @@ export interface AdminSource {
   ready(): Condition;
   status(): Status;
   readonly metrics: { readonly contentType: string; render(): Promise<string> };
+  /** What may be asked for with POST; absent: nothing. Only for the unix socket. */
+  readonly actions?: Actions;
   /** Told about an answer that could not be made. */
   failed(error: unknown, path: string): void;
 }
 
+/** Where to listen: an address and a port, or the path of a unix socket. */
+export type AdminPlace = { readonly host: string; readonly port: number } | { readonly path: string };
+
 export interface AdminServer {
-  /** Where it listens, with the port the kernel chose when 0 was asked for. */
+  /** Where it listens, with the port the kernel chose when 0 was asked for; empty and 0 on a unix socket. */
   readonly host: string;
   readonly port: number;
   /** Stops listening and ends open connections. */
@@ -45,12 +55,8 @@ const MOST_CONNECTIONS = 64;
 /** Milliseconds that a client has for a request; without a byte either way for twice as long, its connection is ended. */
 const PATIENCE = 5000;
 
-/** Starts listening. Throws GD_ADMIN_LISTEN when the address can not be had. `patience` in milliseconds. */
-export async function openAdminServer(
-  listen: { host: string; port: number },
-  source: AdminSource,
-  patience = PATIENCE,
-): Promise<AdminServer> {
+/** Starts listening. Throws GD_ADMIN_LISTEN or GD_ADMIN_SOCKET when the place can not be had. `patience` in milliseconds. */
+export async function openAdminServer(listen: AdminPlace, source: AdminSource, patience = PATIENCE): Promise<AdminServer> {
   const server = createServer({
     maxHeaderSize: 8192,
     requestTimeout: patience,
@@ -76,11 +82,15 @@ export async function openAdminServer(
       send(request, response, { status: 500, type: TEXT, body: 'this answer could not be made; the log says why\n' });
     });
   });
-  await listening(server, listen);
-  const address = server.address() as AddressInfo;
+  let place = { host: '', port: 0 };
+  if ('path' in listen) await listenAtPath(server, listen.path);
+  else {
+    await listening(server, listen);
+    const { address, port } = server.address() as AddressInfo;
+    place = { host: address, port };
+  }
   return {
-    host: address.address,
-    port: address.port,
+    ...place,
     close: () =>
       new Promise((done) => {
         server.close(() => done());
@@ -113,10 +123,12 @@ async function respond(request: IncomingMessage, response: ServerResponse, sourc
 }
 
 async function answer(request: IncomingMessage, source: AdminSource): Promise<Answer> {
+  const path = (request.url ?? '/').split('?', 1)[0];
+  if (request.method === 'POST' && source.actions !== undefined) return act(request, source.actions, path);
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     return { status: 405, type: TEXT, body: 'only GET and HEAD\n', headers: { allow: 'GET, HEAD' } };
   }
-  switch ((request.url ?? '/').split('?', 1)[0]) {
+  switch (path) {
     case '/metrics':
       return { status: 200, type: source.metrics.contentType, body: await source.metrics.render() };
     case '/-/healthy':
@@ -130,6 +142,28 @@ async function answer(request: IncomingMessage, source: AdminSource): Promise<An
     default:
       return { status: 404, type: TEXT, body: `nothing here\n\n${index(source.version)}` };
   }
+}
+
+async function act(request: IncomingMessage, actions: Actions, path: string): Promise<Answer> {
+  const json = (status: number, body: unknown): Answer => ({ status, type: JSON_TYPE, body: `${JSON.stringify(body)}\n` });
+  const action = actions.get(path);
+  if (action === undefined) return json(404, { message: `there is no ${path}`, actions: [...actions.keys()] });
+  let text = '';
+  request.setEncoding('utf8');
+  for await (const part of request) {
+    text += part as string;
+    if (text.length > MOST_REQUEST) return json(413, { message: `a request has at most ${MOST_REQUEST} bytes` });
+  }
+  let asked: unknown = {};
+  try {
+    if (text.trim() !== '') asked = JSON.parse(text);
+  } catch (error) {
+    return json(400, { message: `the request is not JSON: ${(error as Error).message}` });
+  }
+  if (asked === null || typeof asked !== 'object' || Array.isArray(asked))
+    return json(400, { message: 'the request is no JSON object' });
+  const { status, body } = await action(asked as Record<string, unknown>);
+  return json(status, body);
 }
 
 function condition({ ok, reasons }: Condition, word: string): Answer {

@@ -34,6 +34,9 @@ export function compile(section: ConfigSection, file: string, warnings: readonly
       holdTimeout: section.fragments['hold-timeout'],
     },
     listen: { metrics: listen },
+    admin: {
+      socket: ['auto', 'off'].includes(section.admin.socket) ? section.admin.socket : besideFile(file, section.admin.socket),
+    },
     log: { level: section.log.level, format: section.log.format },
     file,
     warnings,

@@ -84,6 +84,10 @@ export interface Config {
   };
   readonly fragments: FragmentLimits;
   readonly listen: { readonly metrics: ListenAddress | null };
+  readonly admin: {
+    /** Path of the unix socket, `auto` or `off`. */
+    readonly socket: string;
+  };
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   /** The file as it was named. */
   readonly file: string;

@@ -406,6 +406,16 @@ export const sectionSchemas = {
     })
     .prefault({})
     .describe('What is shown to Prometheus.'),
+  admin: z
+    .strictObject({
+      socket: path
+        .default('auto')
+        .describe(
+          'Unix socket for commands that change the running director: its path; auto for admin.sock in the runtime directory; off for none.',
+        ),
+    })
+    .prefault({})
+    .describe('How a running director is changed: reload, drain, upgrade.'),
   log: z
     .strictObject({
       level: z

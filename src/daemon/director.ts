@@ -5,10 +5,13 @@
  *     check host → lock, blackholes → snapshot → HTTP → threads (drivers) → routes → ready
  *     unready → threads (drivers) → routes, lock → HTTP
  */
-import { type AdminServer, type Condition, openAdminServer } from '../admin/server.ts';
+import type { Action, Actions } from '../admin/actions.ts';
+import { type AdminServer, type AdminSource, type Condition, openAdminServer } from '../admin/server.ts';
+import { adminSocketPath } from '../admin/socket.ts';
 import type { Status } from '../admin/status.ts';
-import type { CodedError } from '../base/errors.ts';
+import { CodedError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
+import { Controller } from '../control/controller.ts';
 import { Publisher } from '../control/publisher.ts';
 import { linkByName } from '../host/links.ts';
 import { resolveTunnelSource } from '../host/routes.ts';
@@ -52,16 +55,18 @@ export class Director {
   readonly #cuts: CutWatch;
   readonly #drops = new DropWatch();
   readonly #publisher: Publisher;
-  #config: Config;
+  readonly #controller: Controller;
+  /** What the unix socket can be asked for; each part of the director adds its own. */
+  readonly #actions = new Map<string, Action>();
   #threads: ForwardingThreads | null = null;
   #admin: AdminServer | null = null;
+  #socket: AdminServer | null = null;
   #timers: NodeJS.Timeout[] = [];
   #phase: 'starting' | 'running' | 'stopping' = 'starting';
   #reload = { successful: false, succeededAt: 0 };
 
   constructor(options: DirectorOptions) {
     this.#options = options;
-    this.#config = options.config;
     this.#host = new HostKeeper({
       log: options.log,
       journal: options.journal,
@@ -86,6 +91,15 @@ export class Director {
       banks: () => this.#threads?.banks ?? [],
     });
     this.#publisher = new Publisher({ builder: new SnapshotBuilder(), now: () => this.#clock.seconds() });
+    this.#controller = new Controller({
+      config: options.config,
+      publish: (config, spec) => this.#enforce(config, spec),
+      refused: (layer, error) => {
+        const message = error instanceof Error ? error.message : String(error);
+        const hint = error instanceof CodedError ? error.hint : '';
+        options.journal.record('error', 'change-refused', `a change could not be put in force: ${message}`, { layer, hint });
+      },
+    });
   }
 
   /** Resolves when packets are forwarded. Throws CodedError after giving back what had been taken. */
@@ -106,11 +120,9 @@ export class Director {
     this.#host.examine(wantedOf(config, config.spec));
     const { spec, warnings } = resolveTunnelSources(config.spec, resolveTunnelSource);
     for (const warning of warnings) log.warn({ event: 'tunnel-source', hint: 'set tunnel.source for this pool' }, warning);
-    this.#config = { ...config, spec };
-    const wanted = wantedOf(this.#config, spec);
+    const wanted = wantedOf(config, spec);
     this.#host.silence(wanted);
-    const parts = this.#publish(spec);
-    this.#sources.keep(spec);
+    this.#controller.adopt(config);
     this.#reload = { successful: true, succeededAt: Date.now() / 1000 };
     const threads = new ForwardingThreads({
       threads: config.threads,
@@ -128,7 +140,8 @@ export class Director {
       gaveUp: (error) => this.#options.gaveUp(error),
     });
     this.#threads = threads;
-    if (config.listen.metrics !== null) this.#admin = await this.#serve(config.listen.metrics, threads);
+    const source = this.#source(threads);
+    if (config.listen.metrics !== null) this.#admin = await openAdminServer(config.listen.metrics, source);
     await threads.start();
     this.#host.take(wanted);
     this.#timers = [
@@ -138,22 +151,29 @@ export class Director {
       setInterval(() => this.#cuts.look(), WINDOW_SECONDS * 1000),
       setInterval(() => this.#summariseDrops(), DROP_SUMMARY_MS),
     ];
+    this.#socket = await this.#openSocket(source, this.#actions);
     this.#phase = 'running';
+    const { names, generation } = this.#publisher.current as SnapshotParts;
     journal.record('info', 'ready', 'forwarding', {
-      services: parts.names.services.length,
-      backends: parts.names.backends.length,
-      generation: parts.generation,
+      services: names.services.length,
+      backends: names.backends.length,
+      generation,
       threads: config.threads,
       ...(this.#admin === null ? {} : { listen: `http://${hostText(this.#admin.host)}:${this.#admin.port}/` }),
     });
   }
 
+  /** Puts what is wanted in force, its tunnel sources resolved. Throws CodedError; then nothing has changed. */
+  #enforce(_config: Config, wanted: Spec): void {
+    const { spec } = resolveTunnelSources(wanted, resolveTunnelSource);
+    this.#publish(spec);
+    this.#sources.keep(spec);
+  }
+
   /** Puts a spec with resolved tunnel sources in force. Throws what the builder throws; then nothing has changed. */
-  #publish(spec: Spec): SnapshotParts {
+  #publish(spec: Spec): void {
     const { parts } = this.#publisher.publish(spec);
-    this.#config = { ...this.#config, spec };
     this.#paths.publish(spec, parts.names);
-    return parts;
   }
 
   /**
@@ -164,6 +184,7 @@ export class Director {
     this.#phase = 'stopping';
     for (const timer of this.#timers) clearInterval(timer);
     this.#timers = [];
+    this.#controller.close();
     const failures: unknown[] = [];
     const attempt = async (step: () => unknown): Promise<void> => {
       try {
@@ -179,7 +200,9 @@ export class Director {
     this.#publisher.close();
     this.#summariseDrops();
     await attempt(() => this.#admin?.close());
+    await attempt(() => this.#socket?.close());
     this.#admin = null;
+    this.#socket = null;
     return failures;
   }
 
@@ -217,7 +240,20 @@ export class Director {
     return { ok: reasons.length === 0, reasons };
   }
 
-  async #serve(listen: { host: string; port: number }, threads: ForwardingThreads): Promise<AdminServer> {
+  /** The unix socket; null where there is none. A director that can not have it forwards all the same. */
+  async #openSocket(source: AdminSource, actions: Actions): Promise<AdminServer | null> {
+    const path = adminSocketPath(this.#options.config.admin.socket);
+    if (path === null) return null;
+    try {
+      return await openAdminServer({ path }, { ...source, actions });
+    } catch (error) {
+      if (!(error instanceof CodedError)) throw error;
+      this.#options.log.warn({ event: 'admin-socket', code: error.code, hint: error.hint }, error.message);
+      return null;
+    }
+  }
+
+  #source(threads: ForwardingThreads): AdminSource {
     const { log } = this.#options;
     const version = packageVersion();
     const metrics = createMetrics({
@@ -242,21 +278,21 @@ export class Director {
         }),
       threads: () => threads.report(),
     });
-    return openAdminServer(listen, {
+    return {
       version,
       healthy: () => this.healthy(),
       ready: () => this.ready(),
       status: () => this.#status(threads),
       metrics,
       failed: (error, path) => log.error({ event: 'http-failed', err: error, path }, 'an HTTP answer could not be made'),
-    });
+    };
   }
 
   #status(threads: ForwardingThreads): Status {
     const { current } = this.#publisher;
     return statusOf({
       version: packageVersion(),
-      config: this.#config.file,
+      config: this.#controller.config.file,
       generation: current?.generation ?? 0,
       healthy: this.healthy(),
       ready: this.ready(),

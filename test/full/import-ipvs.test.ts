@@ -1,5 +1,3 @@
-// Runs beside others (test/run.ts): it waits more than it computes, and measures no time.
-
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { needs } from '../needs.ts';

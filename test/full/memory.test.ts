@@ -1,3 +1,5 @@
+// Runs alone (test/run.ts): it measures what the machine gives it.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { needs } from '../needs.ts';

@@ -138,7 +138,15 @@ function routedHost(): { client: Namespace; host: Namespace } {
     run('ip route add default via 10.1.0.1');
     run('ip -6 route add default via fd00:1::1');
   });
+  // States are compared: the kernel's own link-local address must be past its duplicate address detection.
+  host.inside(() => {
+    for (const end = Date.now() + 5000; run('ip -6 addr show tentative') !== '' && Date.now() < end; ) pause(20);
+  });
   return { client, host };
+}
+
+function pause(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
 test(

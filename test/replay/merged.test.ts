@@ -46,6 +46,7 @@ function configOf(spec: Spec): Config {
     flows: { entries: 1024 },
     fragments: { entries: 256, timeout: 5, holdBytes: 65_536, holdPackets: 64, holdPerSource: 64, holdTimeout: 1 },
     listen: { metrics: null },
+    admin: { socket: 'off' },
     log: { level: 'silent', format: 'json' },
     file: 'merged',
     warnings: [],

@@ -3,8 +3,6 @@
 //
 //     director ── outer ECN by policy ──► router marks CE, if ECT ──► worker's kernel: inner ECN (RFC 6040 §4.2)
 //
-// Runs beside others (test/run.ts): it waits more than it computes, and measures no time.
-
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { join } from 'node:path';

@@ -1,8 +1,6 @@
 // The oracle itself: before the director is judged by User-Mode Linux, hand-made packets show that this kernel unwraps GUE in all
 // four mixes of families and answers the client directly.
 //
-// Runs beside others (test/run.ts): it waits more than it computes, and measures no time.
-
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Lab } from '../../src/demo/lab/topology.ts';

@@ -1,8 +1,6 @@
 // Linux before 6.11 refuses to cut a message for a device without checksum offload (EIO), and before 6.9 one of more than 64 segments
 // (EINVAL). User-Mode Linux is such a kernel: trains must leave there all the same.
 //
-// Runs beside others (test/run.ts): it waits more than it computes, and measures no time.
-
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

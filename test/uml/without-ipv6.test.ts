@@ -1,7 +1,5 @@
 // A kernel booted with ipv6.disable=1 knows no AF_INET6 at all, neither sockets nor netlink: an IPv4 director must run there as anywhere.
 //
-// Runs beside others (test/run.ts): it waits more than it computes, and measures no time.
-
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { needs } from '../needs.ts';

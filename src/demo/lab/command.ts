@@ -16,14 +16,14 @@ const PACKAGES: Readonly<Record<string, string>> = {
  * Runs a command to its end and returns its standard output. Throws `GD_LAB_MISSING_COMMAND` (with the package to install) or
  * `GD_LAB_COMMAND` (with the command's own words).
  */
-export function execute(command: string, args: readonly string[], input?: string): string {
+export function execute(command: string, args: readonly string[], input?: string, env: NodeJS.ProcessEnv = {}): string {
   try {
     return execFileSync(command, args, {
       encoding: 'utf8',
       stdio: ['pipe', 'pipe', 'pipe'],
       input: input ?? '',
       maxBuffer: 64 << 20,
-      env: { ...process.env, LC_ALL: 'C' },
+      env: { ...process.env, LC_ALL: 'C', ...env },
     });
   } catch (error) {
     throw commandError(command, args, error as NodeJS.ErrnoException & { stderr?: string; status?: number });

@@ -1,6 +1,7 @@
 /** One network namespace of a lab, and what can be done in it. */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { execute, ipBatch } from './command.ts';
+import { runtimeDirectoryOf } from './sweep.ts';
 
 export class Namespace {
   /** As `ip netns` knows it: `gd-<pid>-client`. */
@@ -25,12 +26,18 @@ export class Namespace {
 
   /** Runs a command in here to its end; standard output as text. Throws a coded error when it fails. */
   run(command: string, args: readonly string[] = [], input?: string): string {
-    return execute('ip', ['netns', 'exec', this.name, command, ...args], input);
+    return execute('ip', ['netns', 'exec', this.name, command, ...args], input, { RUNTIME_DIRECTORY: this.runtimeDirectory });
   }
 
   /** Starts a command in here. `ip netns exec` replaces itself by the command, so the child's pid is the command's. */
   spawn(command: string, args: readonly string[] = [], options: SpawnOptions = {}): ChildProcess {
-    return spawn('ip', ['netns', 'exec', this.name, command, ...args], options);
+    const env = { ...(options.env ?? process.env), RUNTIME_DIRECTORY: this.runtimeDirectory };
+    return spawn('ip', ['netns', 'exec', this.name, command, ...args], { ...options, env });
+  }
+
+  /** Where programs in here keep their sockets: a namespace of the network does not divide the file system. */
+  get runtimeDirectory(): string {
+    return runtimeDirectoryOf(this.name);
   }
 
   /** Writes sysctls: `{ 'net.ipv4.ip_forward': 1 }`. By hand, because a minimal Debian has no `sysctl` command. */

@@ -1,5 +1,7 @@
 /** Taking namespaces down, also those that a killed process left behind. Only names of the form `gd-<pid>-…` are ever touched. */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { execute } from './command.ts';
 
 const DIRECTORY = '/run/netns';
@@ -18,6 +20,11 @@ export function labNamespaces(): { name: string; owner: number }[] {
     const owner = NAME.exec(name)?.[1];
     return owner === undefined ? [] : [{ name, owner: Number(owner) }];
   });
+}
+
+/** Where programs in the namespace keep their sockets and files; goes with it. */
+export function runtimeDirectoryOf(name: string): string {
+  return join(tmpdir(), `${name}-run`);
 }
 
 function isPresent(name: string): boolean {
@@ -64,7 +71,10 @@ export function removeNamespaces(names: readonly string[]): void {
     }
     signalAll(pids, 'SIGKILL');
   }
-  for (const name of present) onNamespace('delete', name);
+  for (const name of present) {
+    onNamespace('delete', name);
+    rmSync(runtimeDirectoryOf(name), { recursive: true, force: true });
+  }
 }
 
 function isAlive(pid: number): boolean {

@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate as tick } from 'node:timers/promises';
+import type { Config } from '../config/config.ts';
+import type { Spec } from '../pipeline/spec.ts';
+import { Controller } from './controller.ts';
+
+function configOf(...backends: string[]): Config {
+  const spec: Spec = {
+    services: [],
+    pools: [
+      {
+        name: 'a',
+        tableSize: 251,
+        seed: 0,
+        tunnel: { encapsulation: 'gue', port: 6080, source4: null, source6: null, checksum: 'auto' },
+        backends: backends.map((name, i) => ({ name, address: Uint8Array.of(192, 0, 2, i + 1), weight: 1, state: 'active' })),
+      },
+    ],
+  };
+  return { spec, file: backends.join(' ') } as Config;
+}
+
+function rig() {
+  const published: string[] = [];
+  const refused: string[] = [];
+  const told: string[] = [];
+  let refuse = false;
+  const controller = new Controller({
+    config: configOf('w1'),
+    publish: (config, spec) => {
+      if (refuse) throw new Error('no');
+      const backends = spec.pools[0].backends.map(({ name, state }) => `${name}=${state}`);
+      published.push(`${config.file}: ${backends.join(' ')}`);
+    },
+    refused: (layer, error) => refused.push(`${layer} ${(error as Error).message}`),
+  });
+  controller.onConfig((config) => told.push(config.file));
+  return { controller, published, refused, told, refuse: (now: boolean) => (refuse = now) };
+}
+
+test('a configuration comes into force whole or not at all', () => {
+  const { controller, published, told, refuse } = rig();
+  controller.adopt(configOf('w1'));
+  refuse(true);
+  assert.throws(() => controller.adopt(configOf('w1', 'w2')), /no/);
+  assert.deepEqual([controller.config.file, published, told], ['w1', ['w1: w1=active'], ['w1']]);
+  refuse(false);
+  controller.adopt(configOf('w1', 'w2'));
+  assert.deepEqual([controller.config.file, told], ['w1 w2', ['w1', 'w1 w2']]);
+});
+
+test('layers that change together are published once, and stay over the next configuration', async () => {
+  const { controller, published } = rig();
+  controller.setLayer('drains', new Map([['a/w1', 'draining']]));
+  controller.setLayer('health', new Map([['a/w2', { serves: false, share: 1 }]]));
+  assert.deepEqual(published, []);
+  await tick();
+  await tick();
+  controller.adopt(configOf('w1', 'w2'));
+  assert.deepEqual(published, ['w1: w1=draining', 'w1 w2: w1=draining w2=down']);
+});
+
+test('a layer that can not be published is told, and the next one is tried again', async () => {
+  const { controller, published, refused, refuse } = rig();
+  refuse(true);
+  controller.setLayer('drains', new Map([['a/w1', 'draining']]));
+  controller.flush();
+  assert.deepEqual([published, refused], [[], ['drains no']]);
+  refuse(false);
+  controller.setLayer('health', new Map());
+  controller.flush();
+  controller.flush();
+  assert.deepEqual(published, ['w1: w1=draining']);
+});

@@ -1,0 +1,82 @@
+/**
+ * What is wanted, and its way into force: the configuration and the layers over it (layers.ts) become a spec, which is published. Every change
+ * goes through here: a reload, a drain, a backend found, a check that failed.
+ */
+import type { Config } from '../config/config.ts';
+import type { Spec } from '../pipeline/spec.ts';
+import { inForce, type Layers, NO_LAYERS } from './layers.ts';
+
+export interface ControllerOptions {
+  readonly config: Config;
+  /** Puts a spec in force, made of `config` and the layers. Throws when it can not be; then nothing has changed. */
+  readonly publish: (config: Config, spec: Spec) => void;
+  /** A changed layer could not be put in force; the spec before it stays. */
+  readonly refused: (layer: keyof Layers, error: unknown) => void;
+}
+
+export class Controller {
+  readonly #options: ControllerOptions;
+  #config: Config;
+  #layers: Layers = NO_LAYERS;
+  readonly #dirty = new Set<keyof Layers>();
+  #scheduled: NodeJS.Immediate | null = null;
+  readonly #listeners: ((config: Config) => void)[] = [];
+
+  constructor(options: ControllerOptions) {
+    this.#options = options;
+    this.#config = options.config;
+  }
+
+  /** The configuration in force. */
+  get config(): Config {
+    return this.#config;
+  }
+
+  get layers(): Layers {
+    return this.#layers;
+  }
+
+  /** What would be in force with `config` instead of the one that is: what a plan is made of. */
+  specWith(config: Config): Spec {
+    return inForce(config.spec, this.#layers);
+  }
+
+  /** Whoever follows the configuration (checks, watched files) is told of each one that came into force. */
+  onConfig(listener: (config: Config) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** Puts a configuration in force, the first one or another. Throws what `publish` throws; then the one before stays. */
+  adopt(config: Config): void {
+    this.#options.publish(config, this.specWith(config));
+    this.#config = config;
+    for (const listener of this.#listeners) listener(config);
+  }
+
+  /** Replaces one layer. It is in force soon after: many changes at once cost one table. */
+  setLayer<Name extends keyof Layers>(name: Name, layer: Layers[Name]): void {
+    this.#layers = { ...this.#layers, [name]: layer };
+    this.#dirty.add(name);
+    this.#scheduled ??= setImmediate(() => this.flush());
+  }
+
+  /** Puts changed layers in force now. */
+  flush(): void {
+    if (this.#scheduled !== null) clearImmediate(this.#scheduled);
+    this.#scheduled = null;
+    const changed = [...this.#dirty];
+    this.#dirty.clear();
+    if (changed.length === 0) return;
+    try {
+      this.#options.publish(this.#config, this.specWith(this.#config));
+    } catch (error) {
+      for (const layer of changed) this.#options.refused(layer, error);
+    }
+  }
+
+  /** Ends what is still scheduled. */
+  close(): void {
+    if (this.#scheduled !== null) clearImmediate(this.#scheduled);
+    this.#scheduled = null;
+  }
+}
