@@ -23,6 +23,7 @@ test('identification where DF is always set', () => {
   assert.deepEqual(unused('', 'identification: zero'), ['pools.one.tunnel.identification']);
   assert.deepEqual(unused('df: clear', 'identification: zero'), []);
   assert.deepEqual(unused('', 'headers: katran'), [], 'a profile says what the peer does');
+  assert.deepEqual(unused('', 'identification: fresh'), [], 'what holds anyway');
   assert.deepEqual(unused('identification: zero', ''), ['tunnel.identification']);
   assert.deepEqual(unused('identification: zero', 'df: copy'), []);
 });
