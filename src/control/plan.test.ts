@@ -114,7 +114,7 @@ test('what only a restart changes, with its place; a driver stands for all of it
     'fragments.hold-bytes 16:26',
     'fragments.timeout 16:42',
   ]);
-  assert.deepEqual(problemsOf(YAML.replace('format: json', 'format: text')), ['log.format 17:21']);
+  assert.deepEqual(problemsOf(YAML.replace('format: json', 'format: text')), ['log.format 17:29']);
   assert.deepEqual(problemsOf(`ingress: { driver: packet, interface: eth7 }\n${YAML}`), ['ingress.driver 1:20']);
   assert.deepEqual(problemsOf(`${YAML}metrics: { listen: off }\nadmin: { socket: here.sock }\n`), [
     'metrics.listen 18:20',
