@@ -40,10 +40,10 @@ interface Size {
   readonly byCommand: number;
 }
 
-/** The twin: a fiftieth of the reloads, a 25th of the wrong ones, in a 120th of the time. */
+/** The twin: a fiftieth of the reloads, a 25th of the wrong ones, in a 170th of the time. */
 const SIZES: Readonly<Record<Scale, Size>> = {
   full: { workers: 6, staying: 3, transfers: 1000, period: 1, seconds: 600, reloads: 1000, wrong: 200, byCommand: 10 },
-  scaled: { workers: 3, staying: 2, transfers: 60, period: 0.25, seconds: 5, reloads: 20, wrong: 8, byCommand: 8 },
+  scaled: { workers: 3, staying: 2, transfers: 60, period: 0.25, seconds: 3.5, reloads: 20, wrong: 8, byCommand: 8 },
 };
 const BYTES = 2048;
 const PROGRAM = join(import.meta.dirname, 'paced_transfers.py');
