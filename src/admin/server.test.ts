@@ -21,6 +21,7 @@ const status: Status = {
   generation: 2,
   healthy: { ok: true, reasons: [] },
   ready: { ok: true, reasons: [] },
+  draining: null,
   packets: { received: 5, forwarded: 4, replied: 0, passed: 0, dropped: 1, lost: 0 },
   drops: { 'no-backend': 1 },
   services: [],

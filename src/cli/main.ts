@@ -9,6 +9,7 @@ import { EXIT } from '../base/errors.ts';
 import { register as check } from './commands/check.ts';
 import { register as clean } from './commands/clean.ts';
 import { register as demo } from './commands/demo.ts';
+import { register as drain } from './commands/drain.ts';
 import { register as importFrom } from './commands/import.ts';
 import { register as replay } from './commands/replay.ts';
 import { register as run } from './commands/run.ts';
@@ -22,6 +23,7 @@ import { printError } from './render/error.ts';
 const COMMANDS: readonly ((program: Command) => void)[] = [
   run,
   status,
+  drain,
   check,
   table,
   replay,

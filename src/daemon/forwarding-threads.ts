@@ -116,6 +116,12 @@ export class ForwardingThreads {
     this.seats = Array.from({ length: threads }, (_, number) => new Seat(number, events));
   }
 
+  /** Words of all shards of the flow table, which the threads are writing. */
+  get flowWords(): readonly Int32Array[] {
+    const { flowEntries, flowKey, flowMemory } = this.#common;
+    return flowMemory.map((memory) => new FlowTable(flowEntries, flowKey, memory).words);
+  }
+
   get banks(): readonly Float64Array[] {
     return this.seats.map((seat) => seat.bank);
   }

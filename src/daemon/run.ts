@@ -35,6 +35,10 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
       keepBlackholes = true;
       end(error.exitCode);
     },
+    stop: () => {
+      journal.record('info', 'stopping', 'stopping: the drain is over');
+      end(EXIT.OK);
+    },
   });
 
   let signals = 0;
@@ -54,8 +58,10 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
     keepBlackholes = true;
     end(EXIT.FAILED);
   };
+  const onDrain = (): void => director.drain('SIGUSR1');
   const onFault = (): void => director.fault();
   for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
+  process.on('SIGUSR1', onDrain);
   process.on('uncaughtException', onError);
   process.on('unhandledRejection', onError);
   // For this project's own tests: an error inside a forwarding thread, on demand.
@@ -88,6 +94,7 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
   } finally {
     clearInterval(alive);
     for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
+    process.off('SIGUSR1', onDrain);
     process.off('uncaughtException', onError);
     process.off('unhandledRejection', onError);
     process.off('SIGUSR2', onFault);
