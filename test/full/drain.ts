@@ -97,8 +97,7 @@ async function run(scale: Scale): Promise<Outcome> {
 
 export const drain: Line = {
   name: 'drain',
-  claim:
-    '500 flows on a draining backend finish there and no new flow arrives; after the deadline only they move; removing a backend without draining it breaks only its own flows.',
+  claim: 'A draining backend takes no new flow while 500 of its flows go on or finish there; after its deadline only they move.',
   twin: 'test/full/drain.test.ts',
   run,
 };
