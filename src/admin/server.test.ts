@@ -19,6 +19,7 @@ const status: Status = {
   config: 'director.yaml',
   uptime: 61,
   generation: 2,
+  reload: { digest: '00', cause: 'start', result: 'success', age: 61, problem: null, confirmWithin: null, counts: {} },
   healthy: { ok: true, reasons: [] },
   ready: { ok: true, reasons: [] },
   draining: null,

@@ -28,6 +28,7 @@ import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
 import { HostKeeper } from './host-keeper.ts';
 import { WINDOW_SECONDS } from './link-advice.ts';
 import { PathKeeper } from './path-keeper.ts';
+import { ReloadKeeper } from './reload-keeper.ts';
 import { SourceKeeper } from './source-keeper.ts';
 import { statusOf } from './status.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
@@ -65,9 +66,11 @@ export class Director {
   #threads: ForwardingThreads | null = null;
   #admin: AdminServer | null = null;
   #socket: AdminServer | null = null;
+  readonly #reloads: ReloadKeeper;
+  /** Resolves when every thread reads what was published last. */
+  #everywhere: Promise<void> = Promise.resolve();
   #timers: NodeJS.Timeout[] = [];
   #phase: 'starting' | 'running' | 'stopping' = 'starting';
-  #reload = { successful: false, succeededAt: 0 };
 
   constructor(options: DirectorOptions) {
     this.#options = options;
@@ -108,18 +111,36 @@ export class Director {
       journal: options.journal,
       clock: this.#clock,
       controller: this.#controller,
-      shards: () => this.#threads?.flowWords ?? [],
+      shards: () => (this.#threads?.flowTables ?? []).map(({ words }) => words),
       names: () => this.#publisher.current?.names ?? NO_NAMES,
       uncertain: () => new Set(),
       stop: options.stop,
     });
     this.#actions.set('/-/drain', this.#drains.action);
     this.#controller.onConfig(() => this.#drains.follow());
+    this.#reloads = new ReloadKeeper({
+      controller: this.#controller,
+      host: this.#host,
+      log: options.log,
+      journal: options.journal,
+      resolved: (spec) => resolveTunnelSources(spec, resolveTunnelSource).spec,
+      current: () => ({ parts: this.#publisher.current, spec: this.#publisher.spec }),
+      everywhere: () => this.#everywhere,
+      flows: () => (this.#threads?.flowTables ?? []).map(({ words }) => words),
+      now: () => this.#clock.seconds(),
+      isRunning: () => this.#phase === 'running',
+    });
+    for (const [path, action] of this.#reloads.actions) this.#actions.set(path, action);
   }
 
   /** Takes the director out of service: not ready, it forwards on. */
   drain(cause: string): void {
     this.#drains.drainDirector(null, cause);
+  }
+
+  /** The configuration file is read again; what comes of it is in the log. */
+  reload(): void {
+    this.#reloads.ask('signal');
   }
 
   /** Resolves when packets are forwarded. Throws CodedError after giving back what had been taken. */
@@ -144,7 +165,6 @@ export class Director {
     this.#host.silence(wanted);
     this.#drains.restore();
     this.#controller.adopt(config);
-    this.#reload = { successful: true, succeededAt: Date.now() / 1000 };
     const threads = new ForwardingThreads({
       threads: config.threads,
       ingress: config.ingress,
@@ -193,8 +213,15 @@ export class Director {
 
   /** Puts a spec with resolved tunnel sources in force. Throws what the builder throws; then nothing has changed. */
   #publish(spec: Spec): void {
-    const { parts } = this.#publisher.publish(spec);
-    this.#paths.publish(spec, parts.names);
+    const before = this.#publisher.spec;
+    const { parts, everywhere } = this.#publisher.publish(spec);
+    this.#everywhere = everywhere;
+    try {
+      this.#paths.publish(spec, parts.names);
+    } catch (error) {
+      if (before !== null) this.#everywhere = this.#publisher.publish(before).everywhere;
+      throw error;
+    }
   }
 
   /**
@@ -207,6 +234,7 @@ export class Director {
     for (const timer of this.#timers) clearInterval(timer);
     this.#timers = [];
     this.#controller.close();
+    this.#reloads.close();
     const failures: unknown[] = [];
     const attempt = async (step: () => unknown): Promise<void> => {
       try {
@@ -285,7 +313,7 @@ export class Director {
       names: () => this.#publisher.current?.names ?? NO_NAMES,
       generation: () => this.#publisher.current?.generation ?? 0,
       draining: () => this.#drains.draining,
-      reload: () => this.#reload,
+      reload: () => this.#reloads.figures,
       kernelDrops: () => threads.kernelDrops(),
       pathMtus: () =>
         (this.#paths.entries() ?? []).map(({ id, pool, name, mtu }) => ({
@@ -317,6 +345,7 @@ export class Director {
       version: packageVersion(),
       config: this.#controller.config.file,
       generation: current?.generation ?? 0,
+      reload: this.#reloads.status(),
       healthy: this.healthy(),
       ready: this.ready(),
       names: current?.names ?? NO_NAMES,

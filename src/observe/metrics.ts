@@ -43,7 +43,13 @@ export interface MetricSource {
   generation(): number;
   /** The director itself is drained. */
   draining(): boolean;
-  reload(): { readonly successful: boolean /** Unix seconds, 0 for never. */; readonly succeededAt: number };
+  reload(): {
+    readonly successful: boolean;
+    /** Unix seconds, 0 for never. */
+    readonly succeededAt: number;
+    /** Reloads by result. */
+    readonly counts: Readonly<Record<string, number>>;
+  };
   kernelDrops(): readonly { readonly driver: string; readonly packets: number }[];
   /** Bytes of the largest outer packet, 0 while not known, and of the largest one that was cut lately, 0 for none. */
   pathMtus(): readonly { readonly pool: string; readonly backend: string; readonly mtu: number; readonly wanted: number }[];
@@ -255,6 +261,15 @@ function director(family: Family, source: MetricSource): void {
   );
   family('gauge', 'draining', '1 while the director itself is drained: not ready, it forwards on.', [], (put) =>
     put({}, source.draining() ? 1 : 0),
+  );
+  family(
+    'counter',
+    'config_reloads_total',
+    'Reloads since the start, by result; every result is always present.',
+    ['result'],
+    (put) => {
+      for (const [result, count] of Object.entries(source.reload().counts)) put({ result }, count);
+    },
   );
   family('gauge', 'snapshot_generation', 'Generation of the snapshot that is published to the forwarding threads.', [], (put) =>
     put({}, source.generation()),

@@ -1,7 +1,7 @@
 /** `gue-director drain`: takes a backend, or the director itself, out of service without breaking a flow. */
 import type { Command } from 'commander';
 import { CodedError, EXIT } from '../../base/errors.ts';
-import { socketOf } from '../admin-place.ts';
+import { socketOf } from '../admin-socket.ts';
 import { configOption, durationUpTo, jsonOption } from '../options.ts';
 import { paintFor } from '../render/paint.ts';
 
@@ -31,7 +31,7 @@ export function register(program: Command): void {
     .argument('[name]', 'of a backend: POOL/NAME, as status shows it')
     .addOption(configOption())
     .addOption(jsonOption())
-    .option('-s, --socket <path>', 'ask there, whatever the configuration says (admin.socket)')
+    .option('--socket <path>', 'the director behind this unix socket, whatever the configuration says')
     .option('-d, --deadline <time>', 'backend: down after this time (90s, 10m, 1h30m), or never', (text) => {
       return text === 'never' ? null : duration(text);
     })

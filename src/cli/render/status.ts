@@ -19,6 +19,7 @@ function heading(status: Status, paint: Paint): string {
     ...reasons(healthy, paint.red),
     ...reasons(ready, paint.yellow),
     ...(draining === null ? [] : [paint.yellow(drainingText(draining))]),
+    ...reloadLines(status, paint),
     `packets: received ${packets.received}, forwarded ${packets.forwarded}, replied ${packets.replied}, passed ${packets.passed}, dropped ${packets.dropped}`,
   ];
   for (const { pool, name, unreachable } of status.backends) {
@@ -38,6 +39,14 @@ function heading(status: Status, paint: Paint): string {
 
 function drainingText({ age, stopIn }: NonNullable<Status['draining']>): string {
   return `draining for ${duration(age)}${stopIn === null ? '' : `, ends in ${duration(stopIn)}`}`;
+}
+
+function reloadLines({ reload }: Status, paint: Paint): string[] {
+  const { cause, result, age, problem, confirmWithin } = reload;
+  const told = [`last reload ${duration(age)} ago by ${cause}: ${result}${problem === null ? '' : `; ${problem}`}`];
+  const lines = cause === 'start' ? [] : told.map((line) => (result === 'success' ? line : paint.yellow(line)));
+  if (confirmWithin === null) return lines;
+  return [...lines, paint.yellow(`rolled back in ${duration(confirmWithin)} unless you type: gue-director reload --confirm`)];
 }
 
 function reasons(condition: Condition, colour: (text: string) => string): string[] {
