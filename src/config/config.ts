@@ -94,6 +94,10 @@ export interface Config {
     /** null: the user's own. */
     readonly group: string | number | null;
   };
+  readonly reload: {
+    /** The file is reloaded by itself when it changes. */
+    readonly watch: boolean;
+  };
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   /** The file as it was named. */
   readonly file: string;

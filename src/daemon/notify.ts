@@ -106,6 +106,16 @@ export class ServiceManager {
   }
 }
 
+/** Does `step` as a reload in the service manager's eyes. */
+export async function whileReloading<T>(step: () => Promise<T>, manager: ServiceManager = serviceManager): Promise<T> {
+  manager.reloading();
+  try {
+    return await step();
+  } finally {
+    manager.ready();
+  }
+}
+
 /** The environment for a process that is to go on in our place: the watchdog then means it, whatever its process id. */
 export function successorEnvironment(environment: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
   const { WATCHDOG_PID: _, ...rest } = environment;

@@ -24,7 +24,7 @@ test('its commands and options exist', () => {
     commands.map(([key, value]) => `${key} ${value.split(' ')[1]}`),
     // Nothing else: a `clean` after a crash would take the blackholes away while packets come, and a failed `check` before the start
     // would be retried for ever (RestartPreventExitStatus looks at the main process).
-    ['ExecStart run'],
+    ['ExecStart run', 'ExecReload reload'],
   );
   for (const [, value] of commands) {
     const [program, command, ...options] = value.split(' ');
@@ -119,7 +119,7 @@ test(
     });
     const ended = new Promise<number | null>((done) => child.once('close', (code) => done(code)));
     await Promise.race([
-      eventually(() => words.includes('"event":"ready"'), 'ready', 15_000).catch((error) =>
+      eventually(() => words.includes('"event":"ready"'), 'ready', 40_000).catch((error) =>
         assert.fail(`${error.message}\n${words}`),
       ),
       ended.then((code) => assert.fail(`ended with ${code}\n${words}`)),

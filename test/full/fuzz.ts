@@ -204,6 +204,7 @@ function configOf(spec: Spec): Config {
     listen: { metrics: null },
     admin: { socket: 'off' },
     privileges: { user: null, group: null },
+    reload: { watch: false },
     log: { level: 'silent', format: 'json' },
     file: 'fuzz',
     warnings: [],
