@@ -27,7 +27,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   // What a check is told stands with the checks, as what the packet path is told stands with the path.
   config: { may: ['base', 'maglev-hash', 'pipeline/spec', 'health/spec'] },
   // A tunnel probe is told the tunnels of the spec, and is wrapped by the code that wraps traffic.
-  health: { may: ['base', 'wire', 'host', 'io', 'pipeline/encapsulate', 'pipeline/spec'] },
+  health: { may: ['base', 'wire', 'host', 'io', 'pipeline'] },
   control: { may: ['base', 'config', 'pipeline/spec', 'pipeline/snapshot'] },
   observe: { may: ['base'] },
   admin: { may: ['base', 'observe', 'control', 'pipeline/explain', 'pipeline/trace'] },
