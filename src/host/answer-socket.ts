@@ -9,7 +9,7 @@ import { closeDescriptor } from '../raw-socket/file.ts';
 import { attachFilter, KEEP_NOTHING } from '../raw-socket/filter.ts';
 import { E, errno, must } from '../raw-socket/library.ts';
 import { pin } from '../raw-socket/memory.ts';
-import { MessageVector } from '../raw-socket/message.ts';
+import { MessageVector, MSG_TRUNC } from '../raw-socket/message.ts';
 import { AUXDATA_BYTES, AUXDATA_STATUS, openNetworkSocket, STATUS_CHECKSUM_NOT_READY } from '../raw-socket/packet-socket.ts';
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 import { answerFilter4, answerFilter6 } from './answer-filter.ts';
@@ -22,8 +22,15 @@ const RECEIVE_BUFFER = 1024 * 1024;
 /** Messages of each family that one poll reads at most. */
 const MESSAGES_PER_POLL = 512;
 
-/** Bytes `at` to `end` of `view`, from the IP header on, valid during the call. `isFinished`: its transport checksum is what it must be. */
-export type TakeAnswer = (view: DataView, at: number, end: number, isFinished: boolean) => void;
+/** A packet, bytes `at` to `end` of `view` from its IP header on, valid during the call. */
+export type TakeAnswer = (view: DataView, at: number, end: number, state: AnswerState) => void;
+
+export interface AnswerState {
+  /** Its transport checksum is what it must be. */
+  readonly isFinished: boolean;
+  /** It is longer than what there is of it. */
+  readonly isCut: boolean;
+}
 
 /** Receives in the network namespace in which it was made. Needs CAP_NET_RAW. */
 export class AnswerSocket {
@@ -76,7 +83,11 @@ export class AnswerSocket {
       for (let i = 0; i < received; i++) {
         const known = vector.controlLength(i) >= AUXDATA_STATUS + 4;
         const status = known ? vector.int32[(vector.controlAt(i) + AUXDATA_STATUS) >> 2] : 0;
-        take(this.#view, i * SLOT, i * SLOT + vector.transferred(i), (status & STATUS_CHECKSUM_NOT_READY) === 0);
+        const state = {
+          isFinished: (status & STATUS_CHECKSUM_NOT_READY) === 0,
+          isCut: (vector.flags(i) & MSG_TRUNC) !== 0,
+        };
+        take(this.#view, i * SLOT, i * SLOT + vector.transferred(i), state);
       }
       if (received < BATCH) return;
     }

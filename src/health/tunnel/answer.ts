@@ -2,6 +2,7 @@
  * What an answer socket received, read: a TCP segment, a datagram, an echo reply, or an ICMP error with the packet that it quotes. Whoever forged or
  * garbled it, nothing is read behind its end; lengths, and checksums where they are there, must be right. To whom it belongs is not said here.
  */
+import type { AnswerState } from '../../host/answer-socket.ts';
 import { WIRE_OK } from '../../wire/check.ts';
 import * as checksum from '../../wire/checksum.ts';
 import * as icmpv4 from '../../wire/icmpv4.ts';
@@ -66,23 +67,23 @@ export type Answer = TcpAnswer | UdpAnswer | EchoAnswer | ErrorAnswer;
 const PROHIBITED4 = new Set([9, 10, icmpv4.CODE_PROHIBITED]);
 const PROHIBITED6 = new Set([icmpv6.CODE_PROHIBITED, 5, 6]);
 
-/** The packet from `at` to `end`, null when it is not whole, not right or nothing that we read. `isFinished`: its checksums were filled in. */
-export function readAnswer(view: DataView, at: number, end: number, isFinished: boolean): Answer | null {
+/** The packet from `at` to `end`, null when it is not right or nothing that we read. */
+export function readAnswer(view: DataView, at: number, end: number, state: AnswerState): Answer | null {
   if (end - at < ipv4.HEADER_LENGTH) return null;
-  return view.getUint8(at) >> 4 === 6 ? read6(view, at, end, isFinished) : read4(view, at, end, isFinished);
+  return view.getUint8(at) >> 4 === 6 ? read6(view, at, end, state) : read4(view, at, end, state);
 }
 
 function bytesOf(view: DataView, at: number, length: number): Uint8Array {
   return new Uint8Array(view.buffer, view.byteOffset + at, length).slice();
 }
 
-function read4(view: DataView, at: number, end: number, isFinished: boolean): Answer | null {
+function read4(view: DataView, at: number, end: number, { isFinished, isCut }: AnswerState): Answer | null {
   // `ipv4.check` wants the whole packet; of a long one the end may be missing.
   if (ipv4.version(view, at) !== 4) return null;
   const transport = at + ipv4.headerLength(view, at);
   const ipEnd = at + ipv4.totalLength(view, at);
   if (transport < at + ipv4.HEADER_LENGTH || transport > ipEnd || transport > end) return null;
-  if (!ipv4.verifyChecksum(view, at) || ipv4.isFragment(view, at)) return null;
+  if ((ipEnd > end && !isCut) || !ipv4.verifyChecksum(view, at) || ipv4.isFragment(view, at)) return null;
   const protocol = ipv4.protocol(view, at);
   const from = { source: bytesOf(view, at + ipv4.SOURCE_AT, 4), destination: bytesOf(view, at + ipv4.DESTINATION_AT, 4) };
   const readEnd = Math.min(end, ipEnd);
@@ -91,10 +92,11 @@ function read4(view: DataView, at: number, end: number, isFinished: boolean): An
   return readPorted(view, protocol, transport, readEnd, ipEnd, isFinished ? pseudo : -1, from);
 }
 
-function read6(view: DataView, at: number, end: number, isFinished: boolean): Answer | null {
+function read6(view: DataView, at: number, end: number, { isFinished, isCut }: AnswerState): Answer | null {
   const transport = at + ipv6.HEADER_LENGTH;
   if (transport > end) return null;
   const ipEnd = transport + ipv6.payloadLength(view, at);
+  if (ipEnd > end && !isCut) return null;
   const readEnd = Math.min(end, ipEnd);
   const protocol = ipv6.nextHeader(view, at);
   const from = { source: bytesOf(view, at + ipv6.SOURCE_AT, 16), destination: bytesOf(view, at + ipv6.SOURCE_AT + 16, 16) };

@@ -194,8 +194,8 @@ export class TunnelProber {
     const now = this.#now();
     let failure: unknown = null;
     try {
-      this.#answers.poll((view, at, end, isFinished) => {
-        const answer = readAnswer(view, at, end, isFinished);
+      this.#answers.poll((view, at, end, state) => {
+        const answer = readAnswer(view, at, end, state);
         if (answer !== null) this.#running.deliver(answer, now);
       });
     } catch (error) {

@@ -24,6 +24,8 @@ const TABLE_SIZE = 251;
 const MOST_KNOWN = 4096;
 
 interface Known {
+  /** All that the snapshot is made of: objects are made anew whenever anything is put in force. */
+  readonly content: string;
   readonly backend: BackendSpec;
   readonly tunnel: TunnelSpec;
   readonly service: ServiceSpec;
@@ -90,9 +92,11 @@ export class Wrapper {
     if (known !== undefined && known.backend === backend && known.tunnel === tunnel && known.service === service) {
       return known.snapshot;
     }
+    const spec = specOf(target, service);
+    const content = JSON.stringify(spec);
+    const snapshot = known?.content === content ? known.snapshot : new Snapshot(new SnapshotBuilder().build(spec));
     if (this.#known.size >= MOST_KNOWN) this.#known.clear();
-    const snapshot = new Snapshot(new SnapshotBuilder().build(specOf(target, service)));
-    this.#known.set(key, { backend, tunnel, service, snapshot });
+    this.#known.set(key, { content, backend, tunnel, service, snapshot });
     return snapshot;
   }
 }
