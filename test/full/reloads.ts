@@ -365,7 +365,7 @@ async function run(scale: Scale): Promise<Outcome> {
 export const reloads: Line = {
   name: 'reloads',
   claim:
-    '1,000 reloads (weights, backends and services in and out, tunnels) in ten minutes under 1,000 paced TCP transfers break none whose backend stays; late answers, retransmissions and device drops are no more than without, and every packet has a reason; 200 wrong ones in between are refused with a place and touch nothing.',
+    'A thousand reloads (weights, backends and services in and out, tunnels) in ten minutes under 1,000 paced TCP transfers break none whose backend stays; late answers, retransmissions and device drops are no more than without, and every packet has a reason; 200 wrong ones in between are refused with a place and touch nothing.',
   twin: 'test/full/reloads.test.ts',
   run,
 };
