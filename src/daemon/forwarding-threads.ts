@@ -185,6 +185,16 @@ export class ForwardingThreads {
     this.#carriedDrops = drops;
   }
 
+  /** Milliseconds since boot when each thread handed its queue over; 0: it has not. */
+  leftAt(): number[] {
+    return this.seats.map((seat) => seat.leftAt);
+  }
+
+  /** Milliseconds since boot when each thread began to read its queue. */
+  beganAt(): number[] {
+    return this.seats.map((seat) => seat.beganAt);
+  }
+
   /** What each thread reads, for another process: by seat. null when not every thread forwards, or one reads no descriptor. */
   descriptors(): { queue: number; egressQueue: number | null }[] | null {
     if (this.#phase !== 'running' || this.#forwarding.size < this.seats.length) return null;

@@ -71,7 +71,10 @@ export class HandOver {
   readonly #journal: EventJournal;
   #running: Promise<HandedOver> | null = null;
   /** Of `upgrade`: the successor that it started. */
-  #successor: ChildProcess | null = null;
+  #child: ChildProcess | null = null;
+  #batonsOut = false;
+  /** Process id of who took over; null while nobody has. */
+  successor: number | null = null;
 
   /** `directory`: where the socket of a hand-over is made. */
   constructor(giver: Giver, directory: string, journal: EventJournal) {
@@ -109,11 +112,11 @@ export class HandOver {
 
   /** POST /-/upgrade: starts a successor, this program's file as it is now with the same arguments, and waits for the end of it. */
   async upgrade(): Promise<ActionAnswer> {
-    if (this.#running !== null || this.#successor !== null) return busy();
+    if (this.#running !== null || this.#child !== null) return busy();
     const began = Date.now();
     const asked = process.argv.slice(1).filter((argument) => argument !== '--takeover');
     const child = spawn(process.execPath, [...process.execArgv, ...asked, '--takeover'], { stdio: 'inherit' });
-    this.#successor = child;
+    this.#child = child;
     const ended = new Promise<CodedError>((resolve) => {
       const say = (how: string) =>
         resolve(
@@ -128,13 +131,7 @@ export class HandOver {
       const outcome = await Promise.race([this.#outcome(), ended]);
       if (outcome instanceof CodedError) {
         // What it told us before it ended says more.
-        const failure = await Promise.race([
-          this.#running?.then(
-            () => outcome,
-            (error: unknown) => error,
-          ) ?? outcome,
-          sleep(50, outcome),
-        ]);
+        const failure = await Promise.race([this.#failure(outcome), sleep(50, outcome)]);
         return { status: 409, body: refusalOf(failure) };
       }
       child.unref();
@@ -143,7 +140,7 @@ export class HandOver {
       if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
       return { status: 409, body: refusalOf(error) };
     } finally {
-      this.#successor = null;
+      this.#child = null;
     }
   }
 
@@ -155,6 +152,15 @@ export class HandOver {
       await sleep(10);
     }
     return this.#running;
+  }
+
+  async #failure(otherwise: unknown): Promise<unknown> {
+    try {
+      await this.#running;
+      return otherwise;
+    } catch (error) {
+      return error;
+    }
   }
 
   async #run(listener: number, path: string, threads: number): Promise<HandedOver> {
@@ -178,8 +184,9 @@ export class HandOver {
         batons.map(({ descriptor }) => descriptor),
       );
     } finally {
-      for (const baton of batons) baton.close();
       channel.close();
+      // A thread that was told to raise one may do so late: its number must not be somebody else's by then.
+      if (!this.#batonsOut) for (const baton of batons) baton.close();
     }
   }
 
@@ -211,6 +218,7 @@ export class HandOver {
     const version = String(hello.body.version);
     const successor = { process: channel.peer, version };
     this.#journal.record('info', 'takeover', 'the successor is ready: handing over', successor);
+    this.#batonsOut = true;
     try {
       await giver.quiet();
       const left = await giver.leave(batons);
@@ -221,6 +229,7 @@ export class HandOver {
         ...ready.body,
         kind: undefined,
       });
+      this.successor = successor.process;
       // After the answer to whoever asked for it.
       setTimeout(() => giver.done(), 100);
       return { ...successor, ready: ready.body };
