@@ -416,6 +416,15 @@ export const sectionSchemas = {
     })
     .prefault({})
     .describe('How a running director is changed: reload, drain, upgrade.'),
+  reload: z
+    .strictObject({
+      watch: z
+        .boolean()
+        .default(false)
+        .describe('Whether this file is reloaded by itself when it changes; without, by SIGHUP or gue-director reload.'),
+    })
+    .prefault({})
+    .describe('When this file is read again.'),
   log: z
     .strictObject({
       level: z

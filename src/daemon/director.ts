@@ -28,12 +28,13 @@ import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
 import { HostKeeper } from './host-keeper.ts';
 import { WINDOW_SECONDS } from './link-advice.ts';
 import { PathKeeper } from './path-keeper.ts';
+import { ReloadKeeper } from './reload-keeper.ts';
 import { SourceKeeper } from './source-keeper.ts';
 import { statusOf } from './status.ts';
 import { factsOf } from './takeover/facts.ts';
 import { type Giver, HandOver } from './takeover/hand-over.ts';
 import type { Inheritance } from './takeover/inheritance.ts';
-import { lastWords, lent, takeOver } from './takeover/queues.ts';
+import { lastWords, lent, notConfirmed, takeOver } from './takeover/queues.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
 import { packageVersion } from './version.ts';
 import { wantedOf } from './wanted.ts';
@@ -71,9 +72,11 @@ export class Director {
   #handOver: HandOver | null = null;
   #admin: AdminServer | null = null;
   #socket: AdminServer | null = null;
+  readonly #reloads: ReloadKeeper;
+  /** Resolves when every thread reads what was published last. */
+  #everywhere: Promise<void> = Promise.resolve();
   #timers: NodeJS.Timeout[] = [];
-  #phase: 'starting' | 'running' | 'stopping' = 'starting';
-  #reload = { successful: false, succeededAt: 0 };
+  #phase: 'starting' | 'running' | 'handing over' | 'stopping' = 'starting';
 
   constructor(options: DirectorOptions) {
     this.#options = options;
@@ -110,6 +113,24 @@ export class Director {
         options.journal.record('error', 'change-refused', `a change could not be put in force: ${message}`, { layer, hint });
       },
     });
+    this.#reloads = new ReloadKeeper({
+      controller: this.#controller,
+      host: this.#host,
+      log: options.log,
+      journal: options.journal,
+      resolved: (spec) => resolveTunnelSources(spec, resolveTunnelSource).spec,
+      current: () => ({ parts: this.#publisher.current, spec: this.#publisher.spec }),
+      everywhere: () => this.#everywhere,
+      flows: () => (this.#threads?.flowTables ?? []).map(({ words }) => words),
+      now: () => this.#clock.seconds(),
+      isRunning: () => this.#phase === 'running',
+    });
+    for (const [path, action] of this.#reloads.actions) this.#actions.set(path, action);
+  }
+
+  /** The configuration file is read again; what comes of it is in the log. */
+  reload(): void {
+    this.#reloads.ask('signal');
   }
 
   /** Resolves when packets are forwarded. Throws CodedError after giving back what had been taken. */
@@ -136,7 +157,6 @@ export class Director {
     if (inheritance === null) this.#host.silence(wanted);
     this.#controller.adopt(config);
     this.#paths.inherit(inheritance?.part('paths'));
-    this.#reload = { successful: true, succeededAt: Date.now() / 1000 };
     const threads = new ForwardingThreads({
       threads: config.threads,
       ingress: config.ingress,
@@ -204,10 +224,15 @@ export class Director {
     if (path === null) return;
     const giver: Giver = {
       facts: factsOf(config),
-      lend: () => lent(threads, this.#host.lockDescriptor),
+      lend: () => {
+        const { confirmWithin } = this.#reloads.status();
+        if (confirmWithin !== null) throw notConfirmed();
+        return lent(threads, this.#host.lockDescriptor);
+      },
       parts: () => ({ paths: this.#paths.leases() }),
       inForce: () => String(this.#publisher.current?.generation),
       quiet: async () => {
+        this.#phase = 'handing over';
         for (const timer of this.#timers) clearInterval(timer);
         this.#timers = [];
         await this.#admin?.close();
@@ -221,6 +246,7 @@ export class Director {
         await this.#socket?.close();
         this.#socket = await this.#openSocket(source, this.#actions);
         await this.#openMetrics(source);
+        this.#phase = 'running';
       },
       done: handedOver,
     };
@@ -239,8 +265,15 @@ export class Director {
 
   /** Puts a spec with resolved tunnel sources in force. Throws what the builder throws; then nothing has changed. */
   #publish(spec: Spec): void {
-    const { parts } = this.#publisher.publish(spec);
-    this.#paths.publish(spec, parts.names);
+    const before = this.#publisher.spec;
+    const { parts, everywhere } = this.#publisher.publish(spec);
+    this.#everywhere = everywhere;
+    try {
+      this.#paths.publish(spec, parts.names);
+    } catch (error) {
+      if (before !== null) this.#everywhere = this.#publisher.publish(before).everywhere;
+      throw error;
+    }
   }
 
   /**
@@ -254,6 +287,7 @@ export class Director {
     for (const timer of this.#timers) clearInterval(timer);
     this.#timers = [];
     this.#controller.close();
+    this.#reloads.close();
     const failures: unknown[] = [];
     const attempt = async (step: () => unknown): Promise<void> => {
       try {
@@ -336,7 +370,7 @@ export class Director {
       banks: () => threads.banks,
       names: () => this.#publisher.current?.names ?? NO_NAMES,
       generation: () => this.#publisher.current?.generation ?? 0,
-      reload: () => this.#reload,
+      reload: () => this.#reloads.figures,
       kernelDrops: () => threads.kernelDrops(),
       pathMtus: () =>
         (this.#paths.entries() ?? []).map(({ id, pool, name, mtu }) => ({
@@ -368,6 +402,7 @@ export class Director {
       version: packageVersion(),
       config: this.#controller.config.file,
       generation: current?.generation ?? 0,
+      reload: this.#reloads.status(),
       healthy: this.healthy(),
       ready: this.ready(),
       names: current?.names ?? NO_NAMES,

@@ -1,4 +1,5 @@
 /** `gue-director run`: from a file name to an exit code. Signals, and errors that nobody caught, end here. */
+import { closeSync, openSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { loadConfig } from '../config/load.ts';
@@ -8,12 +9,12 @@ import { COMPILER_FLAGS } from '../pipeline/compiler-flags.ts';
 import { Director } from './director.ts';
 import { Inheritance } from './takeover/inheritance.ts';
 
-/** SIGHUP too: without it, a closed terminal would leave routes behind. */
-const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+const STOP_SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 
 /**
  * Runs the director until a signal ends it; resolves to the process's exit code: 0 after a clean stop, 1 when it had to give up or
- * could not give everything back. `takeover`: from the director that runs already. Throws ConfigError (78) before anything is touched; other failed starts are logged and returned.
+ * could not give everything back. `takeover`: from the director that runs already (takeover/hand-over.ts). Throws ConfigError (78) before anything is
+ * touched, and what the running director says when it refuses; other failed starts are logged and returned.
  */
 export async function runDaemon({ config: path, takeover = false }: { config: string; takeover?: boolean }): Promise<number> {
   const config = loadConfig(path);
@@ -60,7 +61,14 @@ export async function runDaemon({ config: path, takeover = false }: { config: st
     end(EXIT.FAILED);
   };
   const onFault = (): void => director.fault();
+  const hadTerminal = hasTerminal();
+  /** A terminal that is closed says the same word as a service manager that wants a reload. */
+  const onHangUp = (): void => {
+    if (hadTerminal && !hasTerminal()) onSignal('SIGHUP');
+    else director.reload();
+  };
   for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
+  process.on('SIGHUP', onHangUp);
   process.on('uncaughtException', onError);
   process.on('unhandledRejection', onError);
   // For this project's own tests: an error inside a forwarding thread, on demand.
@@ -97,9 +105,21 @@ export async function runDaemon({ config: path, takeover = false }: { config: st
     inheritance?.close();
     clearInterval(alive);
     for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
+    process.off('SIGHUP', onHangUp);
     process.off('uncaughtException', onError);
     process.off('unhandledRejection', onError);
     process.off('SIGUSR2', onFault);
+  }
+}
+
+/** Whether this process has a controlling terminal: it loses it when the terminal is closed (drivers/tty/tty_io.c: __tty_hangup). */
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync('/dev/tty', 'r'));
+    return true;
+  } catch {
+    // ENXIO: none.
+    return false;
   }
 }
 

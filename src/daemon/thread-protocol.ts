@@ -57,7 +57,8 @@ export interface ThreadStart {
 }
 
 export type MailToThread =
-  | { readonly kind: 'snapshot'; readonly parts: SnapshotParts }
+  /** `services`: what the ingress is to take in from now on; null: what it takes in already. */
+  | { readonly kind: 'snapshot'; readonly parts: SnapshotParts; readonly services: readonly ServiceSpec[] | null }
   | { readonly kind: 'stop' }
   /** End at a batch boundary, leave all descriptors open, and raise this eventfd: whoever waits for it goes on. */
   | { readonly kind: 'leave'; readonly baton: number }

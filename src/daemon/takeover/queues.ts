@@ -23,6 +23,13 @@ export function lent(threads: ForwardingThreads, lock: number | null): { threads
   return { threads: queues.length, descriptors: [['lock', lock], ...descriptors] };
 }
 
+/** The file says what nobody has confirmed: a successor would make it last. */
+export function notConfirmed(): CodedError {
+  return new CodedError('GD_TAKEOVER_NOT_NOW', 'a reload waits for its confirmation', {
+    hint: 'gue-director reload --confirm, or --rollback',
+  });
+}
+
 /** The threads leave; when, what they counted, and what the kernel dropped under them. Throws what `ForwardingThreads.leave` throws. */
 export async function lastWords(
   threads: ForwardingThreads,
