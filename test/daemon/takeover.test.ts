@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { loaderArguments, program } from '../../src/demo/cast.ts';
 import type { Lab } from '../../src/demo/lab/topology.ts';
 import { needs } from '../needs.ts';
@@ -14,6 +14,13 @@ function belongings(lab: Lab): string {
   const script =
     'nft list ruleset 2>/dev/null; ip -d link show gd0 2>/dev/null; ip route; ip -6 route; grep -ac "@gue-director" /proc/net/unix || true';
   return lab.director.run('sh', ['-c', script]);
+}
+
+/** A director that is ready; a start may take long where much else runs. */
+async function started(t: TestContext, lab: Lab, yaml: string): Promise<RunningDirector> {
+  const director = RunningDirector.launch(t, lab, yaml);
+  await eventually(() => director.entries('ready').length === 1, 'ready', 60_000);
+  return director;
 }
 
 /** A command of ours in the director's namespace. */
@@ -61,7 +68,7 @@ test(
   async (t) => {
     const lab = buildLab(t, 2);
     const nothing = belongings(lab);
-    const director = await RunningDirector.start(t, lab, configuration(lab, { threads: 2 }));
+    const director = await started(t, lab, configuration(lab, { threads: 2 }));
     const before = belongings(lab);
     const sender = startSender(lab);
     const processes = [director.actor.child.pid];
@@ -100,7 +107,7 @@ test(
     const nobody = command(lab, 'upgrade');
     assert.equal(nobody.status, 69, nobody.error);
     const yaml = configuration(lab);
-    const director = await RunningDirector.start(t, lab, yaml);
+    const director = await started(t, lab, yaml);
     const before = belongings(lab);
     const pid = director.actor.child.pid as number;
     const file = director.entries('ready').length === 1 ? configFile(director) : '';
