@@ -341,6 +341,13 @@ export class Director {
     return { ok: reasons.length === 0, reasons };
   }
 
+  /** What it does, in a few words. */
+  activity(): string {
+    const { services, backends } = this.#publisher.current?.names ?? NO_NAMES;
+    const named = new Set(services.map(({ name }) => name)).size;
+    return `forwarding: ${named} services, ${backends.length} backends, ${this.#threads?.seats.length ?? 0} threads`;
+  }
+
   healthy(): Condition {
     const reasons = (this.#threads?.stuck() ?? []).map(
       ({ number, heartbeatAge }) => `forwarding thread ${number} was last seen ${heartbeatAge} s ago (at most ${STUCK_AFTER})`,

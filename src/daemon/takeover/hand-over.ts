@@ -27,6 +27,7 @@ import type { EventJournal } from '../../observe/events.ts';
 import { EventDescriptor } from '../../raw-socket/event.ts';
 import { closeDescriptor } from '../../raw-socket/file.ts';
 import { acceptUnix, listenUnix } from '../../raw-socket/unix-socket.ts';
+import { serviceManager, successorEnvironment } from '../notify.ts';
 import { Channel, refusalOf } from './channel.ts';
 import { type Facts, requireSame } from './facts.ts';
 import type { Message } from './frame.ts';
@@ -115,7 +116,10 @@ export class HandOver {
     if (this.#running !== null || this.#child !== null) return busy();
     const began = Date.now();
     const asked = process.argv.slice(1).filter((argument) => argument !== '--takeover');
-    const child = spawn(process.execPath, [...process.execArgv, ...asked, '--takeover'], { stdio: 'inherit' });
+    const child = spawn(process.execPath, [...process.execArgv, ...asked, '--takeover'], {
+      stdio: 'inherit',
+      env: successorEnvironment(),
+    });
     this.#child = child;
     const ended = new Promise<CodedError>((resolve) => {
       const say = (how: string) =>
@@ -230,6 +234,7 @@ export class HandOver {
         kind: undefined,
       });
       this.successor = successor.process;
+      serviceManager.mainProcess(successor.process);
       // After the answer to whoever asked for it.
       setTimeout(() => giver.done(), 100);
       return { ...successor, ready: ready.body };
