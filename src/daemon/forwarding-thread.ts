@@ -141,7 +141,6 @@ function run(start: ThreadStart): void {
         });
         if (baton >= 0) {
           left = true;
-          pipeline.giveUpHeld(mapped.batch);
           const at = clock.milliseconds();
           EventDescriptor.over(baton).notify();
           tell({ kind: 'left', at });

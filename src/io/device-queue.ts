@@ -43,6 +43,7 @@ export class DeviceQueue implements Ingress {
   readonly facts: IngressFacts;
   readonly descriptor: number;
   readonly exhausted = false;
+  readonly countsDevice = true;
   /** errno of the last read or write that failed for another reason than "nothing there"; 0 when none did. */
   lastErrno = 0;
   readonly #device: string;
@@ -54,8 +55,6 @@ export class DeviceQueue implements Ingress {
   #reads = new MessageVector({ messages: 1, segments: 3, nameBytes: 0, controlBytes: 0 });
   #open = true;
   #drops = 0;
-  /** What the device had dropped when it was first asked: its count outlives whoever reads the queue. */
-  #dropsBefore = -1;
 
   constructor(kind: QueueKind, facts: IngressFacts, options: DeviceQueueOptions) {
     const { device, offloads } = options;
@@ -115,13 +114,9 @@ export class DeviceQueue implements Ingress {
     return false;
   }
 
-  /** The device's own drops since the first call: packets that came while its queue was full (the transmit "drop" column of /proc/net/dev). */
+  /** The device's own drops: packets that came while its queue was full (the transmit "drop" column of /proc/net/dev). */
   statistics(): DriverStatistics {
-    const drops = this.#open && this.#reportsDrops ? transmitDrops(this.#device) : null;
-    if (drops !== null) {
-      if (this.#dropsBefore < 0) this.#dropsBefore = drops;
-      this.#drops = drops - this.#dropsBefore;
-    }
+    if (this.#open && this.#reportsDrops) this.#drops = transmitDrops(this.#device) ?? this.#drops;
     return { kernelDrops: this.#drops };
   }
 

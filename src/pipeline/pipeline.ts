@@ -288,11 +288,6 @@ export class Pipeline {
     return count;
   }
 
-  /** The thread leaves: fragments that still wait are counted as received and dropped, as if their time were over. */
-  giveUpHeld(batch: Batch): void {
-    this.release(batch, Number.MAX_SAFE_INTEGER);
-  }
-
   /** Counts the batch, after the egress and the reply path have sent it. */
   account(batch: Batch): void {
     const bank = this.#bank;
