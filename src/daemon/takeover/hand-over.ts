@@ -250,15 +250,20 @@ export class HandOver {
     const { peer } = channel;
     await tellRefusal(channel, error);
     const isEnded = async (): Promise<boolean> => {
-      try {
-        await channel.expect([], PATIENCE.end);
-        return false;
-      } catch (failure) {
-        return failure instanceof CodedError && failure.code === 'GD_RAW_SOCKET_PEER_GONE';
+      const deadline = Date.now() + PATIENCE.end;
+      while (Date.now() < deadline) {
+        try {
+          // Whatever it says now, only its end counts.
+          channel.poll();
+        } catch (failure) {
+          if (failure instanceof CodedError && failure.code === 'GD_RAW_SOCKET_PEER_GONE') return true;
+        }
+        await sleep(1);
       }
+      return false;
     };
     if (await isEnded()) return;
-    if (peer > 0) process.kill(peer, 'SIGKILL');
+    if (peer > 0 && peer !== process.pid) process.kill(peer, 'SIGKILL');
     if (await isEnded()) return;
     this.#journal.record('error', 'takeover-failed', 'the successor can not be ended: two processes may read the same queues', {
       process: peer,
