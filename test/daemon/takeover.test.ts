@@ -73,7 +73,7 @@ test(
     const sender = startSender(lab);
     const processes = [director.actor.child.pid];
     for (let turn = 0; turn < 2; turn++) {
-      await eventually(() => director.metric('received_packets_total') > 200 * (turn + 1), 'packets flow');
+      await eventually(() => director.metric('received_packets_total') > 200 * (turn + 1), 'packets flow', 60_000);
       const { status, out, error } = command(lab, 'upgrade', '--json');
       assert.equal(status, 0, `${error}\n${director.actor.words}`);
       const answer = JSON.parse(out) as { process: number; ready: { gaps: number[] } };
@@ -84,17 +84,21 @@ test(
       for (const gap of answer.ready.gaps) assert.ok(gap >= 0 && gap < 1000, `nobody read for ${gap} ms`);
       assert.equal(belongings(lab), before);
     }
-    await eventually(() => lab.director.processes().filter((pid) => processes.includes(pid)).length === 1, 'old ones ended');
+    await eventually(
+      () => lab.director.processes().filter((pid) => processes.includes(pid)).length === 1,
+      'old ones ended',
+      60_000,
+    );
     await new Promise((resolve) => setTimeout(resolve, 300));
     const sent = await sender.stop();
-    await eventually(() => director.metric('forwarded_packets_total') >= sent, `${sent} packets are counted`);
+    await eventually(() => director.metric('forwarded_packets_total') >= sent, `${sent} packets are counted`, 60_000);
     const metrics = director.metrics();
     assert.equal(metrics.get('gue_director_service_packets_total{service="dns-4"}'), sent);
     assert.equal(metrics.get('gue_director_forwarded_packets_total'), sent);
     assert.equal(metrics.get('gue_director_kernel_dropped_packets_total{driver="tun:gd0"}'), 0);
     assert.equal(director.get('/-/ready').status, 200);
     process.kill(processes[2] as number, 'SIGTERM');
-    await eventually(() => !lab.director.processes().includes(processes[2] as number), 'the last one ended');
+    await eventually(() => !lab.director.processes().includes(processes[2] as number), 'the last one ended', 60_000);
     assert.equal(belongings(lab), nothing);
   },
 );
