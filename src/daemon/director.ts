@@ -18,11 +18,12 @@ import { resolveTunnelSource } from '../host/routes.ts';
 import type { EventJournal } from '../observe/events.ts';
 import type { Log } from '../observe/log.ts';
 import { createMetrics } from '../observe/metrics.ts';
-import { SnapshotBuilder, type SnapshotNames, type SnapshotParts } from '../pipeline/snapshot.ts';
+import type { SnapshotNames, SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
 import { CutWatch } from './cut-watch.ts';
 import { DropWatch } from './drop-summary.ts';
+import { FlowKeeper } from './flow-keeper.ts';
 import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
 import { HostKeeper } from './host-keeper.ts';
 import { WINDOW_SECONDS } from './link-advice.ts';
@@ -54,6 +55,7 @@ export class Director {
   readonly #sources: SourceKeeper;
   readonly #cuts: CutWatch;
   readonly #drops = new DropWatch();
+  readonly #flows: FlowKeeper;
   readonly #publisher: Publisher;
   readonly #controller: Controller;
   /** What the unix socket can be asked for; each part of the director adds its own. */
@@ -90,7 +92,9 @@ export class Director {
       paths: () => this.#paths.entries(),
       banks: () => this.#threads?.banks ?? [],
     });
-    this.#publisher = new Publisher({ builder: new SnapshotBuilder(), now: () => this.#clock.seconds() });
+    const { flows, threads } = options.config;
+    this.#flows = new FlowKeeper({ ...flows, threads, clock: this.#clock, journal: options.journal });
+    this.#publisher = new Publisher({ builder: this.#flows, now: () => this.#clock.seconds() });
     this.#controller = new Controller({
       config: options.config,
       publish: (config, spec) => this.#enforce(config, spec),
@@ -122,12 +126,14 @@ export class Director {
     for (const warning of warnings) log.warn({ event: 'tunnel-source', hint: 'set tunnel.source for this pool' }, warning);
     const wanted = wantedOf(config, spec);
     this.#host.silence(wanted);
+    this.#flows.open();
     this.#controller.adopt(config);
     this.#reload = { successful: true, succeededAt: Date.now() / 1000 };
     const threads = new ForwardingThreads({
       threads: config.threads,
       ingress: config.ingress,
       egress: config.egress,
+      flows: this.#flows.memory,
       flowEntries: config.flows.entries,
       fragments: config.fragments,
       pathMtu: this.#paths.memory,
@@ -194,6 +200,7 @@ export class Director {
       }
     };
     await attempt(() => this.#threads?.stop());
+    await attempt(() => this.#flows.close());
     await attempt(() => this.#paths.close());
     await attempt(() => this.#host.close());
     await attempt(() => failures.push(...this.#host.release({ keepBlackholes })));
