@@ -35,6 +35,7 @@ export function compile(section: ConfigSection, file: string, warnings: readonly
     },
     listen: { metrics: listen },
     admin: { socket: pathOrWord(file, section.admin.socket) },
+    reload: { watch: section.reload.watch },
     log: { level: section.log.level, format: section.log.format },
     file,
     warnings,

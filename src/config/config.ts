@@ -90,6 +90,10 @@ export interface Config {
     /** Path of the unix socket, `auto` or `off`. */
     readonly socket: string;
   };
+  readonly reload: {
+    /** The file is reloaded by itself when it changes. */
+    readonly watch: boolean;
+  };
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   /** The file as it was named. */
   readonly file: string;

@@ -46,6 +46,7 @@ export interface Draft {
   readonly tunnel: ConfigSection['tunnel'] | null;
   readonly ingress: ConfigSection['ingress'] | null;
   readonly egress: ConfigSection['egress'] | null;
+  readonly fragments: ConfigSection['fragments'] | null;
   readonly metrics: ConfigSection['metrics'] | null;
 }
 
@@ -62,6 +63,7 @@ export function draftOf(section: ConfigSection): Draft {
     tunnel: section.tunnel,
     ingress: section.ingress,
     egress: section.egress,
+    fragments: section.fragments,
     metrics: section.metrics,
   };
 }
@@ -74,7 +76,7 @@ export function salvage(data: unknown): Draft {
     const parsed = serviceSchema.safeParse(raw);
     return parsed.success ? [{ at: ['services', i], value: parsed.data }] : [];
   });
-  const section = <K extends 'tunnel' | 'ingress' | 'egress' | 'metrics'>(key: K): ConfigSection[K] | null => {
+  const section = <K extends 'tunnel' | 'ingress' | 'egress' | 'fragments' | 'metrics'>(key: K): ConfigSection[K] | null => {
     const parsed = sectionSchemas[key].safeParse(root[key]);
     return parsed.success ? (parsed.data as ConfigSection[K]) : null;
   };
@@ -86,6 +88,7 @@ export function salvage(data: unknown): Draft {
     tunnel: section('tunnel'),
     ingress: section('ingress'),
     egress: section('egress'),
+    fragments: section('fragments'),
     metrics: section('metrics'),
   };
 }

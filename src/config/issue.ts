@@ -95,8 +95,14 @@ function unknownKey(document: SourceDocument, path: Path, key: string): Problem 
   schema ??= jsonSchema();
   const known = keysAt(schema, path, document.data);
   const merge = key === '<<' ? ': merge keys are not part of YAML 1.2' : '';
-  const hint = didYouMean(key, known) || `; known here: ${known.join(', ')}`;
+  const hint = belongsUnderTunnel(path, key, known, document) || didYouMean(key, known) || `; known here: ${known.join(', ')}`;
   return document.problem([...path, key], 'GD_CONFIG_UNKNOWN_KEY', `unknown key "${key}"${merge || hint}`, 'error', 'key');
+}
+
+/** A key of a tunnel, written beside `tunnel` and not in it. */
+function belongsUnderTunnel(path: Path, key: string, known: readonly string[], document: SourceDocument): string {
+  if (!known.includes('tunnel') || !keysAt(schema!, [...path, 'tunnel'], document.data).includes(key)) return '';
+  return `; it belongs under tunnel: "tunnel: { ${key}: … }"`;
 }
 
 function missingKey(document: SourceDocument, path: Path): Problem {

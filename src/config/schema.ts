@@ -5,23 +5,26 @@
  * What can be said about one value alone is checked here; what needs two places (names, overlaps, loops) is in `checks/`.
  */
 import { z } from 'zod';
-import { isPrime, MAX_MEMBERS } from '../maglev-hash/index.ts';
+import { MAX_MEMBERS } from '../maglev-hash/index.ts';
 import { SOURCE_PORT_RULES } from '../pipeline/spec.ts';
 import { parseHostAddress, parsePrefix, type Refusal } from './address.ts';
 import { PROFILE_NAMES } from './headers.ts';
 import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
-import { nearestPrimes } from './prime.ts';
 import { PROTOCOL_NAMES, protocolRefusal } from './protocol.ts';
 import { schemeSchema } from './scheme.ts';
 import { parseServerId } from './server-id.ts';
 import { parseTunnelSource } from './tunnel-source.ts';
 
+export const MIN_TABLE_SIZE = 3;
 /** The greatest table: ten times the usual one, as in the Maglev paper's second size (65,537 and 655,373). */
 export const MAX_TABLE_SIZE = 655_373;
 /** Slots name a backend of the pool in 16 bits. */
 export const MAX_POOL_BACKENDS = MAX_MEMBERS;
+
+/** Of `fragments.hold-per-source`. */
+export const DEFAULT_HOLD_PER_SOURCE = 512;
 
 /** The text of a value, checked by a parser that returns its refusal. */
 function parsedText(parse: (text: string) => { refusal: Refusal | null }) {
@@ -212,16 +215,8 @@ export const backendSchema = z.strictObject({
     .describe('Its number in QUIC connection ids, unique in the pool: a number, or bytes in hexadecimal, or a list of them.'),
 });
 
-const tableSize = z
-  .int()
-  .min(3)
-  .max(MAX_TABLE_SIZE)
-  .superRefine((size, context) => {
-    if (size < 3 || size > MAX_TABLE_SIZE || isPrime(size)) return;
-    const primes = nearestPrimes(size, 3, MAX_TABLE_SIZE).join(' and ');
-    const message = `${size} is not a prime; the nearest are ${primes}`;
-    context.addIssue({ code: 'custom', message, params: { code: 'GD_CONFIG_TABLE_PRIME' } });
-  });
+/** That it is a prime, and which ones a peer takes, is in `checks/`: it depends on the scheme. */
+const tableSize = z.int().min(MIN_TABLE_SIZE).max(MAX_TABLE_SIZE);
 
 const poolKeys = {
   scheme: schemeSchema,
@@ -402,7 +397,7 @@ export const sectionSchemas = {
         .int()
         .min(1)
         .max(65_535)
-        .default(512)
+        .default(DEFAULT_HOLD_PER_SOURCE)
         .describe('How many of them may come from one address (IPv6: from one network of 64 bits).'),
       'hold-timeout': z.int().min(1).max(30).default(1).describe('Seconds that one may wait; then it is dropped.'),
     })
@@ -426,6 +421,15 @@ export const sectionSchemas = {
     })
     .prefault({})
     .describe('How a running director is changed: reload, drain, upgrade.'),
+  reload: z
+    .strictObject({
+      watch: z
+        .boolean()
+        .default(false)
+        .describe('Whether this file is reloaded by itself when it changes; without, by SIGHUP or gue-director reload.'),
+    })
+    .prefault({})
+    .describe('When this file is read again.'),
   log: z
     .strictObject({
       level: z

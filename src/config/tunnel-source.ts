@@ -18,6 +18,10 @@ export function parseTunnelSource(text: string, family: 4 | 6): Parsed {
   const parsed = text.includes('/') ? parsePrefix(text) : parseHostAddress(text);
   if (parsed.refusal !== null) {
     const mistyped = parsed.refusal.code === 'GD_CONFIG_ADDRESS' && /^[a-z-]+$/.test(text);
+    if (parsed.refusal.code === 'GD_CONFIG_PREFIX_ALL') {
+      const message = `${text} is every address there is; name the one that this host sends from, or write "${BY_ROUTE}"`;
+      return refuse('GD_CONFIG_TUNNEL_SOURCE', message);
+    }
     return mistyped
       ? refuse('GD_CONFIG_TUNNEL_SOURCE', `"${text}" is neither an address, nor a prefix, nor "${BY_ROUTE}"`)
       : { value: null, refusal: parsed.refusal };

@@ -28,6 +28,7 @@ import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
 import { HostKeeper } from './host-keeper.ts';
 import { WINDOW_SECONDS } from './link-advice.ts';
 import { PathKeeper } from './path-keeper.ts';
+import { ReloadKeeper } from './reload-keeper.ts';
 import { SourceKeeper } from './source-keeper.ts';
 import { statusOf } from './status.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
@@ -63,9 +64,11 @@ export class Director {
   #threads: ForwardingThreads | null = null;
   #admin: AdminServer | null = null;
   #socket: AdminServer | null = null;
+  readonly #reloads: ReloadKeeper;
+  /** Resolves when every thread reads what was published last. */
+  #everywhere: Promise<void> = Promise.resolve();
   #timers: NodeJS.Timeout[] = [];
   #phase: 'starting' | 'running' | 'stopping' = 'starting';
-  #reload = { successful: false, succeededAt: 0 };
 
   constructor(options: DirectorOptions) {
     this.#options = options;
@@ -104,6 +107,24 @@ export class Director {
         options.journal.record('error', 'change-refused', `a change could not be put in force: ${message}`, { layer, hint });
       },
     });
+    this.#reloads = new ReloadKeeper({
+      controller: this.#controller,
+      host: this.#host,
+      log: options.log,
+      journal: options.journal,
+      resolved: (spec) => resolveTunnelSources(spec, resolveTunnelSource).spec,
+      current: () => ({ parts: this.#publisher.current, spec: this.#publisher.spec }),
+      everywhere: () => this.#everywhere,
+      flows: () => (this.#threads === null ? [] : [this.#threads.flowWords]),
+      now: () => this.#clock.seconds(),
+      isRunning: () => this.#phase === 'running',
+    });
+    for (const [path, action] of this.#reloads.actions) this.#actions.set(path, action);
+  }
+
+  /** The configuration file is read again; what comes of it is in the log. */
+  reload(): void {
+    this.#reloads.ask('signal');
   }
 
   /** Resolves when packets are forwarded. Throws CodedError after giving back what had been taken. */
@@ -128,7 +149,6 @@ export class Director {
     this.#host.silence(wanted);
     this.#flows.open();
     this.#controller.adopt(config);
-    this.#reload = { successful: true, succeededAt: Date.now() / 1000 };
     const threads = new ForwardingThreads({
       threads: config.threads,
       ingress: config.ingress,
@@ -178,8 +198,15 @@ export class Director {
 
   /** Puts a spec with resolved tunnel sources in force. Throws what the builder throws; then nothing has changed. */
   #publish(spec: Spec): void {
-    const { parts } = this.#publisher.publish(spec);
-    this.#paths.publish(spec, parts.names);
+    const before = this.#publisher.spec;
+    const { parts, everywhere } = this.#publisher.publish(spec);
+    this.#everywhere = everywhere;
+    try {
+      this.#paths.publish(spec, parts.names);
+    } catch (error) {
+      if (before !== null) this.#everywhere = this.#publisher.publish(before).everywhere;
+      throw error;
+    }
   }
 
   /**
@@ -191,6 +218,7 @@ export class Director {
     for (const timer of this.#timers) clearInterval(timer);
     this.#timers = [];
     this.#controller.close();
+    this.#reloads.close();
     const failures: unknown[] = [];
     const attempt = async (step: () => unknown): Promise<void> => {
       try {
@@ -269,7 +297,7 @@ export class Director {
       banks: () => threads.banks,
       names: () => this.#publisher.current?.names ?? NO_NAMES,
       generation: () => this.#publisher.current?.generation ?? 0,
-      reload: () => this.#reload,
+      reload: () => this.#reloads.figures,
       kernelDrops: () => threads.kernelDrops(),
       pathMtus: () =>
         (this.#paths.entries() ?? []).map(({ id, pool, name, mtu }) => ({
@@ -301,6 +329,7 @@ export class Director {
       version: packageVersion(),
       config: this.#controller.config.file,
       generation: current?.generation ?? 0,
+      reload: this.#reloads.status(),
       healthy: this.healthy(),
       ready: this.ready(),
       names: current?.names ?? NO_NAMES,

@@ -4,12 +4,15 @@ import { formatAddress } from '../base/address.ts';
 import { Arena, SMALL_STRIDE } from '../base/arena.ts';
 import { Batch, LINK_RAW_IP } from '../base/batch.ts';
 import { ManualClock } from '../base/clock.ts';
-import { counterAt, createBank } from '../base/counters.ts';
+import { counterAt, createBank, DROPS_AT } from '../base/counters.ts';
+import { dropReason } from '../base/drop-reason.ts';
 import { Publisher } from '../control/publisher.ts';
 import type { DriverStatistics } from '../io/driver.ts';
 import { MemoryEgress } from '../io/memory/egress.ts';
 import { MemoryIngress } from '../io/memory/ingress.ts';
 import { FlowTable } from '../pipeline/flow-table.ts';
+import { FragmentHold } from '../pipeline/fragment-hold.ts';
+import { FragmentTable } from '../pipeline/fragment-table.ts';
 import { Pipeline } from '../pipeline/pipeline.ts';
 import { Snapshot, SnapshotBuilder, type SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
@@ -124,6 +127,8 @@ class Bench {
       snapshot: new Snapshot(first),
       flows: new FlowTable(64, new Int32Array(4)),
       bank: this.bank,
+      fragments: new FragmentTable(64, new Int32Array(4), 5),
+      hold: new FragmentHold(),
       sourcePortBase: 49152,
       sourcePortMask: 16383,
     });
@@ -245,4 +250,22 @@ test('what a driver throws ends the loop', () => {
     throw new Error('the device is gone');
   };
   assert.throws(() => bench.run(), /the device is gone/);
+});
+
+test('a fragment that still waits for its first one when the thread stops is counted as dropped', () => {
+  const fragment = datagram(1024);
+  // Offset 8, the last one.
+  fragment[6] = 0;
+  fragment[7] = 1;
+  const view = new DataView(fragment.buffer);
+  view.setUint16(10, 0);
+  let sum = 0;
+  for (let at = 0; at < 20; at += 2) sum += view.getUint16(at);
+  view.setUint16(10, ~((sum & 0xffff) + (sum >>> 16)) & 0xffff);
+  const bench = new Bench([fragment, datagram(1025)], 1);
+  bench.onWait = () => bench.stop();
+  bench.run();
+  const dropped = bench.bank[DROPS_AT + dropReason('fragment-timeout')];
+  assert.deepEqual([dropped, bench.count('fragments_held_total'), bench.count('fragments_timed_out_total')], [1, 1, 1]);
+  assert.deepEqual([bench.count('received_packets_total'), bench.count('forwarded_packets_total')], [2, 1]);
 });

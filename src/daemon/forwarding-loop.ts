@@ -34,6 +34,9 @@ export interface LoopParts {
   readonly kernelDrops: Float64Array;
 }
 
+/** Behind every wait; times are int32. */
+const LAST_SECOND = 0x7fffffff;
+
 /**
  * Receives, processes and sends until `readMail` says stop. One clock read and one look at the mail word per batch; ends only at a
  * batch boundary. Whatever a driver or the pipeline throws ends it too.
@@ -97,5 +100,7 @@ export function forward(parts: LoopParts): void {
     // Fragments whose packet is known by now: a batch of their own each time.
     if (pipeline.holds) while (pipeline.release(batch, now) > 0) pass(now);
   }
+  // Fragments that still wait do so in vain: what was received has a verdict, also at the end.
+  if (pipeline.holds) pipeline.release(batch, LAST_SECOND);
   parts.kernelDrops[0] = dropsBefore + ingress.statistics().kernelDrops;
 }

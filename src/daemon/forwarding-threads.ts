@@ -18,7 +18,7 @@ import { FragmentTable } from '../pipeline/fragment-table.ts';
 import { closeDescriptor } from '../raw-socket/file.ts';
 import { errnoName } from '../raw-socket/library.ts';
 import { openTunQueue } from '../raw-socket/tun.ts';
-import { type FlowMemory, processMemory } from './flow-memory.ts';
+import { type FlowMemory, flowWords, processMemory } from './flow-memory.ts';
 import { EGRESS_GONE, INGRESS_GONE } from './thread-protocol.ts';
 import { Seat, type SeatStart, type ThreadEnd } from './thread-seat.ts';
 
@@ -56,6 +56,8 @@ export class ForwardingThreads {
   readonly seats: readonly Seat[];
   /** Entries all flow tables can hold. */
   readonly flowEntries: number;
+  /** Their words, those of all threads together, which write them: to be read only. */
+  readonly flowWords: Int32Array;
   readonly #options: ForwardingThreadsOptions;
   readonly #common: Omit<SeatStart, 'services' | 'snapshot' | 'queue' | 'egressQueue'>;
   /** Seconds of recent failures, oldest first. */
@@ -78,6 +80,7 @@ export class ForwardingThreads {
     const { threads, ingress, egress } = options;
     const flows = options.flows ?? processMemory(options.flowEntries, threads);
     this.flowEntries = capacityOf(flows.geometry, threads);
+    this.flowWords = flowWords(flows);
     const { fragments } = options;
     const fragmentEntries = Math.ceil(fragments.entries / threads);
     const fragmentMemory = Array.from({ length: threads }, () => new SharedArrayBuffer(FragmentTable.bytesFor(fragmentEntries)));

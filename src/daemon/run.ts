@@ -1,4 +1,5 @@
 /** `gue-director run`: from a file name to an exit code. Signals, and errors that nobody caught, end here. */
+import { closeSync, openSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { loadConfig } from '../config/load.ts';
@@ -7,8 +8,7 @@ import { createLog, type Log } from '../observe/log.ts';
 import { COMPILER_FLAGS } from '../pipeline/compiler-flags.ts';
 import { Director } from './director.ts';
 
-/** SIGHUP too: without it, a closed terminal would leave routes behind. */
-const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+const STOP_SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 
 /**
  * Runs the director until a signal ends it; resolves to the process's exit code: 0 after a clean stop, 1 when it had to give up or
@@ -55,7 +55,14 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
     end(EXIT.FAILED);
   };
   const onFault = (): void => director.fault();
+  const hadTerminal = hasTerminal();
+  /** A terminal that is closed says the same word as a service manager that wants a reload. */
+  const onHangUp = (): void => {
+    if (hadTerminal && !hasTerminal()) onSignal('SIGHUP');
+    else director.reload();
+  };
   for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
+  process.on('SIGHUP', onHangUp);
   process.on('uncaughtException', onError);
   process.on('unhandledRejection', onError);
   // For this project's own tests: an error inside a forwarding thread, on demand.
@@ -88,9 +95,21 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
   } finally {
     clearInterval(alive);
     for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
+    process.off('SIGHUP', onHangUp);
     process.off('uncaughtException', onError);
     process.off('unhandledRejection', onError);
     process.off('SIGUSR2', onFault);
+  }
+}
+
+/** Whether this process has a controlling terminal: it loses it when the terminal is closed (drivers/tty/tty_io.c: __tty_hangup). */
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync('/dev/tty', 'r'));
+    return true;
+  } catch {
+    // ENXIO: none.
+    return false;
   }
 }
 

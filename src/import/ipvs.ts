@@ -38,6 +38,9 @@ export interface Imported {
   readonly accepted: boolean;
 }
 
+/** Problems of a file that are told: one that holds no rules at all has one on each line. */
+const MOST_PROBLEMS = 20;
+
 /** The imported file can not be read. The problems have their places. */
 export class ImportError extends CodedError {
   readonly problems: readonly Problem[];
@@ -71,7 +74,7 @@ export function importIpvs(options: ImportOptions): Imported {
   const listed = new Problems(options.order?.name ?? '');
   const order = options.order === undefined ? null : parseKernelOrder(options.order.text, listed);
   const wrong = [...problems.list, ...listed.list];
-  if (wrong.length > 0) throw new ImportError(wrong);
+  if (wrong.length > 0) throw new ImportError(shortened(wrong));
   const plan = planImport(rules, { marks, order, mhTableSize });
   if (plan.services.length === 0) {
     const { at, notes } = plan.leftOut[0];
@@ -81,6 +84,13 @@ export function importIpvs(options: ImportOptions): Imported {
   const sources = { ipv4: options.source4 ?? 'by-route', ipv6: options.source6 ?? 'by-route' };
   const yaml = planYaml(plan, sources, file.name);
   return { yaml, plan, ...checked(yaml) };
+}
+
+function shortened(problems: readonly Problem[]): readonly Problem[] {
+  const rest = problems.length - MOST_PROBLEMS;
+  if (rest <= 0) return problems;
+  const message = `and ${rest} more such lines; are these rules, as "ipvsadm-save -n" prints them?`;
+  return [...problems.slice(0, MOST_PROBLEMS), { ...problems[MOST_PROBLEMS], code: 'GD_IMPORT_MORE', message }];
 }
 
 /** What `check` would say. */

@@ -51,6 +51,9 @@ const ICMP_CHECKSUM = dropReason('icmp-checksum');
 const ICMP_QUOTE = dropReason('icmp-quote');
 const ICMP_QUOTE_UNKNOWN = dropReason('icmp-quote-not-a-service');
 const ICMP_QUOTE_FRAGMENT = dropReason('icmp-quote-fragment');
+const BAD_VIRTIO_HEADER = dropReason('bad-virtio-header');
+/** Of both ICMPs. */
+const CHECKSUM_AT = icmpv4.CHECKSUM_AT;
 const ECHO_DROPPED = dropReason('echo-dropped');
 
 /** The packet is a reply now, or dropped: verdict and reason are set. Any other answer but 0 is a drop reason. */
@@ -160,7 +163,8 @@ export function icmpStage(batch: Batch): (i: number, words: Int32Array, addressS
     if (policy !== ICMP_ANSWER && isExpired(i)) return TTL_EXPIRED;
     // The kernel leaves only ICMPv6's checksum to the device, and only with the pseudo-header sum in place.
     const partial = (virtioFlags[i] & VIRTIO_NEEDS_CSUM) !== 0 && frameAt[i] + csumStart[i] === icmpAt;
-    if (partial) checksum.completePartial(view, icmpAt, csumOffset[i], end);
+    if (partial && (csumOffset[i] !== CHECKSUM_AT || !checksum.completePartial(view, icmpAt, CHECKSUM_AT, end)))
+      return BAD_VIRTIO_HEADER;
     if (isEcho) {
       if (policy !== ICMP_ANSWER) return forwardEcho(i, addressService);
       answerEcho(batch, i);

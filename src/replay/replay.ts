@@ -17,7 +17,7 @@ import { FragmentTable } from '../pipeline/fragment-table.ts';
 import { Pipeline } from '../pipeline/pipeline.ts';
 import { Snapshot, SnapshotBuilder, type SnapshotNames } from '../pipeline/snapshot.ts';
 import type { Encapsulation, Spec } from '../pipeline/spec.ts';
-import { withUnknownSources } from '../pipeline/tunnel-ends.ts';
+import { isByRoute, withUnknownSources } from '../pipeline/tunnel-ends.ts';
 import { hasUdp, KINDS, mostOverheadOf } from '../pipeline/tunnel-kind.ts';
 import { readQuoted, readTuple, type Tuple, tupleText } from './tuple.ts';
 
@@ -219,6 +219,11 @@ export function replay(options: ReplayOptions): ReplaySummary {
 /** The memory in which a daemon has each backend's path MTU: the same for all. */
 function pathMtuOf(names: SnapshotNames, bytes: number): Int32Array {
   return new Int32Array(Math.max(0, ...names.backends.map(({ id }) => id)) + 1).fill(bytes);
+}
+
+/** Pools with backends whose outer source is that of their route, which is known only where the director runs: here it is 0.0.0.0 or ::. */
+export function poolsByRoute(spec: Spec): string[] {
+  return spec.pools.filter((pool) => pool.backends.some((backend) => isByRoute(pool, backend))).map(({ name }) => name);
 }
 
 /** Bytes of the largest inner packet that every tunnel of `spec` can carry whole when the way to each backend carries `pathMtu`. */

@@ -59,6 +59,14 @@ test('check --json', () => {
     [report.problems[0].line, report.problems[0].column, report.problems[0].path, report.problems[0].code],
     [3, 14, 'services[0].address', 'GD_CONFIG_PREFIX_HOST_BITS'],
   );
+  const accepted = JSON.parse(run('check', '--json', example).out);
+  assert.deepEqual(
+    accepted.summary.pools.map(({ name, scheme, tableSize }: Record<string, unknown>) => [name, scheme, tableSize]),
+    [
+      ['web-workers', 'maglev', 65537],
+      ['file-workers', 'maglev', 251],
+    ],
+  );
 });
 
 test('a warning is printed; with --deny-warnings it refuses', () => {

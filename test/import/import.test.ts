@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { after, test } from 'node:test';
 import { loadText } from '../../src/config/load.ts';
-import { importIpvs } from '../../src/import/ipvs.ts';
+import { type ImportError, importIpvs } from '../../src/import/ipvs.ts';
 import { packet } from '../builder/packet.ts';
 import { writeCapture } from '../reference/capture-file.ts';
 import { folder, MARKS, manyServices, SOURCES, shapes } from './shapes.ts';
@@ -140,4 +140,21 @@ test('what replay shows of a pool whose servers have tunnels of four kinds', () 
     '198.51.100.24 gue 32 true',
     '198.51.100.25 gue 32 true',
   ]);
+});
+
+test('a file that holds no rules: twenty lines of problems, and how many more there are', () => {
+  const rules = { text: Array.from({ length: 500 }, (_, i) => `line ${i} of a log`).join('\n'), name: 'syslog' };
+  assert.throws(
+    () => importIpvs({ rules }),
+    ({ problems }: ImportError) => {
+      assert.equal(problems.length, 21);
+      assert.deepEqual([problems[20].line, problems[20].code], [21, 'GD_IMPORT_MORE']);
+      assert.match(problems[20].message, /^and 480 more such lines; .*ipvsadm-save -n/);
+      return true;
+    },
+  );
+  assert.throws(
+    () => importIpvs({ rules: { ...rules, text: rules.text.split('\n').slice(0, 20).join('\n') } }),
+    ({ problems }: ImportError) => problems.length === 20 && problems[19].line === 20,
+  );
 });

@@ -540,3 +540,26 @@ test('other protocols: SCTP by its ports, by ports alone, and what has no ports 
     assert.deepEqual(backendsOf(other, errors), flow, `protocol ${protocol}, ${affinity}: the sibling’s entries`);
   }
 });
+
+test('a checksum left to the device is completed where ICMP has it, and nowhere else', () => {
+  const request = (checksum?: number) =>
+    packet()
+      .ipv6({ src: CLIENT6, dst: SERVICE6 })
+      .icmp6({ type: 128, code: 0, rest: 7, ...(checksum === undefined ? {} : { checksum }) })
+      .payload(21)
+      .bytes();
+  const whole = request();
+  // What a sender leaves: the folded pseudo-header sum.
+  let sum = 58 + whole.length - 40;
+  for (let at = 8; at < 40; at += 2) sum += (whole[at] << 8) | whole[at + 1];
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  const rig = () => new Rig(specOf({ outer: 6 }), TUN);
+  const virtio = (csumOffset: number) => ({ flags: 1, gsoType: 0, gsoSize: 0, headerLength: 0, csumStart: 40, csumOffset });
+  const expected = rig().one(whole);
+  assert.equal(expected.verdict, 'reply');
+  assert.equal(rig().one(request(sum), { virtio: virtio(2) }).verdict, 'reply');
+  for (const offset of [0, 4, 28, 30, 200]) {
+    const { verdict, reason } = rig().one(request(sum), { virtio: virtio(offset) });
+    assert.deepEqual([verdict, reason], ['drop', 'bad-virtio-header'], String(offset));
+  }
+});

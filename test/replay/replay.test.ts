@@ -164,6 +164,18 @@ test('what leaves has the time of its packet, to the nanosecond; two runs write 
   assert.deepEqual(readFileSync(written[0].replies), readFileSync(written[1].replies));
 });
 
+test('a source by route is not known here: the file has 0.0.0.0, and that is said', () => {
+  const config = join(folder, 'by-route.yaml');
+  const text = readFileSync(CONFIG, 'utf8').replace(/ipv4: [0-9.]+/, 'ipv4: by-route');
+  writeFileSync(config, text);
+  const [input, out] = [capture('by-route.pcap', 101, [inner4]), join(folder, 'by-route-out.pcap')];
+  const { status, stderr } = attempt('--config', config, input, '--write', out, '--summary');
+  assert.equal(status, 0, stderr);
+  assert.match(stderr, /^note: outer sources by route .* 0\.0\.0\.0 or :: in \S+by-route-out\.pcap \(pools workers\)\n$/);
+  assert.deepEqual([...readRecords(out)[0].subarray(12, 16)], [0, 0, 0, 0]);
+  assert.equal(attempt('--config', config, input, '--summary').stderr, '', 'where nothing is written there is nothing to say');
+});
+
 test('time in the flow table is the capture’s, from its first packet, and never goes back', (t) => {
   const seen: number[] = [];
   const process = Pipeline.prototype.process;

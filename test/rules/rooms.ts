@@ -24,9 +24,11 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   'raw-socket': { may: ['base'] },
   io: { may: ['base', 'wire', 'raw-socket'] },
   host: { may: ['base', 'wire', 'raw-socket'] },
-  config: { may: ['base', 'maglev-hash', 'pipeline/spec'] },
-  health: { may: ['base', 'wire', 'host', 'io', 'pipeline/encapsulate'] },
-  control: { may: ['base', 'config', 'pipeline/spec', 'pipeline/snapshot'] },
+  // What a check is told stands with the checks, as what the packet path is told stands with the path.
+  config: { may: ['base', 'maglev-hash', 'pipeline/spec', 'health/spec'] },
+  // A tunnel probe is told the tunnels of the spec, and is wrapped by the code that wraps traffic.
+  health: { may: ['base', 'wire', 'host', 'io', 'pipeline/encapsulate', 'pipeline/spec'] },
+  control: { may: ['base', 'maglev-hash', 'config', 'pipeline/spec', 'pipeline/snapshot', 'pipeline/pool-table'] },
   observe: { may: ['base'] },
   admin: { may: ['base', 'observe', 'control', 'pipeline/explain', 'pipeline/trace'] },
   daemon: { may: ['*'] },

@@ -55,7 +55,12 @@ async function check(file: string, options: Options): Promise<number> {
 interface Summary {
   readonly services: number;
   readonly backends: number;
-  readonly pools: readonly { readonly name: string; readonly tableSize: number; readonly digest: string }[];
+  readonly pools: readonly {
+    readonly name: string;
+    readonly scheme: string;
+    readonly tableSize: number;
+    readonly digest: string;
+  }[];
 }
 
 /** The digests let two directors be compared before they run. */
@@ -65,7 +70,12 @@ async function summarise(config: Config): Promise<Summary> {
   return {
     services: new Set(services.map((service) => service.name)).size,
     backends: pools.reduce((sum, pool) => sum + pool.backends.length, 0),
-    pools: pools.map((pool) => ({ name: pool.name, tableSize: pool.tableSize, digest: poolTable(pool).digest })),
+    pools: pools.map((pool) => ({
+      name: pool.name,
+      scheme: pool.scheme?.name ?? 'maglev',
+      tableSize: pool.tableSize,
+      digest: poolTable(pool).digest,
+    })),
   };
 }
 

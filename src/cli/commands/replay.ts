@@ -61,9 +61,16 @@ async function run(capture: string, options: Options): Promise<number> {
   const { PcapFileEgress } = await import('../../io/pcap-file/egress.ts');
   const { PcapFileIngress } = await import('../../io/pcap-file/ingress.ts');
   const { MemoryEgress } = await import('../../io/memory/egress.ts');
-  const { innerMtuOf, replay, replayedText } = await import('../../replay/replay.ts');
+  const { innerMtuOf, poolsByRoute, replay, replayedText } = await import('../../replay/replay.ts');
   const config = loadConfig(options.config);
   refuseOverwriting(capture, options);
+  const byRoute = poolsByRoute(config.spec);
+  if (options.write !== undefined && byRoute.length > 0) {
+    const pools = `${byRoute.slice(0, 5).join(', ')}${byRoute.length > 5 ? ` and ${byRoute.length - 5} more` : ''}`;
+    process.stderr.write(
+      `note: outer sources by route are known only on the director: 0.0.0.0 or :: in ${options.write} (pools ${pools})\n`,
+    );
+  }
   const ingress = new PcapFileIngress({
     path: capture,
     innerMtu: innerMtuOf(config.spec, options.pathMtu),

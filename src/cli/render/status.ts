@@ -18,6 +18,7 @@ function heading(status: Status, paint: Paint): string {
     `${paint.bold(`gue-director ${version}`)}: ${state}, up ${duration(uptime)}, generation ${generation}, process ${pid}, ${config}`,
     ...reasons(healthy, paint.red),
     ...reasons(ready, paint.yellow),
+    ...reloadLines(status, paint),
     `packets: received ${packets.received}, forwarded ${packets.forwarded}, replied ${packets.replied}, passed ${packets.passed}, dropped ${packets.dropped}`,
   ];
   for (const { pool, name, unreachable } of status.backends) {
@@ -27,6 +28,14 @@ function heading(status: Status, paint: Paint): string {
   }
   if (packets.lost > 0) lines.push(paint.red(`lost in the kernel before they could be read: ${packets.lost}`));
   return lines.join('\n');
+}
+
+function reloadLines({ reload }: Status, paint: Paint): string[] {
+  const { cause, result, age, problem, confirmWithin } = reload;
+  const told = [`last reload ${duration(age)} ago by ${cause}: ${result}${problem === null ? '' : `; ${problem}`}`];
+  const lines = cause === 'start' ? [] : told.map((line) => (result === 'success' ? line : paint.yellow(line)));
+  if (confirmWithin === null) return lines;
+  return [...lines, paint.yellow(`rolled back in ${duration(confirmWithin)} unless you type: gue-director reload --confirm`)];
 }
 
 function reasons(condition: Condition, colour: (text: string) => string): string[] {

@@ -20,7 +20,7 @@ interface Effective {
 type Key = 'encapsulation' | 'port' | 'port-ipv6' | 'checksum';
 type Level = { readonly at: Path; readonly keys: { readonly [K in Key]?: TunnelSection[K] | undefined } };
 
-const WITHOUT_UDP: ReadonlySet<string> = new Set(['ipip', 'gre']);
+export const WITHOUT_UDP: ReadonlySet<string> = new Set(['ipip', 'gre']);
 
 export function checkEncapsulations(draft: Draft, report: Report): void {
   const said = new Set<string>();
@@ -42,7 +42,7 @@ export function checkEncapsulations(draft: Draft, report: Report): void {
 }
 
 /** The tunnels that a pool's backends use, each with its backend's address; the pool's own when it has none. */
-function tunnelsOf(pool: DraftPool, draft: Draft): { readonly tunnel: Effective; readonly address: string | null }[] {
+export function tunnelsOf(pool: DraftPool, draft: Draft): { readonly tunnel: Effective; readonly address: string | null }[] {
   if (pool.frame === null || draft.tunnel === null) return [];
   const levels: Level[] = [
     { at: [...pool.at, 'tunnel'], keys: pool.frame.tunnel },

@@ -4,6 +4,7 @@ import type { Draft } from '../draft.ts';
 import { type Path, type Problem, type Severity, sortProblems } from '../problem.ts';
 import { checkDrivers } from './drivers.ts';
 import { checkEncapsulations } from './encapsulations.ts';
+import { checkFragments } from './fragments.ts';
 import { checkHeaders } from './headers.ts';
 import { checkLoops } from './loops.ts';
 import { checkMssClamps } from './mss-clamp.ts';
@@ -12,6 +13,7 @@ import { checkOverlaps } from './overlaps.ts';
 import { checkPools } from './pools.ts';
 import { checkProtocols } from './protocols.ts';
 import { checkSchemes } from './schemes.ts';
+import { checkUnused } from './unused.ts';
 
 export type Report = (path: Path, code: string, message: string, severity?: Severity) => void;
 
@@ -29,5 +31,7 @@ export function checkDraft(draft: Draft, document: SourceDocument): Problem[] {
   checkSchemes(draft, report);
   checkDrivers(draft, report);
   checkEncapsulations(draft, report);
+  checkUnused(draft, report);
+  checkFragments(draft, report);
   return sortProblems(problems);
 }

@@ -1,8 +1,9 @@
 /** Pools: backends that differ, a table large enough for them, a source address for each family they use. */
+import { isPrime } from '../../maglev-hash/index.ts';
 import { parseHostAddress } from '../address.ts';
 import type { Draft, DraftPool } from '../draft.ts';
-import { primeAtLeast } from '../prime.ts';
-import { MAX_TABLE_SIZE } from '../schema.ts';
+import { nearestPrimes, primeAtLeast } from '../prime.ts';
+import { MAX_TABLE_SIZE, MIN_TABLE_SIZE } from '../schema.ts';
 import { DEFAULT_TABLE_SIZE, schemeName } from '../scheme.ts';
 import type { Report } from './index.ts';
 
@@ -36,6 +37,12 @@ function checkTable(pool: DraftPool, report: Report): void {
   if (pool.frame === null) return;
   const name = schemeName(pool.frame.scheme);
   const size = pool.frame['table-size'] ?? DEFAULT_TABLE_SIZE[name];
+  // IPVS's sizes are a list (schemes.ts), GLB's is fixed and no prime.
+  if ((name === 'maglev' || name === 'katran') && !isPrime(size)) {
+    const primes = nearestPrimes(size, MIN_TABLE_SIZE, MAX_TABLE_SIZE).join(' and ');
+    report([...pool.at, 'table-size'], 'GD_CONFIG_TABLE_PRIME', `${size} is not a prime; the nearest are ${primes}`);
+    return;
+  }
   // A peer's size is the peer's business: GLB's is fixed, IPVS's and Katran's are what they were built with.
   if (name !== 'maglev') return;
   const count = pool.backends.length;

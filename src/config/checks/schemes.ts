@@ -36,7 +36,9 @@ function checkIpvs(pool: DraftPool, draft: Draft, report: Report): void {
   if (frame === null) return;
   const size = frame['table-size'];
   if (size !== undefined && !IPVS_TABLE_SIZES.includes(size)) {
-    const message = `no kernel has an IPVS table of ${size} slots; they have ${IPVS_TABLE_SIZES.join(', ')}`;
+    const near = [IPVS_TABLE_SIZES.findLast((one) => one < size), IPVS_TABLE_SIZES.find((one) => one > size)];
+    const named = near.filter((one) => one !== undefined).join(' and ');
+    const message = `no kernel has an IPVS table of ${size} slots; the nearest that one has: ${named} (all: ${IPVS_TABLE_SIZES.join(', ')})`;
     report([...pool.at, 'table-size'], 'GD_CONFIG_SCHEME_SIZE', message);
   }
   const own = typeof frame.scheme === 'string' || frame.scheme.name !== 'ipvs-mh' ? undefined : frame.scheme['server-port'];
