@@ -28,6 +28,7 @@ const RULES: { readonly [Key in keyof Config]-?: Rule } = {
   fragments: { effect: 'restart' },
   listen: { effect: 'restart', key: 'metrics' },
   admin: { effect: 'restart' },
+  privileges: { effect: 'restart' },
   reload: { effect: 'reload' },
   log: { effect: 'restart', but: { level: 'reload' } },
   file: { effect: 'none' },

@@ -30,6 +30,7 @@ import type { Spec } from '../pipeline/spec.ts';
 import { countFlows } from './flow-census.ts';
 import type { HostKeeper } from './host-keeper.ts';
 import { movingFlows } from './moving-flows.ts';
+import { whileReloading } from './notify.ts';
 import { wantedOf } from './wanted.ts';
 
 /** Milliseconds that the caller waits for threads that do not take the snapshot. A thread takes one within 100 ms; one that does not is stuck. */
@@ -73,7 +74,7 @@ export class ReloadKeeper {
       },
       plan: (next) => this.#plan(next, false),
       examine: (next) => options.host.consider(this.#wanted(next)),
-      change: (next) => this.#change(next),
+      change: (next) => whileReloading(() => this.#change(next)),
       told: (cause, outcome) => this.#tell(cause, outcome),
     });
     this.#watch = new FileWatch({ changed: () => this.ask('file') });
