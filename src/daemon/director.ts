@@ -115,7 +115,7 @@ export class Director {
       journal: options.journal,
       clock: this.#clock,
       controller: this.#controller,
-      shards: () => (this.#threads?.flowTables ?? []).map(({ words }) => words),
+      shards: () => (this.#threads === null ? [] : [this.#threads.flowWords]),
       names: () => this.#publisher.current?.names ?? NO_NAMES,
       uncertain: () => new Set(),
       stop: options.stop,
