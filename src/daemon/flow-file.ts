@@ -17,7 +17,18 @@ import { closeSync, readFileSync, readSync } from 'node:fs';
 import { CodedError } from '../base/errors.ts';
 import { checkGeometry, type FlowGeometry, MOST_REGIONS, regionsFor } from '../pipeline/flow-regions.ts';
 import { BUCKET_BYTES, FlowTable } from '../pipeline/flow-table.ts';
-import { lengthOf, type MappedRange, mapFile, openLocked, refill, unlock, unmap, viewMapped } from '../raw-socket/mapped-file.ts';
+import {
+  lengthOf,
+  type MappedRange,
+  mapCopy,
+  mapFile,
+  openLocked,
+  refill,
+  share,
+  unlock,
+  unmap,
+  viewMapped,
+} from '../raw-socket/mapped-file.ts';
 import { arrayBuckets, type FlowMemory, KEY_WORDS } from './flow-memory.ts';
 
 const HEADER_BYTES = 4096;
@@ -68,11 +79,16 @@ export class FlowFile {
   #words: Int32Array;
   #memory: FlowMemory;
 
-  private constructor(path: string, descriptor: number, geometry: FlowGeometry) {
+  /** What is written is seen by nobody else yet. */
+  #copied: boolean;
+
+  private constructor(path: string, descriptor: number, geometry: FlowGeometry, copied = false) {
     this.path = path;
     this.descriptor = descriptor;
     checkGeometry(geometry);
-    this.#range = mapFile(descriptor, HEADER_BYTES + geometry.buckets * BUCKET_BYTES);
+    this.#copied = copied;
+    const bytes = HEADER_BYTES + geometry.buckets * BUCKET_BYTES;
+    this.#range = copied ? mapCopy(descriptor, bytes) : mapFile(descriptor, bytes);
     this.#words = new Int32Array(viewMapped(this.#range));
     this.#memory = this.#memoryOf(geometry);
   }
@@ -107,13 +123,13 @@ export class FlowFile {
   }
 
   /**
-   * The file of another process that still has it in use, which has passed its descriptor. Nothing in it is changed before `begin`, which
-   * may be called when the other's forwarding threads have stopped. Its size stays as it is. Throws GD_FLOW_FILE_UNFIT.
+   * The file of another process that still has it in use, which has passed its descriptor. Until `begin`, what is written stays in copies of this
+   * process, so threads may warm up on it. Its size stays as it is. Throws GD_FLOW_FILE_UNFIT.
    */
   static openShared(path: string, descriptor: number, { threads, now }: Omit<FlowFileOptions, 'entries'>): FlowFile {
     const { why, found } = examine(descriptor, now);
     if (found === null) throw new CodedError('GD_FLOW_FILE_UNFIT', `the flow table file ${path} can not be shared: ${why}`);
-    return new FlowFile(path, descriptor, geometryOf(found.buckets, threads, found.history, now));
+    return new FlowFile(path, descriptor, geometryOf(found.buckets, threads, found.history, now), true);
   }
 
   /** Which file this is, for its identities. */
@@ -177,8 +193,13 @@ export class FlowFile {
     return { ...live, afterCrash, resized };
   }
 
-  /** From here on the table is ours: notes how it is cut. */
+  /**
+   * From here on the table is ours: notes how it is cut. Of a shared file: what was written until now is thrown away; to be called while no thread of
+   * ours looks at it, and before one writes.
+   */
   begin(now: number): void {
+    if (this.#copied) share(this.descriptor, this.#range);
+    this.#copied = false;
     const words = this.#words;
     const { regions } = this.#memory.geometry;
     for (let k = 0; k < HISTORY_WORDS; k++) {

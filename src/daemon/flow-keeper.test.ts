@@ -283,11 +283,18 @@ test('the file of a director that still has it: nothing changes before its heir 
   const file = old.keeper.file as FlowFile;
   const before = readFileSync(rig.path);
   const heir = FlowFile.openShared(rig.path, file.descriptor, { threads: 4, now: START + 1 });
+  // What its threads leave when they warm up is theirs alone, and gone when it begins.
+  const words = flowWords(heir.memory);
+  const [first] = words;
+  words.fill(7);
   assert.deepEqual(readFileSync(rig.path), before);
   assert.deepEqual(heir.memory.geometry, { buckets: 1024, regions: 4, finest: 4 });
   assert.deepEqual(heir.memory.key, file.memory.key);
   heir.begin(START + 1);
+  assert.equal(words[0], first);
   assert.notDeepEqual(readFileSync(rig.path), before);
+  fill(old.keeper, 1, START + 1);
+  assert.equal(words.includes(Math.imul(1, 0x9e3779b1)), true, 'both see the same memory');
   assert.ok(existsSync(rig.path));
   assert.match(rig.start(START + 1).said.join(), /another director has/);
   heir.close(START + 2);

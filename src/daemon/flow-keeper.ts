@@ -31,6 +31,8 @@ export class FlowKeeper {
   /** `changes` of the builder as they were written last. */
   #written = '';
   #writeFailed = false;
+  /** Its predecessor has the file still, or its successor has it already. */
+  #isOthers = false;
 
   constructor(options: FlowKeeperOptions) {
     this.#options = options;
@@ -47,14 +49,18 @@ export class FlowKeeper {
     return this.#file;
   }
 
-  /** Before the first `build`, and while nobody else forwards with this file. */
-  open(): void {
+  /**
+   * Before the first `build`. `inherited`: descriptor of the file, from a predecessor that forwards with it until `begin`; null without one: then nobody
+   * else may forward with this file.
+   */
+  open(inherited: number | null = null): void {
     const { entries, threads, file, clock, journal } = this.#options;
     const path = flowFilePath(file);
     if (path !== null) {
       try {
         if (file === 'auto') makeDirectory(dirname(path));
-        this.#pickUp(path, { entries, threads, now: clock.seconds() });
+        if (inherited === null) this.#pickUp(path, { entries, threads, now: clock.seconds() });
+        else this.#share(path, inherited, { threads, now: clock.seconds() });
       } catch (error) {
         const { code, message } = error as NodeJS.ErrnoException;
         const hint = error instanceof CodedError ? error.hint : 'its directory must be writable: set flows.file, or off for none';
@@ -62,6 +68,27 @@ export class FlowKeeper {
       }
     }
     this.#memory = this.#file?.memory ?? processMemory(entries, threads);
+  }
+
+  #share(path: string, descriptor: number, options: Omit<FlowFileOptions, 'entries'>): void {
+    const file = FlowFile.openShared(path, descriptor, options);
+    const why = this.#restore(file, options.now);
+    if (why !== '') throw new CodedError('GD_FLOW_FILE_UNFIT', `the flow table file ${path} can not be shared: ${why}`);
+    this.#isOthers = true;
+    this.#file = file;
+  }
+
+  /** The predecessor's threads are about to leave, and ours wait: the file is ours. Does nothing without one that is shared. */
+  begin(): void {
+    if (this.#file === null || !this.#isOthers) return;
+    this.#file.begin(this.#options.clock.seconds());
+    this.#isOthers = false;
+    this.#write(this.#file);
+  }
+
+  /** The file is somebody else's, or stays so: `close` changes nothing of it. */
+  leave(): void {
+    this.#isOthers = true;
   }
 
   #pickUp(path: string, options: FlowFileOptions): void {
@@ -111,7 +138,7 @@ export class FlowKeeper {
   /** The snapshot of a spec; what its ids mean is written down before anybody is given it. Throws what the builder throws. */
   build(spec: Spec, now: number): SnapshotParts {
     const parts = this.#builder.build(spec, now);
-    if (this.#file !== null && this.#written !== this.#builder.changes) this.#write(this.#file);
+    if (this.#file !== null && !this.#isOthers && this.#written !== this.#builder.changes) this.#write(this.#file);
     return parts;
   }
 
@@ -133,8 +160,8 @@ export class FlowKeeper {
   }
 
   /** Lets go of the file, which stays for the next director. After the threads have stopped. */
-  close(options: { handedOver?: boolean } = {}): void {
-    this.#file?.close(this.#options.clock.seconds(), options);
+  close(): void {
+    this.#file?.close(this.#options.clock.seconds(), { handedOver: this.#isOthers });
     this.#file = null;
   }
 }

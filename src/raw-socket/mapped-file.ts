@@ -26,6 +26,8 @@ const LOCK_EX_NB = 2 | 4;
 const LOCK_UN = 8;
 const PROT_READ_WRITE = 0x3;
 const MAP_SHARED = 0x1;
+const MAP_PRIVATE = 0x2;
+const MAP_FIXED = 0x10;
 const MADV_HUGEPAGE = 14;
 
 /** Memory of the process at a place that all its threads may look at. Structured-cloneable. */
@@ -118,6 +120,23 @@ export function mapFile(descriptor: number, bytes: number): MappedRange {
   // Advice only: most file systems have none to give.
   madvise(address, bytes, MADV_HUGEPAGE);
   return { address, bytes };
+}
+
+/**
+ * Maps the first `bytes` of the file so that they can be read, and that what is written into them stays here: a copy of each page that is
+ * written to. For somebody else's file, until `share`.
+ */
+export function mapCopy(descriptor: number, bytes: number): MappedRange {
+  const mapped = mmap(0, bytes, PROT_READ_WRITE, MAP_PRIVATE, descriptor, 0);
+  must(typeof mapped === 'bigint' ? -1 : 0, `mmap of ${bytes} bytes of a file`, 'raise the memory limit of the process');
+  return { address: Number(mapped), bytes };
+}
+
+/** Puts the file itself where its copy was, and throws the copy away. Views stay as they are; nobody may be using one at this moment. */
+export function share(descriptor: number, { address, bytes }: MappedRange): void {
+  const mapped = mmap(address, bytes, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED, descriptor, 0);
+  must(typeof mapped === 'bigint' ? -1 : 0, `mmap of ${bytes} bytes of a file`, 'raise the memory limit of the process');
+  madvise(address, bytes, MADV_HUGEPAGE);
 }
 
 /**
