@@ -186,7 +186,7 @@ export const healthSchema = z.strictObject({
   timeout: seconds(0.05, 3600).default(1).describe('Seconds after which a run is bad; at most interval.'),
   rise: z.int().min(1).max(100).default(2).describe('Good runs in a row that bring a backend up.'),
   fall: z.int().min(1).max(100).default(3).describe('Bad runs in a row that take it down.'),
-  jitter: z.number().min(0).max(0.5).default(0.1).describe('Part of the interval by which a run is earlier or later, by chance.'),
+  jitter: z.number().min(0).max(0.5).default(0.1).describe('Part of the interval by which a run comes earlier, by chance.'),
   initial: z.enum(['up', 'down']).default('up').describe('What a backend is before its first run; the first good one proves it.'),
   damping: z
     .union([z.enum(['off']), dampingSchema])
