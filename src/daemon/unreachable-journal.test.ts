@@ -57,7 +57,7 @@ test('the hint is the command for this encapsulation and family', () => {
     ],
     [hint('protocol', 'gre', [], six), /modprobe ip6_gre; ip link set ip6gre0 up/],
     [hint('port', 'gre', [], four), /: ip link set gre0 up/],
-    [hint('host', 'gue', [6080], four), /ip neigh show 198\.51\.100\.21/],
+    [hint('host', 'gue', [6080], four), /192\.0\.2\.254 does not find it .*: ip neigh show 198\.51\.100\.21$/],
     [hint('net', 'gue', [6080], four), /from 192\.0\.2\.254; on that host: ip route get 198\.51\.100\.21/],
     [hint('prohibited', 'gre', [], four), /firewall at 192\.0\.2\.254 .*IP protocol 47/],
     [hint('prohibited', 'fou', [6084, 6086], four), /UDP port 6084 and 6086/],

@@ -81,7 +81,7 @@ export function unreachableHint(what: Unreachable, way: BackendWay, address: str
     case 'protocol':
       return `on the worker: ${hasUdp(encapsulation) ? openPorts(way, address) : openDevice(way, address, what)} (docs/workers.md)`;
     case 'host':
-      return `is the worker up, and ${address} its address? On the last router before it: ip neigh show ${address}`;
+      return `is the worker up, and ${address} its address? ${speaker} does not find it on its link; on that host: ip neigh show ${address}`;
     case 'net':
       return `there is no way to it from ${speaker}; on that host: ip route get ${address}`;
     case 'prohibited':

@@ -38,10 +38,11 @@ function open(): number {
 }
 
 export class NamespaceLock {
-  readonly #fd: number;
+  /** The socket: to be sent to the process that takes over (descriptor-passing.ts). */
+  readonly descriptor: number;
 
-  private constructor(fd: number) {
-    this.#fd = fd;
+  private constructor(descriptor: number) {
+    this.descriptor = descriptor;
   }
 
   /** The lock, or null when another socket (of this or another process) holds it. Throws CodedError when the kernel refuses otherwise. */
@@ -60,6 +61,13 @@ export class NamespaceLock {
     // Listening records who we are, for `holder`. We never accept: each question asked of us stays in the backlog, hence its size.
     must(listen(fd, 4096), `listen(@${name})`);
     return new NamespaceLock(fd);
+  }
+
+  /** The lock that another process held and sent us; from now on we are named as its holder. It is released with the last descriptor of it. */
+  static inherit(descriptor: number): NamespaceLock {
+    // Listening again records who we are (net/unix/af_unix.c: unix_listen).
+    must(listen(descriptor, 4096), 'listen at an inherited lock');
+    return new NamespaceLock(descriptor);
   }
 
   /**
@@ -81,6 +89,6 @@ export class NamespaceLock {
   }
 
   release(): void {
-    close(this.#fd);
+    close(this.descriptor);
   }
 }
