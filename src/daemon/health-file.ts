@@ -1,6 +1,6 @@
 /** `health.json` in the runtime directory: what the checks knew, for a process that starts soon after this one ended. */
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type ExportedState, readExported } from '../health/exported.ts';
 
 /** Seconds; what is older says nothing about now. */
@@ -24,8 +24,13 @@ export class HealthFile {
     return this.#path;
   }
 
-  /** Writes it whole or not at all, mode 0600. Throws what the file system says. */
+  /** Writes it whole or not at all, mode 0600; makes its directory when only that is missing. Throws what the file system says. */
   write(state: ExportedState): void {
+    try {
+      mkdirSync(dirname(this.#path), { mode: 0o750 });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    }
     const fresh = `${this.#path}.${process.pid}`;
     writeFileSync(fresh, JSON.stringify({ boot: this.#boot, ...state }), { mode: 0o600 });
     renameSync(fresh, this.#path);

@@ -14,9 +14,11 @@ import type { HealthSpec } from '../health/spec.ts';
 import { EchoSocket } from '../host/echo-socket.ts';
 import type { EventJournal } from '../observe/events.ts';
 import { RepeatedLines } from '../observe/log.ts';
+import type { SnapshotNames } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import type { BoottimeClock } from '../raw-socket/clock.ts';
 import type { HealthFile } from './health-file.ts';
+import type { PathKeeper } from './path-keeper.ts';
 
 /** Milliseconds after a change, and while nothing changes, until the state is written. */
 const WRITE_AFTER_CHANGE = 1000;
@@ -49,6 +51,8 @@ export class HealthKeeper {
   readonly #repeated = new RepeatedLines();
   #layer: ReadonlyMap<string, HealthShare> = new Map();
   #writeAt = 0;
+  /** Some pool has checks. */
+  #followed = false;
 
   constructor(options: HealthKeeperOptions) {
     const { clock, tunnel } = options;
@@ -92,6 +96,7 @@ export class HealthKeeper {
 
   /** What there is to check from now on. */
   follow({ health, inForce, wanted }: FollowedSpec): void {
+    this.#followed = health.size > 0;
     this.#monitor.follow(
       inForce.pools.flatMap((pool): MonitoredPool[] => {
         const spec = health.get(pool.name);
@@ -114,11 +119,13 @@ export class HealthKeeper {
     );
   }
 
-  /** To be called every 200 ms. `unreachable`: how many messages said so of a backend's tunnel port or protocol; null: not known. */
-  tend(unreachable: (pool: string, backend: string) => number | null): void {
-    for (const { pool, backend } of this.#monitor.shares()) {
-      const messages = unreachable(pool, backend);
-      if (messages !== null) this.#monitor.hear(pool, backend, messages);
+  /** To be called every 200 ms. `names`: of the snapshot in force; `paths`: what ICMP said about the ways there. */
+  tend({ backends }: SnapshotNames, paths: Pick<PathKeeper, 'unreachable'>): void {
+    if (this.#followed) {
+      for (const { id, pool, name } of backends) {
+        const heard = paths.unreachable(id);
+        if (heard !== null) this.#monitor.hear(pool, name, heard.counts.port + heard.counts.protocol);
+      }
     }
     if (this.#options.clock.milliseconds() >= this.#writeAt) this.#write();
   }

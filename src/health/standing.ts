@@ -177,7 +177,7 @@ export class Standing {
       this.#state = { ...this.#state, up: true, since: now, starting, served: true };
       return [{ to: 'up' }];
     }
-    if (starting && now - since >= this.#rules.slowStart) this.#state = { ...this.#state, starting: false };
+    if (starting && stepAt(now - since, this.#rules.slowStart) === STEPS) this.#state = { ...this.#state, starting: false };
     return [];
   }
 }
