@@ -19,6 +19,7 @@ const status: Status = {
   config: 'director.yaml',
   uptime: 61,
   generation: 2,
+  reload: { digest: '00', cause: 'start', result: 'success', age: 61, problem: null, confirmWithin: null, counts: {} },
   healthy: { ok: true, reasons: [] },
   ready: { ok: true, reasons: [] },
   packets: { received: 5, forwarded: 4, replied: 0, passed: 0, dropped: 1, lost: 0 },

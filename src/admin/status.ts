@@ -15,6 +15,7 @@ export interface Status {
   readonly uptime: number;
   /** Of the published snapshot; counts the configurations that were taken over. */
   readonly generation: number;
+  readonly reload: StatusReload;
   readonly healthy: Condition;
   readonly ready: Condition;
   readonly packets: StatusPackets;
@@ -24,6 +25,24 @@ export interface Status {
   readonly pools: readonly StatusPool[];
   readonly backends: readonly StatusBackend[];
   readonly threads: readonly StatusThread[];
+}
+
+/** The configuration in force, and the last wish for another one. */
+export interface StatusReload {
+  /** Of what the configuration in force means: equal on directors with the same one. */
+  readonly digest: string;
+  /** Who asked last: `start`, `signal`, `command`, `file`. */
+  readonly cause: string;
+  /** `success`, `refused`, `failed`, `rolled-back`. */
+  readonly result: string;
+  /** Seconds since then. */
+  readonly age: number;
+  /** Why not, the first problem with its place; null with `success`. */
+  readonly problem: string | null;
+  /** Seconds until the configuration in force is rolled back; null when it need not be confirmed. */
+  readonly confirmWithin: number | null;
+  /** Reloads since the start, by result. */
+  readonly counts: Readonly<Record<string, number>>;
 }
 
 /** Since the start of the process. */

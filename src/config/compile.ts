@@ -43,6 +43,8 @@ export function compile(section: ConfigSection, file: string, warnings: readonly
     admin: {
       socket: ['auto', 'off'].includes(section.admin.socket) ? section.admin.socket : besideFile(file, section.admin.socket),
     },
+    privileges: { user: section.privileges.user ?? null, group: section.privileges.group ?? null },
+    reload: { watch: section.reload.watch },
     log: { level: section.log.level, format: section.log.format },
     file,
     warnings,

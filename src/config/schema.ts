@@ -337,6 +337,9 @@ export const egressSchema = z.discriminatedUnion('driver', [
   z.strictObject({ driver: z.literal('memory').describe('Name of the driver.') }).describe('Packets into memory, for tests.'),
 ]);
 
+/** A user or group of the system: what useradd takes, or a number but (uid_t)-1, which means none. */
+const systemName = z.union([z.string().regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/), z.int().min(0).max(0xfffffffe)]);
+
 const listen = z.union([parsedText(parseListen), z.null()]);
 
 /** The sections beside services and pools, which need no other to be understood. */
@@ -418,6 +421,26 @@ export const sectionSchemas = {
     })
     .prefault({})
     .describe('How a running director is changed: reload, drain, upgrade.'),
+  privileges: z
+    .strictObject({
+      user: systemName
+        .optional()
+        .describe(
+          'User that `run`, started as root, becomes before it begins: a name or number; root to stay root. Unset: whoever it was started as.',
+        ),
+      group: systemName.optional().describe("Group of that process, by name or number. Unset: the user's own."),
+    })
+    .prefault({})
+    .describe('Who the director is.'),
+  reload: z
+    .strictObject({
+      watch: z
+        .boolean()
+        .default(false)
+        .describe('Whether this file is reloaded by itself when it changes; without, by SIGHUP or gue-director reload.'),
+    })
+    .prefault({})
+    .describe('When this file is read again.'),
   log: z
     .strictObject({
       level: z

@@ -30,6 +30,7 @@ import { HealthKeeper } from './health-keeper.ts';
 import { HostKeeper } from './host-keeper.ts';
 import { WINDOW_SECONDS } from './link-advice.ts';
 import { PathKeeper } from './path-keeper.ts';
+import { ReloadKeeper } from './reload-keeper.ts';
 import { SourceKeeper } from './source-keeper.ts';
 import { statusOf } from './status.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
@@ -66,9 +67,11 @@ export class Director {
   #threads: ForwardingThreads | null = null;
   #admin: AdminServer | null = null;
   #socket: AdminServer | null = null;
+  readonly #reloads: ReloadKeeper;
+  /** Resolves when every thread reads what was published last. */
+  #everywhere: Promise<void> = Promise.resolve();
   #timers: NodeJS.Timeout[] = [];
   #phase: 'starting' | 'running' | 'stopping' = 'starting';
-  #reload = { successful: false, succeededAt: 0 };
 
   constructor(options: DirectorOptions) {
     this.#options = options;
@@ -112,6 +115,24 @@ export class Director {
         options.journal.record('error', 'change-refused', `a change could not be put in force: ${message}`, { layer, hint });
       },
     });
+    this.#reloads = new ReloadKeeper({
+      controller: this.#controller,
+      host: this.#host,
+      log: options.log,
+      journal: options.journal,
+      resolved: (spec) => resolveTunnelSources(spec, resolveTunnelSource).spec,
+      current: () => ({ parts: this.#publisher.current, spec: this.#publisher.spec }),
+      everywhere: () => this.#everywhere,
+      flows: () => (this.#threads?.flowTables ?? []).map(({ words }) => words),
+      now: () => this.#clock.seconds(),
+      isRunning: () => this.#phase === 'running',
+    });
+    for (const [path, action] of this.#reloads.actions) this.#actions.set(path, action);
+  }
+
+  /** The configuration file is read again; what comes of it is in the log. */
+  reload(): void {
+    this.#reloads.ask('signal');
   }
 
   /** Resolves when packets are forwarded. Throws CodedError after giving back what had been taken. */
@@ -136,7 +157,6 @@ export class Director {
     this.#host.silence(wanted);
     this.#health.restore();
     this.#controller.adopt(config);
-    this.#reload = { successful: true, succeededAt: Date.now() / 1000 };
     const threads = new ForwardingThreads({
       threads: config.threads,
       ingress: config.ingress,
@@ -186,8 +206,15 @@ export class Director {
 
   /** Puts a spec with resolved tunnel sources in force. Throws what the builder throws; then nothing has changed. */
   #publish(config: Config, spec: Spec): void {
-    const { parts } = this.#publisher.publish(spec);
-    this.#paths.publish(spec, parts.names);
+    const before = this.#publisher.spec;
+    const { parts, everywhere } = this.#publisher.publish(spec);
+    this.#everywhere = everywhere;
+    try {
+      this.#paths.publish(spec, parts.names);
+    } catch (error) {
+      if (before !== null) this.#everywhere = this.#publisher.publish(before).everywhere;
+      throw error;
+    }
     const wanted = inForce(config.spec, { ...this.#controller.layers, health: NO_LAYERS.health });
     this.#health.follow({ health: config.health, inForce: spec, wanted });
   }
@@ -202,6 +229,7 @@ export class Director {
     this.#timers = [];
     this.#controller.close();
     this.#health.close();
+    this.#reloads.close();
     const failures: unknown[] = [];
     const attempt = async (step: () => unknown): Promise<void> => {
       try {
@@ -250,6 +278,13 @@ export class Director {
     return { ok: reasons.length === 0, reasons };
   }
 
+  /** What it does, in a few words. */
+  activity(): string {
+    const { services, backends } = this.#publisher.current?.names ?? NO_NAMES;
+    const named = new Set(services.map(({ name }) => name)).size;
+    return `forwarding: ${named} services, ${backends.length} backends, ${this.#threads?.seats.length ?? 0} threads`;
+  }
+
   healthy(): Condition {
     const reasons = (this.#threads?.stuck() ?? []).map(
       ({ number, heartbeatAge }) => `forwarding thread ${number} was last seen ${heartbeatAge} s ago (at most ${STUCK_AFTER})`,
@@ -279,7 +314,7 @@ export class Director {
       banks: () => threads.banks,
       names: () => this.#publisher.current?.names ?? NO_NAMES,
       generation: () => this.#publisher.current?.generation ?? 0,
-      reload: () => this.#reload,
+      reload: () => this.#reloads.figures,
       kernelDrops: () => threads.kernelDrops(),
       pathMtus: () =>
         (this.#paths.entries() ?? []).map(({ id, pool, name, mtu }) => ({
@@ -312,6 +347,7 @@ export class Director {
       version: packageVersion(),
       config: this.#controller.config.file,
       generation: current?.generation ?? 0,
+      reload: this.#reloads.status(),
       healthy: this.healthy(),
       ready: this.ready(),
       names: current?.names ?? NO_NAMES,

@@ -1,6 +1,14 @@
 /** The answer to `status`: what the director's parts know, put together when somebody asks. */
 import type { Condition } from '../admin/server.ts';
-import type { Status, StatusBackend, StatusHealth, StatusPathMtu, StatusPoolHealth, StatusUnreachable } from '../admin/status.ts';
+import type {
+  Status,
+  StatusBackend,
+  StatusHealth,
+  StatusPathMtu,
+  StatusPoolHealth,
+  StatusReload,
+  StatusUnreachable,
+} from '../admin/status.ts';
 import { BACKENDS_AT, counterAt, DROPS_AT, type FixedCounter, MAX_SERVICES, SERVICES_AT, sumOf } from '../base/counters.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';
 import type { BackendReport, PoolReport } from '../health/report.ts';
@@ -12,6 +20,7 @@ export interface StatusParts {
   readonly version: string;
   readonly config: string;
   readonly generation: number;
+  readonly reload: StatusReload;
   readonly healthy: Condition;
   readonly ready: Condition;
   readonly names: SnapshotNames;
@@ -59,6 +68,7 @@ export function statusOf(parts: StatusParts): Status {
     config: parts.config,
     uptime: Math.floor(process.uptime()),
     generation: parts.generation,
+    reload: parts.reload,
     healthy: parts.healthy,
     ready: parts.ready,
     packets: {

@@ -20,7 +20,7 @@ function source(banks: readonly Float64Array[], change: Partial<MetricSource> = 
       ],
     }),
     generation: () => 9,
-    reload: () => ({ successful: true, succeededAt: 1700000000 }),
+    reload: () => ({ successful: true, succeededAt: 1700000000, counts: { success: 3, refused: 1 } }),
     kernelDrops: () => [{ driver: 'tun:gd0', packets: 4 }],
     pathMtus: () => [
       { pool: 'web', backend: 'w1', mtu: 1500, wanted: 1532 },

@@ -39,7 +39,13 @@ export interface MetricSource {
   banks(): readonly Float64Array[];
   names(): MetricNames;
   generation(): number;
-  reload(): { readonly successful: boolean /** Unix seconds, 0 for never. */; readonly succeededAt: number };
+  reload(): {
+    readonly successful: boolean;
+    /** Unix seconds, 0 for never. */
+    readonly succeededAt: number;
+    /** Reloads by result. */
+    readonly counts: Readonly<Record<string, number>>;
+  };
   kernelDrops(): readonly { readonly driver: string; readonly packets: number }[];
   /** Bytes of the largest outer packet, 0 while not known, and of the largest one that was cut lately, 0 for none. */
   pathMtus(): readonly { readonly pool: string; readonly backend: string; readonly mtu: number; readonly wanted: number }[];
@@ -305,6 +311,15 @@ function director(family: Family, source: MetricSource): void {
   );
   family('gauge', 'config_last_reload_success_timestamp_seconds', 'When a configuration was last taken over.', [], (put) =>
     put({}, source.reload().succeededAt),
+  );
+  family(
+    'counter',
+    'config_reloads_total',
+    'Reloads since the start, by result; every result is always present.',
+    ['result'],
+    (put) => {
+      for (const [result, count] of Object.entries(source.reload().counts)) put({ result }, count);
+    },
   );
   family('gauge', 'snapshot_generation', 'Generation of the snapshot that is published to the forwarding threads.', [], (put) =>
     put({}, source.generation()),

@@ -23,17 +23,18 @@ function rowsOf(schema: JsonSchema, at: string): KeyRow[] {
   return rows;
 }
 
-function below(schema: JsonSchema, key: string): KeyRow[] {
+/** `list`: '[]' behind a key that is a list of maps of several kinds. */
+function below(schema: JsonSchema, key: string, list = ''): KeyRow[] {
   if (schema.items?.properties !== undefined) return rowsOf(schema.items, `${key}[]`);
-  if (schema.items?.oneOf !== undefined) return below(schema.items, `${key}[]`);
+  if (schema.items?.oneOf !== undefined) return below(schema.items, key, '[]');
   if (typeof schema.additionalProperties === 'object') return rowsOf(schema.additionalProperties, `${key}.<name>`);
   const kinds = schema.oneOf ?? schema.anyOf?.find(({ oneOf }) => oneOf !== undefined)?.oneOf;
   if (kinds !== undefined) {
     return kinds.flatMap((part) => {
       const [word, kind] = Object.entries(part.properties ?? {}).find(([, child]) => child.const !== undefined) ?? [];
-      const inside = `${key}(${kind?.const})`;
+      const inside = `${key}(${kind?.const})${list}`;
       return [
-        { key: inside, row: `| \`${key}\`, \`${word}: ${kind?.const}\` | | | ${part.description} |` },
+        { key: inside, row: `| \`${key}${list}\`, \`${word}: ${kind?.const}\` | | | ${part.description} |` },
         ...rowsOf(part, inside),
       ];
     });

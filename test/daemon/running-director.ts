@@ -64,10 +64,13 @@ export interface LogEntry {
 export class RunningDirector {
   readonly lab: Lab;
   readonly actor: Actor;
+  /** Its configuration. */
+  readonly file: string;
 
-  private constructor(lab: Lab, actor: Actor) {
+  private constructor(lab: Lab, actor: Actor, file: string) {
     this.lab = lab;
     this.actor = actor;
+    this.file = file;
   }
 
   /** Starts `gue-director run`; resolves when it says that it is ready. */
@@ -85,7 +88,7 @@ export class RunningDirector {
     process.env.GUE_DIRECTOR_TEST_FAULT = '1';
     const actor = Actor.start('director', lab.director, '../cli/main', 'run', '--config', file);
     t.after(() => actor.child.kill('SIGKILL'));
-    return new RunningDirector(lab, actor);
+    return new RunningDirector(lab, actor, file);
   }
 
   get log(): LogEntry[] {

@@ -28,7 +28,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   config: { may: ['base', 'maglev-hash', 'pipeline/spec', 'health/spec'] },
   // A tunnel probe is told the tunnels of the spec, and is wrapped by the code that wraps traffic.
   health: { may: ['base', 'wire', 'host', 'io', 'pipeline/encapsulate', 'pipeline/spec'] },
-  control: { may: ['base', 'config', 'pipeline/spec', 'pipeline/snapshot'] },
+  control: { may: ['base', 'maglev-hash', 'config', 'pipeline/spec', 'pipeline/snapshot', 'pipeline/pool-table'] },
   observe: { may: ['base'] },
   admin: { may: ['base', 'observe', 'control', 'pipeline/explain', 'pipeline/trace'] },
   daemon: { may: ['*'] },

@@ -18,6 +18,7 @@ function heading(status: Status, paint: Paint): string {
     `${paint.bold(`gue-director ${version}`)}: ${state}, up ${duration(uptime)}, generation ${generation}, process ${pid}, ${config}`,
     ...reasons(healthy, paint.red),
     ...reasons(ready, paint.yellow),
+    ...reloadLines(status, paint),
     `packets: received ${packets.received}, forwarded ${packets.forwarded}, replied ${packets.replied}, passed ${packets.passed}, dropped ${packets.dropped}`,
   ];
   for (const { pool, name, unreachable } of status.backends) {
@@ -43,6 +44,14 @@ function healthLines({ pool, name, health }: StatusBackend, paint: Paint): strin
   if (health.heldFor > 0) return [paint.red(`${who}: held down for ${duration(health.heldFor)} more: it flapped${kept}`)];
   const why = health.checks.filter(({ good }) => !good).map(({ check, detail }) => `${check}: ${detail ?? 'not asked yet'}`);
   return [paint.red(`${who}: down for ${duration(health.age)}${kept}: ${why.join('; ')}`)];
+}
+
+function reloadLines({ reload }: Status, paint: Paint): string[] {
+  const { cause, result, age, problem, confirmWithin } = reload;
+  const told = [`last reload ${duration(age)} ago by ${cause}: ${result}${problem === null ? '' : `; ${problem}`}`];
+  const lines = cause === 'start' ? [] : told.map((line) => (result === 'success' ? line : paint.yellow(line)));
+  if (confirmWithin === null) return lines;
+  return [...lines, paint.yellow(`rolled back in ${duration(confirmWithin)} unless you type: gue-director reload --confirm`)];
 }
 
 function reasons(condition: Condition, colour: (text: string) => string): string[] {
