@@ -3,6 +3,7 @@ import type { Condition } from '../admin/server.ts';
 import type {
   Status,
   StatusBackend,
+  StatusDrain,
   StatusHealth,
   StatusPathMtu,
   StatusPoolHealth,
@@ -39,6 +40,8 @@ export interface StatusParts {
   readonly paths: readonly PathMtuEntry[] | null;
   /** Bytes of the largest packet that was cut for the backend lately; 0 for none. */
   readonly wanted: (id: number) => number;
+  readonly draining: Status['draining'];
+  readonly drain: (pool: string, backend: string) => StatusDrain | null;
   /** What ICMP said about reaching the backend; null where packets go to no network. */
   readonly unreachable: (id: number) => UnreachableEntry | null;
   /** Seconds of the clock that `paths` and `unreachable` are told in. */
@@ -71,6 +74,7 @@ export function statusOf(parts: StatusParts): Status {
     reload: parts.reload,
     healthy: parts.healthy,
     ready: parts.ready,
+    draining: parts.draining,
     packets: {
       received: count('received_packets_total'),
       forwarded: count('forwarded_packets_total'),
@@ -98,6 +102,7 @@ export function statusOf(parts: StatusParts): Status {
         name,
         address,
         state,
+        drain: parts.drain(pool, name),
         weight,
         encapsulation,
         ports,
