@@ -43,6 +43,8 @@ import { wantedOf } from './wanted.ts';
 const HOUSEKEEPING_MS = 1000;
 const DROP_SUMMARY_MS = 10_000;
 const PATH_MTU_MS = 200;
+/** For so long a thread may be on its way to a new snapshot before routers are told to send packets elsewhere. It takes one within 100 ms. */
+const SNAPSHOT_PATIENCE_MS = 2000;
 const NO_NAMES: SnapshotNames = { services: [], pools: [], backends: [] };
 
 export interface DirectorOptions {
@@ -79,6 +81,8 @@ export class Director {
   readonly #reloads: ReloadKeeper;
   /** Resolves when every thread reads what was published last. */
   #everywhere: Promise<void> = Promise.resolve();
+  /** Milliseconds of the clock. */
+  #publishedAt = 0;
   #timers: NodeJS.Timeout[] = [];
   #phase: 'starting' | 'running' | 'handing over' | 'stopping' = 'starting';
 
@@ -288,6 +292,7 @@ export class Director {
   #publish(spec: Spec): void {
     const before = this.#publisher.spec;
     const { parts, everywhere } = this.#publisher.publish(spec);
+    this.#publishedAt = this.#clock.milliseconds();
     this.#everywhere = everywhere;
     try {
       this.#paths.publish(spec, parts.names);
@@ -350,7 +355,9 @@ export class Director {
     const reasons: string[] = [];
     const current = this.#publisher.current;
     if (this.#phase !== 'running') reasons.push(this.#phase);
-    if (current === null || !this.#publisher.settled) reasons.push('a forwarding thread does not read the current snapshot yet');
+    const isLate = this.#clock.milliseconds() - this.#publishedAt > SNAPSHOT_PATIENCE_MS;
+    if (current === null || (isLate && !this.#publisher.settled))
+      reasons.push('a forwarding thread does not read the current snapshot');
     const { services = [], backends = [] } = current?.names ?? {};
     for (const pool of new Set(services.map((service) => service.pool))) {
       const serving = backends.some((backend) => backend.pool === pool && backend.slots > 0);
