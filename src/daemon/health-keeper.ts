@@ -5,7 +5,7 @@
 import { CodedError } from '../base/errors.ts';
 import { backendKey, type HealthShare } from '../control/layers.ts';
 import { createProbe } from '../health/checks.ts';
-import type { ExportedState } from '../health/exported.ts';
+import { type ExportedState, readExported } from '../health/exported.ts';
 import { EchoProbes } from '../health/icmp.ts';
 import { type HealthEvent, HealthMonitor, type MonitoredPool, type Share } from '../health/monitor.ts';
 import type { ProbeResources } from '../health/probe.ts';
@@ -74,9 +74,17 @@ export class HealthKeeper {
     });
   }
 
-  /** Takes over what an earlier process knew, from its file. To be called before `follow`. */
-  restore(): void {
+  /**
+   * Takes over what an earlier process knew: `inherited` is what the running one hands over (`exportState`), else it is read from the file. To be called before
+   * `follow`.
+   */
+  restore(inherited?: unknown): void {
     const { file, clock, journal } = this.#options;
+    const given = readExported(inherited);
+    if (given !== null) {
+      this.importState(given);
+      return;
+    }
     const found = file?.read(clock.milliseconds() / 1000) ?? null;
     if (found === null || file === null) return;
     if (typeof found === 'string')
