@@ -145,7 +145,7 @@ async function passage(one: Case, size: Size): Promise<Passage> {
     worker.run(
       'nft',
       ['-f', '-'],
-      'table inet sink { chain in { type filter hook prerouting priority -300; udp dport 6081 counter drop; } }',
+      'table inet sink { chain in { type filter hook prerouting priority -300; udp dport 6081 counter drop\n}\n}\n',
     );
     const arrived = () => Number(/counter packets (\d+)/.exec(worker.run('nft', ['list', 'table', 'inet', 'sink']))?.[1]);
     const python = (name: string, namespace: typeof worker, ...args: string[]) =>
