@@ -1,5 +1,6 @@
 /** `gue-director run`: from a file name to an exit code. Signals, and errors that nobody caught, end here. */
 import { closeSync, openSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { setFlagsFromString } from 'node:v8';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { loadConfig } from '../config/load.ts';
@@ -82,10 +83,19 @@ export async function runDaemon({ config: path, takeover = false }: { config: st
   const onDrain = (): void => director.drain('SIGUSR1');
   const onFault = (): void => director.fault();
   const hadTerminal = hasTerminal();
+  const onTerminal = [0, 1, 2].filter((descriptor) => isatty(descriptor));
   /** A terminal that is closed says the same word as a service manager that wants a reload. */
   const onHangUp = (): void => {
-    if (hadTerminal && !hasTerminal()) onSignal('SIGHUP');
-    else director.reload();
+    if (!hadTerminal || hasTerminal()) {
+      director.reload();
+      return;
+    }
+    // At its end Node sets a terminal as it found it, and aborts when that is gone, unless its descriptor is another file by then (ResetStdio).
+    for (const descriptor of onTerminal.splice(0)) {
+      closeSync(descriptor);
+      openSync('/dev/null', 'r+');
+    }
+    onSignal('SIGHUP');
   };
   for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
   process.on('SIGUSR1', onDrain);
