@@ -55,8 +55,10 @@ const FLOOD_PORT = 9999;
 const TCP_PORT = 7777;
 const SINK_PORT = 6081;
 const PROGRAM = join(import.meta.dirname, 'takeover_flows.py');
-/** Seconds that a transfer may wait for its answer: more is a stall. */
-const STALL = 1;
+/** Seconds that a transfer may wait for its answer: more is a stall. The twin shares its machine with whatever else runs there. */
+const STALL: Readonly<Record<Scale, number>> = { full: 1, scaled: 5 };
+/** Not of the flood, nor of the transfers: what neighbours ask on a link. */
+const STRANGERS = ['not-a-service', 'not-ip', 'wrong-host'];
 
 function configuration(lab: Lab, { ingress, egress, threads }: Case): string {
   const address = lab.workers[0].address4;
@@ -90,7 +92,7 @@ interface Counted {
 /** What the director that answers at the socket now says, of itself and of those before it. */
 async function counted(socket: string): Promise<Counted> {
   const { pid, packets, drops, services } = await askStatus({ path: socket });
-  const reasons = Object.entries(drops).filter(([reason]) => reason !== 'not-a-service');
+  const reasons = Object.entries(drops).filter(([reason]) => !STRANGERS.includes(reason));
   return {
     pid,
     received: packets.received,
@@ -130,7 +132,8 @@ interface Passage {
   readonly complaints: readonly string[];
 }
 
-async function passage(one: Case, size: Size): Promise<Passage> {
+async function passage(one: Case, scale: Scale): Promise<Passage> {
+  const size = SIZES[scale];
   const lab = Lab.create({ workers: 1 });
   const folder = mkdtempSync(join(tmpdir(), 'gue-director-takeover-'));
   const actors: Actor[] = [];
@@ -202,9 +205,10 @@ async function passage(one: Case, size: Size): Promise<Passage> {
     const missing = sent - came - after.dropped - after.lost;
     const name = `${/driver: ([a-z]+)/.exec(one.ingress)?.[1]} to ${/driver: ([a-z]+)/.exec(one.egress)?.[1]}, threads: ${one.threads}`;
     const complaints: string[] = [];
-    if (missing !== 0) complaints.push(`${missing} packets of ${sent} are nowhere`);
+    // Fewer than none: of what the device dropped some was of the transfers.
+    if (missing > 0) complaints.push(`${missing} packets of ${sent} are nowhere`);
     if (said.broken > 0) complaints.push(`${said.broken} transfers broke`);
-    if (said.longest > STALL) complaints.push(`a transfer waited ${said.longest.toFixed(2)} s`);
+    if (said.longest > STALL[scale]) complaints.push(`a transfer waited ${said.longest.toFixed(2)} s`);
     if (after.received < before.received) complaints.push('counters went back');
     return {
       complaints: complaints.map((text) => `${name}: ${text}`),
@@ -233,7 +237,7 @@ async function run(scale: Scale): Promise<Outcome> {
   const figures: Record<string, number | string> = {};
   const complaints: string[] = [];
   for (const one of SIZES[scale].cases) {
-    const told = await passage(one, SIZES[scale]);
+    const told = await passage(one, scale);
     Object.assign(figures, told.figures);
     complaints.push(...told.complaints);
   }
