@@ -134,10 +134,16 @@ export class SnapshotBuilder {
       name === 'maglev' ? null : pool.scheme,
       pool.tableSize,
       pool.seed,
-      // Only ipvs-mh has an order of its own, and tells those that are down from those that are draining.
+      // Only ipvs-mh has an order of its own, and tells those that are down from those that are draining. With maglev both keep their place.
       [...ids.values()]
-        .filter(({ spec }) => name === 'ipvs-mh' || name === 'glb' || (spec.state === 'active' && spec.weight > 0))
-        .map((b) => [b.id, b.since, ...b.spec.address, b.spec.weight, b.spec.state])
+        .filter(
+          ({ spec }) =>
+            name === 'ipvs-mh' || name === 'glb' || (spec.weight > 0 && (name === 'maglev' || spec.state === 'active')),
+        )
+        .map((b) => [
+          ...[b.id, b.since, ...b.spec.address, b.spec.weight],
+          name === 'maglev' ? b.spec.state === 'active' : b.spec.state,
+        ])
         .sort(name === 'ipvs-mh' ? () => 0 : (a, b) => Number(a[0]) - Number(b[0])),
     ]);
     const history = this.#histories.get(pool.name);
