@@ -5,7 +5,7 @@
 import * as L from './layout.ts';
 import { buildPoolTable, digestOf, slotCounts } from './pool-table.ts';
 import { type SchemeBlock, schemeBlock } from './scheme-block.ts';
-import type { BackendState, PoolSpec, SchemeSpec, TunnelSpec } from './spec.ts';
+import type { BackendSpec, BackendState, PoolSpec, SchemeSpec, TunnelSpec } from './spec.ts';
 
 /**
  * How long the table before a change answers for flows without an entry. A TCP packet that is no SYN proves an older flow, so long
