@@ -4,7 +4,7 @@ import { isatty } from 'node:tty';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { ConfigError } from '../config/problem.ts';
 import { readSource } from '../config/source.ts';
-import type { NamedText } from './ipvs.ts';
+import type { NamedText } from './imported.ts';
 
 const STANDARD_INPUT = 0;
 

@@ -1,7 +1,7 @@
 /** `gue-director import`: configurations of other load balancers → ours. */
 import { type Command, Option } from 'commander';
 import { EXIT } from '../../base/errors.ts';
-import type { Imported } from '../../import/ipvs.ts';
+import type { Imported } from '../../import/imported.ts';
 import { jsonOption, wholeNumber } from '../options.ts';
 import { paintFor } from '../render/paint.ts';
 
