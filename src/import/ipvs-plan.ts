@@ -94,6 +94,7 @@ export function planImport(rules: IpvsRules, options: PlanOptions): Plan {
     const message = `${what} is no rule: timeouts of connections and their synchronisation have no meaning here`;
     return { kind: 'remark', code: 'GD_IMPORT_ASIDE', message, at, service: '', server: '' };
   });
+  notes.push(...(rules.notes ?? []));
   const traffics = rules.services.map((service) => trafficOf(service, options.marks));
   const prefixes = traffics.flatMap((one) => one.traffic.map(({ address }) => parsePrefix(address).value!));
   const isDirected = (address: Uint8Array) => prefixes.some((prefix) => prefixContains(prefix, address));

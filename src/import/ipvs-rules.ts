@@ -2,7 +2,7 @@
 import { formatAddress, formatPrefix, sameAddress } from '../base/address.ts';
 import type { PlannedHealth } from './health-plan.ts';
 import type { IpvsCommand, ServerOptions, ServiceName, ServiceOptions } from './ipvs-save.ts';
-import type { Told } from './note.ts';
+import type { Note, Told } from './note.ts';
 import type { Place, Problems } from './place.ts';
 
 export interface IpvsServer extends ServerOptions {
@@ -55,6 +55,8 @@ export interface IpvsRules {
   readonly services: readonly IpvsService[];
   /** Commands that are no rules: timeouts, the synchronisation daemon. */
   readonly asides: readonly { readonly at: Place; readonly what: string }[];
+  /** What else the file holds, in words. */
+  readonly notes?: readonly Note[];
 }
 
 /** What the kernel would refuse (a server for no service, a service twice) is a problem with its place. */

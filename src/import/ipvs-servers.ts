@@ -51,22 +51,24 @@ export function planServers(
   const tunnel = commonest(servers.flatMap((server) => tunnelOf(server) ?? []));
   const weights = weightsOf(servers, circumstances, say);
   const drafts: Draft[] = [];
+  const places = new Map<string, number>();
   servers.forEach((server, i) => {
     const text = formatEndpoint(server.address, server.port);
     const own: Note[] = [];
-    const note = (kind: NoteKind, code: string, message: string) => {
-      say(kind, code, message, { at: server.at, text });
-      own.push({ kind, code, message, at: server.at, service: '', server: text });
+    const note = (kind: NoteKind, code: string, message: string, at = server.at) => {
+      say(kind, code, message, { at, text });
+      own.push({ kind, code, message, at, service: '', server: text });
     };
     const address = formatAddress(server.address);
-    const twin = drafts.find((draft) => formatAddress(draft.server.address) === address);
-    if (twin !== undefined && twin.leftOut === null) {
+    const place = places.get(address);
+    const twin = place === undefined ? undefined : drafts[place];
+    if (place !== undefined && twin?.leftOut === null) {
       note(
         'differs',
         'GD_IMPORT_SAME_ADDRESS',
         `${address} is in the pool already, with another port: the weights of both are added`,
       );
-      told[drafts.indexOf(twin)].push(...own);
+      told[place].push(...own);
       twin.weight = Math.min(LARGEST_WEIGHT, twin.weight + weights[i]);
       return;
     }
@@ -78,7 +80,8 @@ export function planServers(
       const message = `${circumstances.wording.thresholds(server.upper, server.lower)}: connections are not counted, a server is never full`;
       note('left-out', 'GD_IMPORT_THRESHOLD', message);
     }
-    for (const { kind, code, message } of server.told ?? []) note(kind, code, message);
+    for (const { kind, code, message, at } of server.told ?? []) note(kind, code, message, at);
+    if (place === undefined) places.set(address, drafts.length);
     drafts.push({ server, tunnel: tunnelOf(server) ?? tunnel, leftOut, weight: weights[i] });
     told.push(own);
   });
