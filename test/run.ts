@@ -55,6 +55,8 @@ if (files.length === 0) {
 // The files are processes of their own: they are told once what the machine has, and write down what they asked for.
 const needsRecord = join(tmpdir(), `gue-director-needs-${process.pid}`);
 writeFileSync(needsRecord, '');
+// `npm test` has just built: programs that tests start are the built ones (src/demo/cast.ts).
+if (process.argv.includes('--built')) process.env.GUE_DIRECTOR_BUILT = '1';
 process.env.GUE_DIRECTOR_NEEDS = needsRecord;
 process.env.GUE_DIRECTOR_PARTS = presentParts().join(',');
 

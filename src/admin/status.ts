@@ -15,8 +15,11 @@ export interface Status {
   readonly uptime: number;
   /** Of the published snapshot; counts the configurations that were taken over. */
   readonly generation: number;
+  readonly reload: StatusReload;
   readonly healthy: Condition;
   readonly ready: Condition;
+  /** The director's own drain; null: none. Seconds since it began, and until it ends by itself (null: it does not). */
+  readonly draining: { readonly age: number; readonly stopIn: number | null } | null;
   readonly packets: StatusPackets;
   /** Packets dropped, by reason; only reasons that occurred. */
   readonly drops: Readonly<Record<string, number>>;
@@ -24,6 +27,24 @@ export interface Status {
   readonly pools: readonly StatusPool[];
   readonly backends: readonly StatusBackend[];
   readonly threads: readonly StatusThread[];
+}
+
+/** The configuration in force, and the last wish for another one. */
+export interface StatusReload {
+  /** Of what the configuration in force means: equal on directors with the same one. */
+  readonly digest: string;
+  /** Who asked last: `start`, `signal`, `command`, `file`. */
+  readonly cause: string;
+  /** `success`, `refused`, `failed`, `rolled-back`. */
+  readonly result: string;
+  /** Seconds since then. */
+  readonly age: number;
+  /** Why not, the first problem with its place; null with `success`. */
+  readonly problem: string | null;
+  /** Seconds until the configuration in force is rolled back; null when it need not be confirmed. */
+  readonly confirmWithin: number | null;
+  /** Reloads since the start, by result. */
+  readonly counts: Readonly<Record<string, number>>;
 }
 
 /** Since the start of the process. */
@@ -60,6 +81,8 @@ export interface StatusBackend {
   readonly address: string;
   /** `active`, `draining` or `down`. */
   readonly state: string;
+  /** null: it is not drained. */
+  readonly drain: StatusDrain | null;
   readonly weight: number;
   /** `gue`, `gue-v1`, `fou`, `ipip` or `gre`. */
   readonly encapsulation: string;
@@ -75,6 +98,15 @@ export interface StatusBackend {
   readonly pathMtu: StatusPathMtu | null;
   /** null likewise. */
   readonly unreachable: StatusUnreachable | null;
+}
+
+export interface StatusDrain {
+  /** `command`: by hand; `configuration`: its state there is draining. */
+  readonly cause: 'command' | 'configuration';
+  /** Seconds since it began. */
+  readonly age: number;
+  /** Seconds until the backend is down; 0: it is; null: never. */
+  readonly downIn: number | null;
 }
 
 /** ICMP errors that said that tunnel packets to the backend do not arrive, since it is configured. */

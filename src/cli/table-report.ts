@@ -1,7 +1,8 @@
 /** What `table` shows, as plain data: the JSON output, and what the text is made of. */
 import { formatAddress } from '../base/address.ts';
-import { type Disruption, disruption, EMPTY_SLOT } from '../maglev-hash/index.ts';
-import { schemeKey, slotCounts } from '../pipeline/pool-table.ts';
+import { type TableChange, tableChange } from '../control/table-change.ts';
+import { EMPTY_SLOT } from '../maglev-hash/index.ts';
+import { slotCounts } from '../pipeline/pool-table.ts';
 import type { PoolSpec } from '../pipeline/spec.ts';
 import { type PoolTable, poolTable } from './pool-table.ts';
 
@@ -80,31 +81,10 @@ export function slotLines(pool: PoolSpec): string {
   return lines.join('');
 }
 
-export interface PoolComparison {
-  readonly pool: string;
-  /** `rebuilt`: size, seed or scheme differ, so no slot means the same flows and nearly all of them move. */
-  readonly change: 'added' | 'removed' | 'none' | 'moved' | 'rebuilt';
-  readonly digestBefore: string | null;
-  readonly digestAfter: string | null;
-  /** Null when the tables can not be compared slot by slot. */
-  readonly disruption: Disruption | null;
-}
+export type PoolComparison = TableChange;
 
 export function comparisonReport(before: readonly PoolSpec[], after: readonly PoolSpec[]): { pools: PoolComparison[] } {
   const names = [...new Set([...before, ...after].map((pool) => pool.name))];
   const find = (pools: readonly PoolSpec[], name: string) => pools.find((pool) => pool.name === name);
-  return { pools: names.map((name) => comparePools(name, find(before, name), find(after, name))) };
-}
-
-function comparePools(name: string, before: PoolSpec | undefined, after: PoolSpec | undefined): PoolComparison {
-  const old = before === undefined ? null : poolTable(before);
-  const now = after === undefined ? null : poolTable(after);
-  const digests = { digestBefore: old?.digest ?? null, digestAfter: now?.digest ?? null };
-  if (old === null || now === null)
-    return { pool: name, change: old === null ? 'added' : 'removed', ...digests, disruption: null };
-  if (old.pool.tableSize !== now.pool.tableSize || schemeKey(old.pool) !== schemeKey(now.pool)) {
-    return { pool: name, change: 'rebuilt', ...digests, disruption: null };
-  }
-  const difference = disruption(old.slots, old.members, now.slots, now.members);
-  return { pool: name, change: difference.moved === 0 ? 'none' : 'moved', ...digests, disruption: difference };
+  return { pools: names.map((name) => tableChange(name, find(before, name), find(after, name))) };
 }

@@ -37,6 +37,8 @@ export function compile(section: ConfigSection, file: string, warnings: readonly
     admin: {
       socket: ['auto', 'off'].includes(section.admin.socket) ? section.admin.socket : besideFile(file, section.admin.socket),
     },
+    privileges: { user: section.privileges.user ?? null, group: section.privileges.group ?? null },
+    reload: { watch: section.reload.watch },
     log: { level: section.log.level, format: section.log.format },
     file,
     warnings,
@@ -104,10 +106,16 @@ function compilePool(name: string, pool: PoolSection, defaults: TunnelSection, p
       ...(backend['server-id'] === undefined
         ? {}
         : { serverIds: listOf(backend['server-id']).map((id) => must(parseServerId(id))!) }),
+      ...drainDeadlineOf(backend, pool),
     }),
   );
   const tableSize = pool['table-size'] ?? DEFAULT_TABLE_SIZE[scheme.name];
   return { name, scheme, tableSize, seed: pool.seed, tunnel, backends };
+}
+
+function drainDeadlineOf(backend: BackendSection, pool: PoolSection): { drainDeadline?: number } {
+  const seconds = backend['drain-deadline'] ?? pool['drain-deadline'];
+  return seconds === undefined ? {} : { drainDeadline: seconds };
 }
 
 /** What a backend says of its own tunnel, completed with its pool's. */

@@ -88,6 +88,16 @@ export interface Config {
     /** Path of the unix socket, `auto` or `off`. */
     readonly socket: string;
   };
+  readonly privileges: {
+    /** Whom `run` becomes when it was started as root, by name or number; null: nobody else. */
+    readonly user: string | number | null;
+    /** null: the user's own. */
+    readonly group: string | number | null;
+  };
+  readonly reload: {
+    /** The file is reloaded by itself when it changes. */
+    readonly watch: boolean;
+  };
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   /** The file as it was named. */
   readonly file: string;

@@ -198,6 +198,9 @@ export const poolTunnelSchema = z.strictObject({
 /** Its source addresses are its pool's. */
 const backendTunnelSchema = poolTunnelSchema.pick({ encapsulation: true, port: true, 'port-ipv6': true, checksum: true });
 
+/** Thirty days: more is a mistake. */
+const drainDeadline = z.int().min(0).max(2_592_000);
+
 const serverId = z.union([z.int().min(0).max(0xffffffff), parsedText(parseServerId)]);
 
 export const backendSchema = z.strictObject({
@@ -209,6 +212,7 @@ export const backendSchema = z.strictObject({
     .default('active')
     .describe('active serves; draining keeps its flows and takes no new one; down gets nothing.'),
   tunnel: backendTunnelSchema.optional().describe("What differs from the pool's tunnel for this backend."),
+  'drain-deadline': drainDeadline.optional().describe("The pool's drain-deadline, for this backend."),
   'server-id': z
     .union([serverId, z.array(serverId).min(1)])
     .optional()
@@ -234,6 +238,9 @@ const poolKeys = {
       'Seed of table and flow hashes. Directors that share traffic must have the same; changing it moves every flow. Only with scheme maglev.',
     ),
   tunnel: poolTunnelSchema.prefault({}).describe('What differs from the tunnel defaults for this pool.'),
+  'drain-deadline': drainDeadline
+    .optional()
+    .describe('Seconds after which a backend that is draining is down, and its flows move. Unset: never.'),
 };
 const backendsDescription = 'The workers. Their order has no meaning, but with scheme ipvs-mh.';
 
@@ -335,6 +342,9 @@ export const egressSchema = z.discriminatedUnion('driver', [
   z.strictObject({ driver: z.literal('memory').describe('Name of the driver.') }).describe('Packets into memory, for tests.'),
 ]);
 
+/** A user or group of the system: what useradd takes, or a number but (uid_t)-1, which means none. */
+const systemName = z.union([z.string().regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/), z.int().min(0).max(0xfffffffe)]);
+
 const listen = z.union([parsedText(parseListen), z.null()]);
 
 /** The sections beside services and pools, which need no other to be understood. */
@@ -416,6 +426,26 @@ export const sectionSchemas = {
     })
     .prefault({})
     .describe('How a running director is changed: reload, drain, upgrade.'),
+  privileges: z
+    .strictObject({
+      user: systemName
+        .optional()
+        .describe(
+          'User that `run`, started as root, becomes before it begins: a name or number; root to stay root. Unset: whoever it was started as.',
+        ),
+      group: systemName.optional().describe("Group of that process, by name or number. Unset: the user's own."),
+    })
+    .prefault({})
+    .describe('Who the director is.'),
+  reload: z
+    .strictObject({
+      watch: z
+        .boolean()
+        .default(false)
+        .describe('Whether this file is reloaded by itself when it changes; without, by SIGHUP or gue-director reload.'),
+    })
+    .prefault({})
+    .describe('When this file is read again.'),
   log: z
     .strictObject({
       level: z

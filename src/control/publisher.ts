@@ -7,8 +7,8 @@ import type { Spec } from '../pipeline/spec.ts';
 
 /** Who reads snapshots: a forwarding thread, as the publisher sees it. */
 export interface Subscriber {
-  /** Hands over a snapshot; must not block. */
-  offer(parts: SnapshotParts): void;
+  /** Hands over a snapshot and the spec that it was built from; must not block. */
+  offer(parts: SnapshotParts, spec: Spec): void;
   /** Generation that is in use, 0 before the first. */
   acknowledged(): number;
 }
@@ -74,7 +74,7 @@ export class Publisher {
     const parts = this.#builder.build(spec, this.#now());
     this.#held.push(parts);
     this.#spec = spec;
-    for (const subscriber of this.#subscribers) subscriber.offer(parts);
+    for (const subscriber of this.#subscribers) subscriber.offer(parts, spec);
     const everywhere = new Promise<void>((done) => {
       this.#waiting.push({ generation: parts.generation, done });
     });

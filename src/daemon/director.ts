@@ -22,11 +22,13 @@ import { SnapshotBuilder, type SnapshotNames, type SnapshotParts } from '../pipe
 import type { Spec } from '../pipeline/spec.ts';
 import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
 import { CutWatch } from './cut-watch.ts';
+import { DrainKeeper } from './drain-keeper.ts';
 import { DropWatch } from './drop-summary.ts';
 import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
 import { HostKeeper } from './host-keeper.ts';
 import { WINDOW_SECONDS } from './link-advice.ts';
 import { PathKeeper } from './path-keeper.ts';
+import { ReloadKeeper } from './reload-keeper.ts';
 import { SourceKeeper } from './source-keeper.ts';
 import { statusOf } from './status.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
@@ -44,6 +46,8 @@ export interface DirectorOptions {
   readonly journal: EventJournal;
   /** The director can not go on: stop it and exit with the error's code. */
   readonly gaveUp: (error: CodedError) => void;
+  /** It was told to end after a while (drain director --stop-after), as a signal would tell it now. */
+  readonly stop: () => void;
 }
 
 export class Director {
@@ -56,14 +60,17 @@ export class Director {
   readonly #drops = new DropWatch();
   readonly #publisher: Publisher;
   readonly #controller: Controller;
+  readonly #drains: DrainKeeper;
   /** What the unix socket can be asked for; each part of the director adds its own. */
   readonly #actions = new Map<string, Action>();
   #threads: ForwardingThreads | null = null;
   #admin: AdminServer | null = null;
   #socket: AdminServer | null = null;
+  readonly #reloads: ReloadKeeper;
+  /** Resolves when every thread reads what was published last. */
+  #everywhere: Promise<void> = Promise.resolve();
   #timers: NodeJS.Timeout[] = [];
   #phase: 'starting' | 'running' | 'stopping' = 'starting';
-  #reload = { successful: false, succeededAt: 0 };
 
   constructor(options: DirectorOptions) {
     this.#options = options;
@@ -100,6 +107,40 @@ export class Director {
         options.journal.record('error', 'change-refused', `a change could not be put in force: ${message}`, { layer, hint });
       },
     });
+    this.#drains = new DrainKeeper({
+      journal: options.journal,
+      clock: this.#clock,
+      controller: this.#controller,
+      shards: () => (this.#threads?.flowTables ?? []).map(({ words }) => words),
+      names: () => this.#publisher.current?.names ?? NO_NAMES,
+      uncertain: () => new Set(),
+      stop: options.stop,
+    });
+    this.#actions.set('/-/drain', this.#drains.action);
+    this.#controller.onConfig(() => this.#drains.follow());
+    this.#reloads = new ReloadKeeper({
+      controller: this.#controller,
+      host: this.#host,
+      log: options.log,
+      journal: options.journal,
+      resolved: (spec) => resolveTunnelSources(spec, resolveTunnelSource).spec,
+      current: () => ({ parts: this.#publisher.current, spec: this.#publisher.spec }),
+      everywhere: () => this.#everywhere,
+      flows: () => (this.#threads?.flowTables ?? []).map(({ words }) => words),
+      now: () => this.#clock.seconds(),
+      isRunning: () => this.#phase === 'running',
+    });
+    for (const [path, action] of this.#reloads.actions) this.#actions.set(path, action);
+  }
+
+  /** Takes the director out of service: not ready, it forwards on. */
+  drain(cause: string): void {
+    this.#drains.drainDirector(null, cause);
+  }
+
+  /** The configuration file is read again; what comes of it is in the log. */
+  reload(): void {
+    this.#reloads.ask('signal');
   }
 
   /** Resolves when packets are forwarded. Throws CodedError after giving back what had been taken. */
@@ -122,8 +163,8 @@ export class Director {
     for (const warning of warnings) log.warn({ event: 'tunnel-source', hint: 'set tunnel.source for this pool' }, warning);
     const wanted = wantedOf(config, spec);
     this.#host.silence(wanted);
+    this.#drains.restore();
     this.#controller.adopt(config);
-    this.#reload = { successful: true, succeededAt: Date.now() / 1000 };
     const threads = new ForwardingThreads({
       threads: config.threads,
       ingress: config.ingress,
@@ -172,8 +213,15 @@ export class Director {
 
   /** Puts a spec with resolved tunnel sources in force. Throws what the builder throws; then nothing has changed. */
   #publish(spec: Spec): void {
-    const { parts } = this.#publisher.publish(spec);
-    this.#paths.publish(spec, parts.names);
+    const before = this.#publisher.spec;
+    const { parts, everywhere } = this.#publisher.publish(spec);
+    this.#everywhere = everywhere;
+    try {
+      this.#paths.publish(spec, parts.names);
+    } catch (error) {
+      if (before !== null) this.#everywhere = this.#publisher.publish(before).everywhere;
+      throw error;
+    }
   }
 
   /**
@@ -181,10 +229,12 @@ export class Director {
    * undone.
    */
   async stop({ keepBlackholes = false } = {}): Promise<readonly unknown[]> {
+    this.#drains.close({ stopped: this.#phase === 'running' && !keepBlackholes });
     this.#phase = 'stopping';
     for (const timer of this.#timers) clearInterval(timer);
     this.#timers = [];
     this.#controller.close();
+    this.#reloads.close();
     const failures: unknown[] = [];
     const attempt = async (step: () => unknown): Promise<void> => {
       try {
@@ -229,8 +279,15 @@ export class Director {
     if (this.#phase === 'running') {
       reasons.push(...(this.#threads?.absent() ?? []).map((number) => `forwarding thread ${number} does not forward`));
     }
-    reasons.push(...this.#host.reasons());
+    reasons.push(...this.#drains.reasons(), ...this.#host.reasons());
     return { ok: reasons.length === 0, reasons };
+  }
+
+  /** What it does, in a few words. */
+  activity(): string {
+    const { services, backends } = this.#publisher.current?.names ?? NO_NAMES;
+    const named = new Set(services.map(({ name }) => name)).size;
+    return `forwarding: ${named} services, ${backends.length} backends, ${this.#threads?.seats.length ?? 0} threads`;
   }
 
   healthy(): Condition {
@@ -262,7 +319,8 @@ export class Director {
       banks: () => threads.banks,
       names: () => this.#publisher.current?.names ?? NO_NAMES,
       generation: () => this.#publisher.current?.generation ?? 0,
-      reload: () => this.#reload,
+      draining: () => this.#drains.draining,
+      reload: () => this.#reloads.figures,
       kernelDrops: () => threads.kernelDrops(),
       pathMtus: () =>
         (this.#paths.entries() ?? []).map(({ id, pool, name, mtu }) => ({
@@ -294,6 +352,7 @@ export class Director {
       version: packageVersion(),
       config: this.#controller.config.file,
       generation: current?.generation ?? 0,
+      reload: this.#reloads.status(),
       healthy: this.healthy(),
       ready: this.ready(),
       names: current?.names ?? NO_NAMES,
@@ -305,6 +364,8 @@ export class Director {
       unreachable: (id) => this.#paths.unreachable(id),
       now: this.#clock.seconds(),
       wanted: (id) => this.#cuts.wanted(id),
+      draining: this.#drains.directorStatus(),
+      drain: (pool, backend) => this.#drains.statusOf(pool, backend),
     });
   }
 

@@ -92,6 +92,8 @@ function run(start: ThreadStart): void {
               const [code, driver] = mail.part === 'ingress' ? [INGRESS_GONE, ingress] : [EGRESS_GONE, egress];
               throw new CodedError(code, `the interface of ${driver.name} was removed`);
             }
+            // What a new service gets in before this is not copied, what a gone one gets in after it neither: the blackhole routes hold both.
+            if (mail.services !== null) ingress.setServices?.(mail.services);
             pipeline.snapshot = new Snapshot(mail.parts);
             Atomics.store(start.words, WORD_GENERATION, mail.parts.generation);
           }

@@ -56,6 +56,8 @@ export class ForwardingThreads {
   readonly seats: readonly Seat[];
   /** Entries all flow tables can hold. */
   readonly flowEntries: number;
+  /** Those of all threads, which write them: to be read only. */
+  readonly flowTables: readonly FlowTable[];
   readonly #options: ForwardingThreadsOptions;
   readonly #common: Omit<SeatStart, 'services' | 'snapshot' | 'queue' | 'egressQueue'>;
   /** Seconds of recent failures, oldest first. */
@@ -81,6 +83,7 @@ export class ForwardingThreads {
     const tables = Array.from({ length: threads }, () => new FlowTable(entries, flowKey));
     this.flowEntries = tables.reduce((sum, table) => sum + table.capacity, 0);
     for (const table of tables) adviseHugePages(table.words);
+    this.flowTables = tables;
     const flowMemory = tables.map((table) => table.words.buffer as SharedArrayBuffer);
     const { fragments } = options;
     const fragmentEntries = Math.ceil(fragments.entries / threads);

@@ -8,7 +8,7 @@ import { CodedError } from '../base/errors.ts';
 import { checkHost, refusal } from '../host/checks.ts';
 import type { Finding } from '../host/finding.ts';
 import { Ownership } from '../host/ownership.ts';
-import type { Wanted } from '../host/wanted.ts';
+import { unionOf, type Wanted, wishKey } from '../host/wanted.ts';
 import { HostWatch } from '../host/watch.ts';
 import type { EventJournal } from '../observe/events.ts';
 import { type Log, RepeatedLines } from '../observe/log.ts';
@@ -41,6 +41,8 @@ export class HostKeeper {
   #wanted: Wanted | null = null;
   /** What the last look found, by id and text. */
   #found: ReadonlyMap<string, Finding> = new Map();
+  /** What a look for another configuration found. */
+  #considered: ReadonlyMap<string, Finding> | null = null;
   /** Why routes and rules could not be brought in order the last time; empty when they could. */
   #disorder = '';
   #lookedAt = 0;
@@ -73,6 +75,41 @@ export class HostKeeper {
     this.#watch = new HostWatch();
     this.#lookedAt = this.#options.clock.milliseconds();
     this.#lookDue = this.#lookedAt + LOOK_EVERY;
+  }
+
+  /**
+   * Looks at the host for another configuration, and logs what is new. Throws CodedError when something must be changed first; what is wrong
+   * under the configuration in force too keeps nobody from changing it.
+   */
+  consider(wanted: Wanted): void {
+    const findings = checkHost(wanted);
+    const fresh = findings.filter((finding) => !this.#found.has(keyOf(finding)));
+    const error = refusal(fresh);
+    if (error !== null) throw error;
+    this.#report(fresh);
+    this.#considered = new Map(findings.map((finding) => [keyOf(finding), finding]));
+  }
+
+  /**
+   * Before another configuration is put in force: its services' packets are led to us too, and the tunnels of both are left alone. Throws
+   * what `Ownership.apply` throws; then nothing has changed.
+   */
+  widen(wanted: Wanted): void {
+    const before = this.#wanted;
+    if (before === null) return;
+    const both = unionOf(before, wanted);
+    if (wishKey(both) !== wishKey(before)) this.#report(this.#ownership.apply(both));
+    this.#wanted = both;
+  }
+
+  /** Only this from now on: the configuration is in force everywhere, or the one before is again. What can not be undone is told and tried again. */
+  narrow(wanted: Wanted): void {
+    const before = this.#wanted;
+    if (before === null) return;
+    this.#wanted = wanted;
+    if (this.#considered !== null) this.#found = this.#considered;
+    this.#considered = null;
+    if (wishKey(before) !== wishKey(wanted)) this.apply('reload');
   }
 
   /** To be called every second: what others changed is put in order, and looked at again when it is time. */

@@ -1,4 +1,5 @@
 /** `gue-director run`: from a file name to an exit code. Signals, and errors that nobody caught, end here. */
+import { closeSync, openSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { loadConfig } from '../config/load.ts';
@@ -6,9 +7,11 @@ import { EventJournal } from '../observe/events.ts';
 import { createLog, type Log } from '../observe/log.ts';
 import { COMPILER_FLAGS } from '../pipeline/compiler-flags.ts';
 import { Director } from './director.ts';
+import { serviceManager } from './notify.ts';
+import { settlePrivileges } from './privileges.ts';
+import { Watchdog } from './watchdog.ts';
 
-/** SIGHUP too: without it, a closed terminal would leave routes behind. */
-const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+const STOP_SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 
 /**
  * Runs the director until a signal ends it; resolves to the process's exit code: 0 after a clean stop, 1 when it had to give up or
@@ -16,9 +19,10 @@ const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
  */
 export async function runDaemon({ config: path }: { config: string }): Promise<number> {
   const config = loadConfig(path);
+  const log = createLog(config.log);
+  settlePrivileges(config, log);
   // For the whole process, and before the forwarding threads compile their first function.
   for (const flag of COMPILER_FLAGS) setFlagsFromString(flag);
-  const log = createLog(config.log);
   const journal = new EventJournal(log);
   let end: (exitCode: number) => void = () => {};
   /** It ends because it can not go on: its successor is about to start, and until then no packet may bounce. */
@@ -35,8 +39,23 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
       keepBlackholes = true;
       end(error.exitCode);
     },
+    stop: () => {
+      journal.record('info', 'stopping', 'stopping: the drain is over');
+      end(EXIT.OK);
+    },
   });
 
+  serviceManager.onFailure = (error) => {
+    const message = error instanceof Error ? error.message : String(error);
+    log.warn({ event: 'notify-failed', hint: error instanceof CodedError ? error.hint : '' }, message);
+  };
+  const watchdog = new Watchdog({
+    manager: serviceManager,
+    journal,
+    healthy: () => director.healthy(),
+    ready: () => director.ready(),
+    activity: () => director.activity(),
+  });
   let signals = 0;
   const onSignal = (signal: NodeJS.Signals): void => {
     if (++signals === 1) {
@@ -54,8 +73,17 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
     keepBlackholes = true;
     end(EXIT.FAILED);
   };
+  const onDrain = (): void => director.drain('SIGUSR1');
   const onFault = (): void => director.fault();
+  const hadTerminal = hasTerminal();
+  /** A terminal that is closed says the same word as a service manager that wants a reload. */
+  const onHangUp = (): void => {
+    if (hadTerminal && !hasTerminal()) onSignal('SIGHUP');
+    else director.reload();
+  };
   for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
+  process.on('SIGUSR1', onDrain);
+  process.on('SIGHUP', onHangUp);
   process.on('uncaughtException', onError);
   process.on('unhandledRejection', onError);
   // For this project's own tests: an error inside a forwarding thread, on demand.
@@ -64,11 +92,17 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
   const alive = setInterval(() => {}, 1 << 30);
   try {
     // A signal during the start: what was started is taken apart again below.
-    const started = director.start().then(() => null);
+    const started = director.start().then(() => {
+      serviceManager.ready();
+      watchdog.start();
+      return null;
+    });
     const first = await Promise.race([started, ended]);
     if (first === null) await ended;
     else await started;
     const exitCode = await ended;
+    watchdog.stop();
+    serviceManager.stopping();
     const failures = await director.stop({ keepBlackholes });
     for (const failure of failures) logError(log, failure);
     if (failures.length > 0) {
@@ -87,10 +121,24 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
     return error instanceof CodedError ? error.exitCode : EXIT.FAILED;
   } finally {
     clearInterval(alive);
+    watchdog.stop();
     for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
+    process.off('SIGUSR1', onDrain);
+    process.off('SIGHUP', onHangUp);
     process.off('uncaughtException', onError);
     process.off('unhandledRejection', onError);
     process.off('SIGUSR2', onFault);
+  }
+}
+
+/** Whether this process has a controlling terminal: it loses it when the terminal is closed (drivers/tty/tty_io.c: __tty_hangup). */
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync('/dev/tty', 'r'));
+    return true;
+  } catch {
+    // ENXIO: none.
+    return false;
   }
 }
 

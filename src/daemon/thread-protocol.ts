@@ -52,7 +52,8 @@ export interface ThreadStart {
 }
 
 export type MailToThread =
-  | { readonly kind: 'snapshot'; readonly parts: SnapshotParts }
+  /** `services`: what the ingress is to take in from now on; null: what it takes in already. */
+  | { readonly kind: 'snapshot'; readonly parts: SnapshotParts; readonly services: readonly ServiceSpec[] | null }
   | { readonly kind: 'stop' }
   /** The interface below the ingress or the egress is another one now: end, so that a successor opens it. */
   | { readonly kind: 'reopen'; readonly part: 'ingress' | 'egress' }

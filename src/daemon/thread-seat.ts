@@ -7,6 +7,7 @@ import { createBank } from '../base/counters.ts';
 import { CodedError } from '../base/errors.ts';
 import type { Subscriber } from '../control/publisher.ts';
 import type { SnapshotParts } from '../pipeline/snapshot.ts';
+import type { ServiceSpec, Spec } from '../pipeline/spec.ts';
 import { EventDescriptor } from '../raw-socket/event.ts';
 import { spawnThread } from './spawn-thread.ts';
 import {
@@ -58,6 +59,8 @@ export class Seat implements Subscriber {
   readonly #kernelDrops = new Float64Array(new SharedArrayBuffer(8));
   readonly #wake = EventDescriptor.create();
   readonly #events: SeatEvents;
+  /** What the thread's ingress was told to take in. */
+  #services: readonly ServiceSpec[] = [];
   #worker: Worker | null = null;
   #port: MessagePort | null = null;
 
@@ -83,8 +86,9 @@ export class Seat implements Subscriber {
     return Atomics.load(this.#words, WORD_GENERATION);
   }
 
-  offer(parts: SnapshotParts): void {
-    this.post({ kind: 'snapshot', parts });
+  offer(parts: SnapshotParts, { services }: Spec): void {
+    this.post({ kind: 'snapshot', parts, services: services === this.#services ? null : services });
+    this.#services = services;
   }
 
   /** Leaves a message and wakes the thread; nobody in the seat: nothing happens (a successor starts with what is current). */
@@ -102,6 +106,7 @@ export class Seat implements Subscriber {
     Atomics.store(this.#words, WORD_GENERATION, 0);
     Atomics.store(this.#words, WORD_HEARTBEAT, now);
     this.#port = port1;
+    this.#services = start.services;
     this.interfaceIndex = 0;
     const worker = spawnThread({
       ...start,

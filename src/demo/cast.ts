@@ -1,15 +1,24 @@
 /** The processes of the demo: each is one child in one namespace, watched, with its last words kept for the case that it fails. */
 import type { ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { CodedError } from '../base/errors.ts';
 import type { Namespace } from './lab/namespace.ts';
 
 const KEPT = 64 * 1024;
 
-/** Path of a program of this package next to this file's own kind: `.js` when built, `.ts` when run from source. */
+/**
+ * Path of a program of this package next to this file's own kind: `.js` when built, `.ts` when run from source. The suite builds first and
+ * says so (GUE_DIRECTOR_BUILT=1): then a run from source takes the built one, which starts in a third of the processor time.
+ */
 export function program(relative: string): string {
-  const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
-  return fileURLToPath(new URL(`${relative}${extension}`, import.meta.url));
+  const here = import.meta.url;
+  if (!here.endsWith('.ts')) return fileURLToPath(new URL(`${relative}.js`, here));
+  if (process.env.GUE_DIRECTOR_BUILT === '1') {
+    const built = fileURLToPath(new URL(`../../dist/demo/${relative}.js`, here));
+    if (existsSync(built)) return built;
+  }
+  return fileURLToPath(new URL(`${relative}.ts`, here));
 }
 
 /**
@@ -23,7 +32,8 @@ export function loaderArguments(all: readonly string[] = process.execArgv): stri
 
 /** A program of this package as a child: Node, its loader, the program. */
 export function nodeCommand(relative: string, ...args: string[]): [string, string[]] {
-  return [process.execPath, [...loaderArguments(), program(relative), ...args]];
+  const file = program(relative);
+  return [process.execPath, [...(file.endsWith('.ts') ? loaderArguments() : []), file, ...args]];
 }
 
 export class Actor {

@@ -1,39 +1,57 @@
 /** Checks of what this process may do and has: capabilities, /dev/net/tun, interfaces, source ports. */
-import { existsSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { EXIT } from '../base/errors.ts';
+import { type CapabilityName, capabilitySet, readCredentials } from '../raw-socket/privileges.ts';
 import type { Finding } from './finding.ts';
 import type { Link } from './links.ts';
 import { readSysctl } from './sysctl.ts';
-import { isLive, type Wanted } from './wanted.ts';
+import { isLive, type Wanted, type WantedIngress } from './wanted.ts';
 
-/** linux/capability.h */
-const CAPABILITIES = [
-  ['CAP_NET_ADMIN', 12],
-  ['CAP_NET_RAW', 13],
-] as const;
+/** What a live ingress needs, whatever the way out: messages about our packets come to raw sockets with each of them. */
+const LIVE: readonly CapabilityName[] = ['CAP_NET_ADMIN', 'CAP_NET_RAW'];
 
 /** The effective capabilities of this process that a director lacks, from a `CapEff` line of hexadecimal digits. */
-export function missingCapabilities(status: string): string[] {
-  const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
-  return CAPABILITIES.filter(([, bit]) => ((effective >> BigInt(bit)) & 1n) === 0n).map(([name]) => name);
+export function missingCapabilities(status: string): CapabilityName[] {
+  const { effective } = readCredentials(status);
+  return LIVE.filter((name) => (effective & capabilitySet([name])) === 0n);
+}
+
+/** What a driver does with a capability. */
+function useOf(capability: CapabilityName, { driver }: WantedIngress): string {
+  if (capability === 'CAP_NET_ADMIN') return driver === 'packet' ? 'blackhole routes' : 'its device and routes';
+  return driver === 'packet' ? 'packet and raw sockets' : 'raw sockets';
+}
+
+/** Every way to give a process these capabilities: as root, by its service manager, by a container engine, by its program file. */
+function remedyFor(missing: readonly CapabilityName[]): string {
+  const engine = missing.map((name) => `--cap-add ${name.replace('CAP_', '')}`).join(' ');
+  const file = `setcap ${LIVE.join(',').toLowerCase()}+ep ${process.execPath}`;
+  return (
+    'sudo gue-director run --config FILE   (or as another user, by the systemd unit: ' +
+    `AmbientCapabilities=${LIVE.join(' ')}; a container: ${engine}; for everybody who may execute this node: ${file})`
+  );
 }
 
 /** `status` is the text of /proc/self/status. */
 export function checkCapabilities(wanted: Wanted, status: string = readFileSync('/proc/self/status', 'utf8')): Finding[] {
-  const { driver } = wanted.ingress;
-  if (!isLive(wanted.ingress)) return [];
+  const { ingress } = wanted;
+  if (!isLive(ingress)) return [];
   const missing = missingCapabilities(status);
   if (missing.length === 0) return [];
+  const uses = missing.map((name) => useOf(name, ingress)).join(', ');
   return [
     {
       id: 'capability-missing',
       level: 'error',
-      text: `this process lacks ${missing.join(' and ')}, which the ${driver} driver needs`,
-      fix: 'sudo gue-director run --config FILE',
+      text: `this process lacks ${missing.join(' and ')}, which the ${ingress.driver} driver needs for ${uses}`,
+      fix: remedyFor(missing),
       exitCode: EXIT.PRIVILEGE,
     },
   ];
 }
+
+/** The file through which TUN and TAP devices are made. */
+const TUN = '/dev/net/tun';
 
 export function checkDevices(wanted: Wanted, links: readonly Link[]): Finding[] {
   const { ingress } = wanted;
@@ -42,7 +60,17 @@ export function checkDevices(wanted: Wanted, links: readonly Link[]): Finding[] 
   if (ingress.driver === 'tun' || ingress.driver === 'tap')
     made.push({ kind: ingress.driver.toUpperCase(), device: ingress.device });
   if (wanted.egressDevice !== null) made.push({ kind: 'TAP', device: wanted.egressDevice });
-  if (made.length > 0 && !existsSync('/dev/net/tun')) {
+  if (made.length > 0 && existsSync(TUN) && !mayOpen(TUN)) {
+    findings.push({
+      id: 'tun-denied',
+      level: 'error',
+      text: `user ${process.geteuid?.()} may not open ${TUN}, so no ${made[0].kind} device can be made`,
+      // As udev has it: the kernel itself asks for CAP_NET_ADMIN.
+      fix: `chmod 666 ${TUN}`,
+      exitCode: EXIT.PRIVILEGE,
+    });
+  }
+  if (made.length > 0 && !existsSync(TUN)) {
     findings.push({
       id: 'tun-missing',
       level: 'error',
@@ -91,6 +119,16 @@ export function checkDevices(wanted: Wanted, links: readonly Link[]): Finding[] 
     }
   }
   return findings;
+}
+
+function mayOpen(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    // EACCES is the answer.
+    return false;
+  }
 }
 
 /** Ranges of ip_local_reserved_ports: `8080,9000-9010`. */

@@ -1,5 +1,5 @@
 /** What a configuration wants from the host it runs on: plain data that the daemon builds from the configuration. */
-import type { Prefix } from '../base/address.ts';
+import { formatPrefix, type Prefix } from '../base/address.ts';
 
 /** The way in. Only `tun`, `tap` and `packet` touch the kernel around us. */
 export type WantedIngress =
@@ -85,4 +85,24 @@ export function servicePrefixes(wanted: Wanted): Prefix[] {
     if (!seen.has(key)) seen.set(key, prefix);
   }
   return [...seen.values()];
+}
+
+/** What both want: while one configuration takes the other's place, neither's packets may be bounced. Devices are those of `now`. */
+export function unionOf(before: Wanted, now: Wanted): Wanted {
+  return {
+    ...now,
+    services: [...now.services, ...before.services],
+    backends: [...now.backends, ...before.backends],
+    tunnelSources: [...now.tunnelSources, ...before.tunnelSources],
+    tunnelPorts: [...new Set([...now.tunnelPorts, ...before.tunnelPorts])],
+    tunnelProtocols: [...new Set([...now.tunnelProtocols, ...before.tunnelProtocols])],
+  };
+}
+
+/** Equal for wishes that lead to the same routes, rules and settings of devices. */
+export function wishKey(wanted: Wanted): string {
+  const { ingress, tunnelPorts, tunnelProtocols, egressDevice } = wanted;
+  const prefixes = servicePrefixes(wanted).map(formatPrefix).sort();
+  const numbers = [tunnelPorts, tunnelProtocols].map((list) => [...list].sort((a, b) => a - b));
+  return JSON.stringify([ingress, prefixes, numbers, egressDevice, hasBackends(wanted, 16)]);
 }

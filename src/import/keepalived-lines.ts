@@ -2,7 +2,7 @@
  * A keepalived.conf, with all that it includes, as the lines that its parser sees: comments away, conditions decided, parameters put in
  * (keepalived.conf(5), "ADVANCED CONFIGURATION"). Every letter keeps its place; what a parameter brought has the place of the parameter.
  */
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { CodedError } from '../base/errors.ts';
 import type { NamedText } from './imported.ts';
 import type { Files } from './keepalived-files.ts';
@@ -74,7 +74,7 @@ class LineReader {
   }
 
   #file({ text }: NamedText, file: string | undefined, path: string, depth: number): void {
-    this.#parameters.set('_PWD', dirname(path));
+    this.#parameters.set('_PWD', resolve(dirname(path)));
     const raw = text.split(/\r?\n/);
     for (let i = 0; i < raw.length && !this.#stopped; i++) {
       const line = withoutComment(raw[i]);
@@ -113,7 +113,7 @@ class LineReader {
         this.#problems.add(at, 'GD_IMPORT_INCLUDE', error.message);
       }
     }
-    this.#parameters.set('_PWD', folder);
+    this.#parameters.set('_PWD', resolve(folder));
   }
 
   #stop(at: Place, code: string, message: string): void {

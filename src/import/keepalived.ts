@@ -1,5 +1,4 @@
 /** `gue-director import keepalived`: a keepalived.conf → a configuration, and what is not the same. */
-import { resolve } from 'node:path';
 import { didYouMean } from '../config/nearest-word.ts';
 import { type CommonOptions, type Imported, importRules, type NamedText } from './imported.ts';
 import { formatServiceName, type IpvsRules, type IpvsService } from './ipvs-rules.ts';
@@ -55,8 +54,7 @@ export function importKeepalived({ config, configId, files = DISK, ...options }:
 
 /** What keepalived would tell the kernel's IPVS when it starts, before any check has failed. */
 export function readKeepalived(config: NamedText, files: Files, configId: string | null, problems: Problems): IpvsRules {
-  const named = { ...config, name: resolve(config.name) };
-  const { lines, conditions } = readLines(named, files, configId, problems);
+  const { lines, conditions } = readLines(config, files, configId, problems);
   const outermost = readBlocks(lines, (word) => MARKS.get(word) ?? null, problems);
   const values = new Values(problems);
   const notes: Note[] = conditions.map(({ at, text }) => {

@@ -3,6 +3,7 @@
  * file, or memory) and a batch; it knows no service, pool or table. `test/contract/driver.ts` is its test suite.
  */
 import type { Batch, IngressFacts } from '../base/batch.ts';
+import type { ServiceMatch } from './packet/filter.ts';
 
 export interface DriverStatistics {
   /** Packets that the kernel lost before we could read them (PACKET_STATISTICS, device drops). */
@@ -34,6 +35,8 @@ export interface Ingress {
   readonly lastErrno?: number;
   /** Index of the interface it was bound to when it was opened; absent when an interface of that name that is made anew is none of its concern. */
   readonly interfaceIndex?: number;
+  /** Only what these want is to come in from now on; absent where that is not the driver's to choose. */
+  setServices?(services: readonly ServiceMatch[]): void;
   statistics(): DriverStatistics;
   close(): void;
 }

@@ -3,6 +3,7 @@
  * behind, another network namespace has its own, and a child process does not inherit it (SOCK_CLOEXEC).
  */
 import { E, errno, libc, must } from './library.ts';
+import { AF_UNIX, unixAddress } from './unix-address.ts';
 
 const socket = libc<(domain: number, type: number, protocol: number) => number>('int socket(int domain, int type, int protocol)');
 const bind = libc<(fd: number, address: Uint8Array, length: number) => number>(
@@ -17,21 +18,11 @@ const getsockopt = libc<(fd: number, level: number, name: number, value: Uint8Ar
 );
 const close = libc<(fd: number) => number>('int close(int fd)');
 
-const AF_UNIX = 1;
 const SOCK_STREAM = 1;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
-
-/** sockaddr_un of an abstract name: family, a zero byte, the name without a terminator. */
-function abstractAddress(name: string): Uint8Array {
-  const text = new TextEncoder().encode(name);
-  const bytes = new Uint8Array(3 + text.length);
-  new Uint16Array(bytes.buffer, 0, 1)[0] = AF_UNIX;
-  bytes.set(text, 3);
-  return bytes;
-}
 
 function open(): number {
   return must(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), 'socket(AF_UNIX)');
@@ -48,7 +39,7 @@ export class NamespaceLock {
   /** The lock, or null when another socket (of this or another process) holds it. Throws CodedError when the kernel refuses otherwise. */
   static take(name: string): NamespaceLock | null {
     const fd = open();
-    const address = abstractAddress(name);
+    const address = unixAddress(`@${name}`);
     if (bind(fd, address, address.length) < 0) {
       const taken = errno() === E.EADDRINUSE;
       try {
@@ -77,7 +68,7 @@ export class NamespaceLock {
   static holder(name: string): { readonly process: number; readonly user: number } | null {
     const fd = open();
     try {
-      const address = abstractAddress(name);
+      const address = unixAddress(`@${name}`);
       if (connect(fd, address, address.length) < 0) return null;
       // struct ucred: pid, uid, gid.
       const credentials = new Uint32Array(3);

@@ -2,7 +2,16 @@
 import { closeDescriptor } from './file.ts';
 import { attachFilter, KEEP_NOTHING } from './filter.ts';
 import { pin } from './memory.ts';
-import { AF_PACKET, bindInterface, getStructOption, openSocket, SOCK_RAW, setOption, setReceiveBuffer } from './socket.ts';
+import {
+  AF_PACKET,
+  bindInterface,
+  getStructOption,
+  openSocket,
+  SOCK_DGRAM,
+  SOCK_RAW,
+  setOption,
+  setReceiveBuffer,
+} from './socket.ts';
 import { interfaceIndex } from './tun.ts';
 
 const SOL_PACKET = 263;
@@ -25,6 +34,8 @@ export const AUXDATA_BYTES = 40;
 export const AUXDATA_STATUS = 16;
 export const AUXDATA_VLAN_TCI = 32;
 export const AUXDATA_VLAN_TPID = 34;
+/** The transport checksum is only begun: a sender on this host leaves the rest to a device. */
+export const STATUS_CHECKSUM_NOT_READY = 1 << 3;
 export const STATUS_VLAN_VALID = 1 << 4;
 export const STATUS_VLAN_TPID_VALID = 1 << 6;
 
@@ -57,6 +68,25 @@ export function openPacketSocket(options: PacketSocketOptions): { descriptor: nu
       setOption(descriptor, SOL_PACKET, PACKET_FANOUT, options.fanoutGroup | (PACKET_FANOUT_HASH << 16), 'PACKET_FANOUT');
     }
     return { descriptor, interfaceIndex: index };
+  } catch (error) {
+    closeDescriptor(descriptor);
+    throw error;
+  }
+}
+
+/**
+ * A packet socket on every interface for packets of one EtherType that come in, from their network header on, with auxiliary data. Deaf until a filter
+ * is attached. It stands beside the kernel's own receiver of that protocol, behind bridges, bonds and VLANs and in front of netfilter
+ * and reverse path filters: what these drop, it has seen; nothing that goes out concerns it.
+ */
+export function openNetworkSocket(etherType: number, receiveBuffer: number, label: string): number {
+  const descriptor = openSocket(AF_PACKET, SOCK_DGRAM, 0, label);
+  try {
+    attachFilter(descriptor, KEEP_NOTHING);
+    setOption(descriptor, SOL_PACKET, PACKET_AUXDATA, 1, 'PACKET_AUXDATA');
+    setReceiveBuffer(descriptor, receiveBuffer);
+    bindInterface(descriptor, 0, label, etherType);
+    return descriptor;
   } catch (error) {
     closeDescriptor(descriptor);
     throw error;

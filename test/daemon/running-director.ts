@@ -64,10 +64,13 @@ export interface LogEntry {
 export class RunningDirector {
   readonly lab: Lab;
   readonly actor: Actor;
+  /** Its configuration. */
+  readonly file: string;
 
-  private constructor(lab: Lab, actor: Actor) {
+  private constructor(lab: Lab, actor: Actor, file: string) {
     this.lab = lab;
     this.actor = actor;
+    this.file = file;
   }
 
   /** Starts `gue-director run`; resolves when it says that it is ready. */
@@ -85,7 +88,7 @@ export class RunningDirector {
     process.env.GUE_DIRECTOR_TEST_FAULT = '1';
     const actor = Actor.start('director', lab.director, '../cli/main', 'run', '--config', file);
     t.after(() => actor.child.kill('SIGKILL'));
-    return new RunningDirector(lab, actor);
+    return new RunningDirector(lab, actor, file);
   }
 
   get log(): LogEntry[] {
@@ -102,7 +105,7 @@ export class RunningDirector {
   /** Waits until the log has `count` entries of this event; returns the last. */
   async event(event: string, count = 1): Promise<LogEntry> {
     await Promise.race([
-      eventually(() => this.entries(event).length >= count, `${count} × ${event} in the log`, 10_000),
+      eventually(() => this.entries(event).length >= count, `${count} × ${event} in the log`, 30_000),
       this.actor.ended.then((code) => Promise.reject(new Error(`the director ended with ${code}:\n${this.actor.words}`))),
     ]);
     return this.entries(event)[count - 1];

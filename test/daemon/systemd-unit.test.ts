@@ -6,6 +6,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, w
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
+import { STUCK_AFTER } from '../../src/daemon/forwarding-threads.ts';
 import { nodeCommand } from '../../src/demo/cast.ts';
 import { needs } from '../needs.ts';
 import { buildLab, configuration, eventually, sendDatagrams } from './running-director.ts';
@@ -23,7 +24,7 @@ test('its commands and options exist', () => {
     commands.map(([key, value]) => `${key} ${value.split(' ')[1]}`),
     // Nothing else: a `clean` after a crash would take the blackholes away while packets come, and a failed `check` before the start
     // would be retried for ever (RestartPreventExitStatus looks at the main process).
-    ['ExecStart run'],
+    ['ExecStart run', 'ExecReload reload'],
   );
   for (const [, value] of commands) {
     const [program, command, ...options] = value.split(' ');
@@ -46,9 +47,33 @@ test('it hardens what it can and nothing that the director needs', () => {
   for (const family of ['AF_INET', 'AF_INET6', 'AF_NETLINK', 'AF_PACKET', 'AF_UNIX'])
     assert.ok(families.includes(family), family);
   assert.deepEqual(setting('RestartPreventExitStatus'), ['77 78']);
-  for (const name of ['DynamicUser', 'NoNewPrivileges', 'ProtectKernelTunables', 'RestrictNamespaces']) {
+  for (const name of ['NoNewPrivileges', 'ProtectKernelTunables', 'RestrictNamespaces', 'RuntimeDirectoryPreserve']) {
     assert.deepEqual(setting(name), ['yes'], name);
   }
+});
+
+test('its user is the one that sysusers makes, and the flow file and the socket lie where it says', () => {
+  const sysusers = readFileSync(resolve(import.meta.dirname, '../../deploy/sysusers.d/gue-director.conf'), 'utf8');
+  const [user] = setting('User');
+  assert.match(sysusers, new RegExp(`^u ${user} - `, 'm'));
+  assert.deepEqual(setting('Group'), [user]);
+  assert.equal(`/run/${setting('RuntimeDirectory')[0]}`, '/run/gue-director');
+  assert.deepEqual(setting('RuntimeDirectoryMode'), ['0750']);
+});
+
+test('the watchdog leaves main time for large tables, and a silent thread is found before it', () => {
+  assert.deepEqual(setting('Type'), ['notify']);
+  const seconds = Number(setting('WatchdogSec')[0]);
+  assert.ok(seconds > 2 * STUCK_AFTER && seconds <= 30, String(seconds));
+});
+
+test('systemd rates its exposure 2.5 or less', needs('systemd'), () => {
+  const unit = resolve(import.meta.dirname, '../../deploy/systemd/gue-director.service');
+  // The threshold counts tenths; above it the exit code is 1.
+  const rated = spawnSync('systemd-analyze', ['security', '--offline=true', '--no-pager', '--threshold=25', unit], {
+    encoding: 'utf8',
+  });
+  assert.equal(rated.status, 0, rated.stdout.split('\n').slice(-3).join('\n') + rated.stderr);
 });
 
 test(
@@ -94,7 +119,7 @@ test(
     });
     const ended = new Promise<number | null>((done) => child.once('close', (code) => done(code)));
     await Promise.race([
-      eventually(() => words.includes('"event":"ready"'), 'ready', 15_000).catch((error) =>
+      eventually(() => words.includes('"event":"ready"'), 'ready', 40_000).catch((error) =>
         assert.fail(`${error.message}\n${words}`),
       ),
       ended.then((code) => assert.fail(`ended with ${code}\n${words}`)),

@@ -6,6 +6,7 @@ import { bulk } from './bulk.ts';
 import { clients } from './clients.ts';
 import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
+import { drain } from './drain.ts';
 import { fourThreads } from './four-threads.ts';
 import { fragments } from './fragments.ts';
 import { freshClone } from './fresh-clone.ts';
@@ -36,6 +37,7 @@ export const LINES: readonly Line[] = [
   tables,
   fragments,
   fourThreads,
+  drain,
   pipelineCost,
   configs,
   lifecycle,

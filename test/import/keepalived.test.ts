@@ -10,16 +10,16 @@ import { after, test } from 'node:test';
 import { importKeepalived } from '../../src/import/keepalived.ts';
 import { DISK } from '../../src/import/keepalived-files.ts';
 import { needs } from '../needs.ts';
+import { built } from '../uml/director.ts';
 import { CONFIG_ID, keepalivedFolder, keepalivedShapes } from './keepalived-shapes.ts';
 
-const main = resolve(import.meta.dirname, '../../src/cli/main.ts');
 const scratch = mkdtempSync(join(tmpdir(), 'gue-director-keepalived-'));
 after(() => rmSync(scratch, { recursive: true }));
 const environment = { ...process.env, NO_COLOR: '1', NODE_OPTIONS: '', NODE_TEST_CONTEXT: undefined };
 
 function command(args: readonly string[], input = ''): { code: number | null; out: string; err: string } {
   const options = { encoding: 'utf8', env: environment, cwd: keepalivedFolder, input, timeout: 60_000 } as const;
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', main, ...args], options);
+  const { status, stdout, stderr } = spawnSync(process.execPath, [built('cli/main'), ...args], options);
   return { code: status, out: stdout, err: stderr };
 }
 
@@ -121,8 +121,8 @@ test('what can not be read is refused with file, line and column', () => {
   assert.equal(out, '');
   assert.equal(
     err,
-    `${broken}:12:19 the block "TCP_CHECK" is not closed before "real_server" in line 14 [GD_IMPORT_BRACES]\n` +
-      `${broken}:20:16 "many" is not a value of weight: a whole number from 0 to 2147483647 [GD_IMPORT_VALUE]\n`,
+    `${broken}:11:35 the block "real_server 198.51.100.21 443" is not closed before "real_server" in line 15 [GD_IMPORT_BRACES]\n` +
+      `${broken}:21:16 "many" is not a value of weight: a whole number from 0 to 2147483647 [GD_IMPORT_VALUE]\n`,
   );
   assert.match(
     command(['import', 'keepalived', join(scratch, 'none.conf')]).err,

@@ -47,6 +47,8 @@ function configOf(spec: Spec): Config {
     fragments: { entries: 256, timeout: 5, holdBytes: 65_536, holdPackets: 64, holdPerSource: 64, holdTimeout: 1 },
     listen: { metrics: null },
     admin: { socket: 'off' },
+    privileges: { user: null, group: null },
+    reload: { watch: false },
     log: { level: 'silent', format: 'json' },
     file: 'merged',
     warnings: [],

@@ -1,0 +1,234 @@
+/**
+ * Reloading in the running director: the ways in (signal, socket, watched file), the way into force, and what is said of it.
+ *
+ *     examine host ─► routes and rules of both ─► snapshot ─► all threads read it ─► routes and rules of the new one alone
+ *                          └─ fails: taken back        └─ fails: the old snapshot, routes and rules of the old one alone
+ */
+import { resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Action, ActionAnswer } from '../admin/actions.ts';
+import type { StatusReload } from '../admin/status.ts';
+import type { Config } from '../config/config.ts';
+import { loadConfig } from '../config/load.ts';
+import { formatProblem } from '../config/problem.ts';
+import type { Controller } from '../control/controller.ts';
+import { configDigest, isEmpty, type Plan, planOf, planSummary } from '../control/plan.ts';
+import {
+  MOST_CONFIRM,
+  type ReloadCause,
+  Reloader,
+  type ReloadOutcome,
+  type ReloadRequest,
+  type ReloadResult,
+  refusalOf,
+} from '../control/reloader.ts';
+import { FileWatch } from '../control/watch-file.ts';
+import type { EventJournal } from '../observe/events.ts';
+import type { Log } from '../observe/log.ts';
+import type { SnapshotNames, SnapshotParts } from '../pipeline/snapshot.ts';
+import type { Spec } from '../pipeline/spec.ts';
+import { countFlows } from './flow-census.ts';
+import type { HostKeeper } from './host-keeper.ts';
+import { movingFlows } from './moving-flows.ts';
+import { whileReloading } from './notify.ts';
+import { wantedOf } from './wanted.ts';
+
+/** Milliseconds that the caller waits for threads that do not take the snapshot. A thread takes one within 100 ms; one that does not is stuck. */
+const PATIENCE = 5000;
+
+export interface ReloadKeeperOptions {
+  readonly controller: Controller;
+  readonly host: HostKeeper;
+  readonly log: Log;
+  readonly journal: EventJournal;
+  /** The spec with its tunnel sources. Throws CodedError where there is no way to a backend. */
+  readonly resolved: (spec: Spec) => Spec;
+  /** What is published, and with which spec. */
+  readonly current: () => { readonly parts: SnapshotParts | null; readonly spec: Spec | null };
+  /** Resolves when every thread reads what was published last. */
+  readonly everywhere: () => Promise<void>;
+  /** Words of the flow tables, and the seconds of their clock. */
+  readonly flows: () => readonly Int32Array[];
+  readonly now: () => number;
+  /** Packets are forwarded, and it is not about to end. */
+  readonly isRunning: () => boolean;
+}
+
+export class ReloadKeeper {
+  readonly #options: ReloadKeeperOptions;
+  readonly #reloader: Reloader;
+  readonly #watch: FileWatch;
+  /** What is being brought into force: whoever waited longer than that has been overtaken. */
+  #next: Config | null = null;
+
+  constructor(options: ReloadKeeperOptions) {
+    this.#options = options;
+    const { controller } = options;
+    const keeper = this;
+    this.#reloader = new Reloader({
+      get config() {
+        return controller.config;
+      },
+      get generation() {
+        return keeper.#generation;
+      },
+      plan: (next) => this.#plan(next, false),
+      examine: (next) => options.host.consider(this.#wanted(next)),
+      change: (next) => whileReloading(() => this.#change(next)),
+      told: (cause, outcome) => this.#tell(cause, outcome),
+    });
+    this.#watch = new FileWatch({ changed: () => this.ask('file') });
+    controller.onConfig((config) => this.#watch.watch(config.reload.watch ? [config.file] : []));
+  }
+
+  get actions(): readonly (readonly [string, Action])[] {
+    return [
+      ['/-/reload', (request) => this.#onReload(request)],
+      ['/-/plan', (request) => this.#onPlan(request)],
+    ];
+  }
+
+  /** A wish that nobody waits for. */
+  ask(cause: ReloadCause): void {
+    if (!this.#options.isRunning()) {
+      this.#options.journal.record('warn', 'reload-refused', 'no reload: the director is starting or stopping', { cause });
+      return;
+    }
+    void this.#reloader.reload({ cause });
+  }
+
+  /** For the metrics. */
+  get figures(): { successful: boolean; succeededAt: number; counts: Readonly<Record<ReloadResult, number>> } {
+    const { last, succeededAt, counts } = this.#reloader;
+    return { successful: last.result === 'success', succeededAt: succeededAt / 1000, counts };
+  }
+
+  status(): StatusReload {
+    const { last, confirmWithin, counts } = this.#reloader;
+    const { refusal } = last;
+    const problem = refusal?.problems.find(({ severity }) => severity === 'error');
+    return {
+      digest: configDigest(this.#options.controller.config),
+      cause: last.cause,
+      result: last.result,
+      age: Math.max(0, Math.floor((Date.now() - last.at) / 1000)),
+      problem: refusal === null ? null : problem === undefined ? refusal.message : formatProblem(problem),
+      confirmWithin,
+      counts,
+    };
+  }
+
+  close(): void {
+    this.#watch.close();
+    this.#reloader.close();
+  }
+
+  get #generation(): number {
+    return this.#options.current().parts?.generation ?? 0;
+  }
+
+  #wanted(config: Config) {
+    const { resolved, controller } = this.#options;
+    return wantedOf(config, resolved(controller.specWith(config)));
+  }
+
+  #plan(next: Config, tables: boolean): Plan {
+    const { controller } = this.#options;
+    const { config } = controller;
+    const [inForce, wanted] = [controller.specWith(config), controller.specWith(next)];
+    return planOf({ before: config, after: next, inForce, wanted, generation: this.#generation, tables });
+  }
+
+  async #change(next: Config): Promise<void> {
+    const { controller, host, log, everywhere } = this.#options;
+    const before = controller.config;
+    const wanted = this.#wanted(next);
+    host.widen(wanted);
+    try {
+      controller.adopt(next);
+    } catch (error) {
+      // The publication undid itself; a listener that failed behind it did not.
+      if (controller.config !== before) controller.adopt(before);
+      host.narrow(this.#wanted(before));
+      throw error;
+    }
+    log.level = next.log.level;
+    this.#next = next;
+    const read = everywhere().then(() => {
+      if (this.#next === next) host.narrow(wanted);
+    });
+    await Promise.race([read, sleep(PATIENCE, undefined, { ref: false })]);
+  }
+
+  #tell(cause: ReloadCause, { result, generation, plan, refusal, confirmWithin, busy }: ReloadOutcome): void {
+    const { journal, controller } = this.#options;
+    const { file, warnings } = controller.config;
+    if (result === 'success' && plan !== null) {
+      for (const { line, column, message, code } of warnings) {
+        this.#options.log.warn({ event: 'config-warning', at: `${file}:${line}:${column}`, code }, message);
+      }
+      const wait = confirmWithin === null ? {} : { confirmWithin };
+      journal.record('info', 'reloaded', `reloaded: ${planSummary(plan)}`, { cause, generation, ...wait });
+      return;
+    }
+    const { code = '', message = '', hint = '', problems = [] } = refusal ?? {};
+    const fields = { cause, generation, code, hint, ...(problems.length > 1 ? { problems: problems.length } : {}) };
+    if (result === 'rolled-back') journal.record('warn', 'reload-rolled-back', message, fields);
+    else if (result === 'failed') journal.record('error', 'reload-failed', `what was changed was taken back: ${message}`, fields);
+    else journal.record(busy ? 'warn' : 'error', 'reload-refused', `no reload: ${message}`, fields);
+  }
+
+  async #onReload(request: Readonly<Record<string, unknown>>): Promise<ActionAnswer> {
+    const { confirm, rollback, ifGeneration, ifPlan, confirmWithin } = request;
+    if (!this.#options.isRunning()) return conflict('GD_RELOAD_NOT_RUNNING', 'the director is starting or stopping');
+    if (confirm === true) {
+      if (!this.#reloader.confirm()) return conflict('GD_RELOAD_NOTHING_PENDING', 'nothing waits for a confirmation');
+      const { generation } = { generation: this.#generation };
+      this.#options.journal.record('info', 'reload-confirmed', 'the configuration in force was confirmed', { generation });
+      return { status: 200, body: { result: 'confirmed', generation } };
+    }
+    if (rollback === true) {
+      const outcome = await this.#reloader.rollBack('command');
+      if (outcome === null) return conflict('GD_RELOAD_NOTHING_PENDING', 'nothing waits for a confirmation');
+      return { status: outcome.result === 'rolled-back' ? 200 : 422, body: outcome };
+    }
+    const wrong =
+      numberIn(ifGeneration, 'ifGeneration', 0, Number.MAX_SAFE_INTEGER) ??
+      numberIn(confirmWithin, 'confirmWithin', 1, MOST_CONFIRM) ??
+      (ifPlan === undefined || typeof ifPlan === 'string' ? null : 'ifPlan must be a text');
+    if (wrong !== null) return { status: 400, body: { message: wrong } };
+    const wish = { ifGeneration, ifPlan, confirmWithin } as Omit<ReloadRequest, 'cause'>;
+    const outcome = await this.#reloader.reload({ cause: 'command', ...wish });
+    return { status: outcome.result === 'success' ? 200 : outcome.busy ? 409 : 422, body: outcome };
+  }
+
+  async #onPlan({ file }: Readonly<Record<string, unknown>>): Promise<ActionAnswer> {
+    const running = this.#options.controller.config;
+    if (file !== undefined && typeof file !== 'string') return { status: 400, body: { message: 'file must be a path' } };
+    const path = file ?? running.file;
+    try {
+      // The running one is named as it was started: its plan is the one that a reload makes.
+      const next = loadConfig(resolve(path) === resolve(running.file) ? running.file : path);
+      const plan = this.#plan(next, true);
+      const { parts } = this.#options.current();
+      const names: SnapshotNames = parts?.names ?? { services: [], pools: [], backends: [] };
+      const entries = await countFlows(this.#options.flows(), this.#options.now());
+      const flows = movingFlows(names, this.#options.controller.specWith(next), entries);
+      return { status: 200, body: { ...plan, empty: isEmpty(plan), flows } };
+    } catch (error) {
+      return { status: 422, body: { result: 'refused', refusal: refusalOf(error) } };
+    }
+  }
+}
+
+function conflict(code: string, message: string): ActionAnswer {
+  return {
+    status: 409,
+    body: { result: 'refused', busy: true, refusal: { code, message, hint: '', exitCode: 1, problems: [] } },
+  };
+}
+
+function numberIn(value: unknown, name: string, least: number, most: number): string | null {
+  if (value === undefined || (typeof value === 'number' && value >= least && value <= most)) return null;
+  return `${name} must be a number from ${least} to ${most}`;
+}
