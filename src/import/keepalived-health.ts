@@ -45,8 +45,7 @@ export function planHealth(servers: readonly CheckedServer[], quorum: Quorum | n
       ofServers[i].push({ kind: 'differs', code: 'GD_IMPORT_INHIBIT', message, at });
     }
     if (chosen < 0 || texts[i] === texts[chosen]) return;
-    const message =
-      texts[i] === '' ? 'nothing checked this server that is checked here' : `it was checked otherwise (${short(texts[i])})`;
+    const message = texts[i] === '' ? 'none of these checks asked this server' : `it was checked otherwise (${short(texts[i])})`;
     ofServers[i].push({
       kind: 'differs',
       code: 'GD_IMPORT_CHECK',
@@ -110,9 +109,9 @@ function planTimes(checkers: readonly Checker[], at: Place, told: Told[]): Times
     );
   }
   const delay = checkers.reduce((most, one) => Math.max(most, one.retryDelay), 0);
-  if (tries > 1 && delay !== interval) {
-    const here = seconds(fall * interval + timeout);
-    const there = seconds(wanted + longest + (tries - 1) * (delay + longest));
+  const here = seconds(fall * interval + timeout);
+  const there = seconds(wanted + longest + (tries - 1) * (delay + longest));
+  if (here !== there) {
     const message =
       `a failed check was tried again after ${delay} s; here only at the interval: a dead server is out after ${here} s ` +
       `at most, under keepalived after ${there} s`;
@@ -135,8 +134,9 @@ function planMinimum(servers: readonly CheckedServer[], quorum: Quorum, told: To
   const most = weights.reduce((a, b) => Math.max(a, b), 1);
   const minimum = Math.max(1, Math.min(weights.length, Math.ceil(quorum.weight / most)));
   const equal = weights.every((weight) => weight === most);
-  const counted = equal ? '' : ', which count alike whatever their weight';
-  const what = `below ${minimum} good servers${counted} the director is not ready, so that routing can withdraw it; it goes on with those that are good`;
+  const counted = equal ? '' : ' (each counts as one, whatever its weight)';
+  const below = minimum === 1 ? 'without a good server' : `below ${minimum} good servers${counted}`;
+  const what = `${below} the director is not ready, so that routing can withdraw it; it goes on with those that are good`;
   told.push(quorumNote(quorum, what));
   return minimum;
 }

@@ -172,7 +172,7 @@ class VirtualServerReader {
   }
 
   #tell(kind: NoteKind, code: string, message: string, at: Place, told = this.#told): void {
-    told.push({ kind, code: `GD_IMPORT_${code}`, message, at });
+    told.push({ kind, code, message, at });
   }
 
   #read(statement: Statement): void {
@@ -220,7 +220,7 @@ class VirtualServerReader {
       case 'sorry_server': {
         const where = statement.words.slice(1).map(({ text }) => text);
         const message = `${['sorry_server', ...where].join(' ')}: there is no server of last resort; with minimum-healthy a director that has too few is not ready, so routing can lead to another`;
-        this.#tell('left-out', 'SORRY_SERVER', message, at);
+        this.#tell('left-out', 'GD_IMPORT_SORRY_SERVER', message, at);
         return;
       }
       case 'sorry_server_inhibit':
@@ -242,8 +242,8 @@ class VirtualServerReader {
     if (SILENT.has(keyword)) return;
     if (SCRIPTS.has(keyword)) {
       const message = `${keyword}: no program is run; follow the metrics and the journal of events`;
-      this.#tell('left-out', 'SCRIPT', message, at, told);
-    } else this.#tell('left-out', 'KEYWORD', `${keyword}: it is not known what this means in a ${block}`, at, told);
+      this.#tell('left-out', 'GD_IMPORT_SCRIPT', message, at, told);
+    } else this.#tell('left-out', 'GD_IMPORT_KEYWORD', `${keyword}: it is not known what this means in a ${block}`, at, told);
   }
 
   #protocolOf(statement: Statement): IpvsProtocol | null {
@@ -366,7 +366,7 @@ class VirtualServerReader {
     const told = [...this.#told];
     if (this.#protocol === null && name.kind === 'address') {
       const message = 'no protocol is named: keepalived 2 takes UDP, where older ones took TCP';
-      this.#tell('remark', 'PROTOCOL', message, at, told);
+      this.#tell('remark', 'GD_IMPORT_PROTOCOL', message, at, told);
     }
     let persistence = this.#persistence;
     if (persistence === null && name.kind === 'address' && name.port === 0) persistence = DEFAULTS.persistence;
@@ -375,7 +375,7 @@ class VirtualServerReader {
       const text = `${formatAddress(draft.address)} ${this.#portOf(draft, name)}`;
       if (!seen.has(text)) return seen.add(text);
       const message = `real_server ${text} stands here twice; keepalived takes the first alone`;
-      this.#tell('remark', 'SAME_SERVER', message, draft.at, told);
+      this.#tell('remark', 'GD_IMPORT_SAME_SERVER', message, draft.at, told);
       return false;
     });
     const checked = drafts.map((draft): CheckedServer => {

@@ -59,7 +59,7 @@ export function readKeepalived(config: NamedText, files: Files, configId: string
   const values = new Values(problems);
   const notes: Note[] = conditions.map(({ at, text }) => {
     const message = `a line that only some hosts have is left out: ${text.slice(0, 60)}; name the host with --config-id`;
-    return note('left-out', 'CONDITION', message, at);
+    return note('left-out', 'GD_IMPORT_CONDITION', message, at);
   });
   for (const { words } of outermost) {
     const [{ text, at }] = words;
@@ -82,14 +82,19 @@ export function readKeepalived(config: NamedText, files: Files, configId: string
     if (!/^(vrrp_s|vrrp_t|static_|track_|bfd_|garp_|interface_|linkbeat_|net_n)/.test(words[0].text)) continue;
     const title = words.map(({ text }) => text).join(' ');
     notes.push(
-      note('left-out', 'BLOCK', `${title}: addresses, routes, scripts and links of the host are not the director's`, words[0].at),
+      note(
+        'left-out',
+        'GD_IMPORT_BLOCK',
+        `${title}: addresses, routes, scripts and links of the host are not the director's`,
+        words[0].at,
+      ),
     );
   }
   return { services, asides: [], notes };
 }
 
 function note(kind: NoteKind, code: string, message: string, at: Place): Note {
-  return { kind, code: `GD_IMPORT_${code}`, message, at, service: '', server: '' };
+  return { kind, code, message, at, service: '', server: '' };
 }
 
 /** The kernel has each service once. */
@@ -121,6 +126,6 @@ function vrrpNotes(instances: readonly Statement[]): Note[] {
     const message =
       `vrrp_instance ${name?.text ?? ''}: there is no VRRP; let a routing daemon on every director announce ${which}${more} ` +
       'as long as /-/ready answers 200';
-    return note('left-out', 'VRRP', message, at);
+    return note('left-out', 'GD_IMPORT_VRRP', message, at);
   });
 }
