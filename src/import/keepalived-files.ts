@@ -69,7 +69,7 @@ export function alternatives(pattern: string): string[] {
     });
     if (next.length > MOST_ALTERNATIVES) return [pattern];
     if (next.length === list.length && next.every((one, i) => one === list[i])) return next;
-    list = next;
+    list = [...new Set(next)];
   }
   return list;
 }
