@@ -23,6 +23,7 @@ import { memory } from './memory.ts';
 import { peers } from './peers.ts';
 import { pipelineCost } from './pipeline-cost.ts';
 import { quic } from './quic.ts';
+import { reloads } from './reloads.ts';
 import { replyPathMtu } from './reply-path-mtu.ts';
 
 import { tables } from './tables.ts';
@@ -56,4 +57,5 @@ export const LINES: readonly Line[] = [
   replyPathMtu,
   importIpvsLine,
   quic,
+  reloads,
 ];
