@@ -61,7 +61,7 @@ function poolLines(pool: PlannedPool, standard: PlannedTunnel, { showsPlaces }: 
   if (pool.tableSize !== null) lines.push(`    table-size: ${pool.tableSize}`);
   const own = tunnelKeys(pool.tunnel, standard);
   if (own.length > 0) lines.push(`    tunnel: { ${own.join(', ')} }`);
-  if (pool.health !== null) lines.push(...healthLines(pool.health, true).map((line) => `    # ${line.slice(4)}`));
+  if (pool.health !== null) lines.push(...healthLines(pool.health, true));
   const here = pool.backends.filter(({ leftOut }) => leftOut === null).length;
   lines.push(here === 0 ? '    backends: []' : '    backends:');
   for (const backend of pool.backends) lines.push(...backendLines(backend, pool, showsPlaces));

@@ -69,8 +69,6 @@ export function planHealth(servers: readonly CheckedServer[], quorum: Quorum | n
     told,
   );
   const minimum = quorum === null ? null : planMinimum(servers, quorum, told);
-  const message = 'the checks are in the comments of the pool: no configuration has them yet';
-  told.push({ kind: 'left-out', code: 'GD_IMPORT_CHECK', message, at });
   return { health: { checks: checks.slice(0, MOST_CHECKS), ...times, minimum }, told, ofServers };
 }
 
