@@ -1,5 +1,6 @@
 /** What a configuration file means: checked, completed with defaults, nothing left to parse. Made by `loadConfig`. */
 import type { Spec } from '../pipeline/spec.ts';
+import type { Discovery } from './discovery.ts';
 import type { Problem } from './problem.ts';
 
 export type IngressConfig =
@@ -98,6 +99,8 @@ export interface Config {
     /** The file is reloaded by itself when it changes. */
     readonly watch: boolean;
   };
+  /** Watched files with backends; null when no pool names any. */
+  readonly discovery: Discovery | null;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   /** The file as it was named. */
   readonly file: string;

@@ -22,6 +22,7 @@ import { SnapshotBuilder, type SnapshotNames, type SnapshotParts } from '../pipe
 import type { Spec } from '../pipeline/spec.ts';
 import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
 import { CutWatch } from './cut-watch.ts';
+import { DiscoveryKeeper } from './discovery-keeper.ts';
 import { DrainKeeper } from './drain-keeper.ts';
 import { DropWatch } from './drop-summary.ts';
 import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
@@ -60,6 +61,7 @@ export class Director {
   readonly #drops = new DropWatch();
   readonly #publisher: Publisher;
   readonly #controller: Controller;
+  readonly #discovery: DiscoveryKeeper;
   readonly #drains: DrainKeeper;
   /** What the unix socket can be asked for; each part of the director adds its own. */
   readonly #actions = new Map<string, Action>();
@@ -107,13 +109,18 @@ export class Director {
         options.journal.record('error', 'change-refused', `a change could not be put in force: ${message}`, { layer, hint });
       },
     });
+    this.#discovery = new DiscoveryKeeper({
+      controller: this.#controller,
+      journal: options.journal,
+      changed: () => this.#onFound(),
+    });
     this.#drains = new DrainKeeper({
       journal: options.journal,
       clock: this.#clock,
       controller: this.#controller,
       shards: () => (this.#threads?.flowTables ?? []).map(({ words }) => words),
       names: () => this.#publisher.current?.names ?? NO_NAMES,
-      uncertain: () => new Set(),
+      uncertain: () => this.#discovery.uncertain(),
       stop: options.stop,
     });
     this.#actions.set('/-/drain', this.#drains.action);
@@ -131,6 +138,13 @@ export class Director {
       isRunning: () => this.#phase === 'running',
     });
     for (const [path, action] of this.#reloads.actions) this.#actions.set(path, action);
+  }
+
+  /** Other backends were found in watched files, and are in force. */
+  #onFound(): void {
+    this.#drains.follow();
+    const { spec } = this.#publisher;
+    if (spec !== null) this.#host.narrow(wantedOf(this.#controller.config, spec));
   }
 
   /** Takes the director out of service: not ready, it forwards on. */
@@ -158,8 +172,10 @@ export class Director {
     for (const { line, column, message, code } of config.warnings) {
       log.warn({ event: 'config-warning', at: `${config.file}:${line}:${column}`, code }, message);
     }
-    this.#host.examine(wantedOf(config, config.spec));
-    const { spec, warnings } = resolveTunnelSources(config.spec, resolveTunnelSource);
+    this.#discovery.start();
+    const first = this.#controller.specWith(config);
+    this.#host.examine(wantedOf(config, first));
+    const { spec, warnings } = resolveTunnelSources(first, resolveTunnelSource);
     for (const warning of warnings) log.warn({ event: 'tunnel-source', hint: 'set tunnel.source for this pool' }, warning);
     const wanted = wantedOf(config, spec);
     this.#host.silence(wanted);
@@ -233,6 +249,7 @@ export class Director {
     this.#phase = 'stopping';
     for (const timer of this.#timers) clearInterval(timer);
     this.#timers = [];
+    this.#discovery.close();
     this.#controller.close();
     this.#reloads.close();
     const failures: unknown[] = [];
@@ -279,7 +296,7 @@ export class Director {
     if (this.#phase === 'running') {
       reasons.push(...(this.#threads?.absent() ?? []).map((number) => `forwarding thread ${number} does not forward`));
     }
-    reasons.push(...this.#drains.reasons(), ...this.#host.reasons());
+    reasons.push(...this.#discovery.reasons(), ...this.#drains.reasons(), ...this.#host.reasons());
     return { ok: reasons.length === 0, reasons };
   }
 
@@ -320,6 +337,7 @@ export class Director {
       names: () => this.#publisher.current?.names ?? NO_NAMES,
       generation: () => this.#publisher.current?.generation ?? 0,
       draining: () => this.#drains.draining,
+      discovery: () => this.#discovery.files(),
       reload: () => this.#reloads.figures,
       kernelDrops: () => threads.kernelDrops(),
       pathMtus: () =>
@@ -365,6 +383,9 @@ export class Director {
       now: this.#clock.seconds(),
       wanted: (id) => this.#cuts.wanted(id),
       draining: this.#drains.directorStatus(),
+      discovery: this.#discovery
+        .files()
+        .map(({ file, pools, backends, age, problem }) => ({ file, pools, backends, age, problem })),
       drain: (pool, backend) => this.#drains.statusOf(pool, backend),
     });
   }
