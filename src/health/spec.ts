@@ -70,13 +70,24 @@ export interface DnsCheckSpec {
   readonly rcode: keyof typeof DNS_RCODES;
 }
 
-/** The whole way of a packet, the tunnel included (tunnel/). */
+/** HTTP inside the tunnel: what the status line of the answer must say. */
+export type TunnelHttpSpec = Pick<HttpCheckSpec, 'method' | 'path' | 'host' | 'status'>;
+
+/** The whole way of a packet, the tunnel included (tunnel/): a TCP connection, a datagram and its answer, or where the service has neither, a ping. */
 export interface TunnelCheckSpec {
   readonly type: 'tunnel';
-  /** Inner destination: address of a service, 4 or 16 bytes; null: that of the pool's first TCP service. */
+  /** Inner destination: address of a service, 4 or 16 bytes; null: that of the pool's first TCP service, else of its first. */
   readonly address: Uint8Array | null;
-  /** Inner TCP destination port; null: the first port of that service. */
+  /** Inner destination port; null: the first port of that service. */
   readonly port: number | null;
+  /** TCP: asked after the connection stands. Absent or null: the connection alone is enough. */
+  readonly http?: TunnelHttpSpec | null;
+  /** UDP: the datagram. Absent: one without bytes. */
+  readonly send?: Uint8Array;
+  /** UDP: bytes that the answer begins with. Absent or null: any answer. */
+  readonly expect?: Uint8Array | null;
+  /** Routers behind the worker's tunnel that the packet may pass (a container's host is one). Absent: 0, the worker itself takes it. */
+  readonly hops?: number;
 }
 
 /** Flap damping: going down adds 1 to a penalty, which halves every `halfLife` seconds. */

@@ -30,6 +30,9 @@ export const loadHalf = (at: number): Instruction => plain(0x28, at);
 export const loadByte = (at: number): Instruction => plain(0x30, at);
 /** A ← 16 bits at X + offset. */
 export const loadHalfIndexed = (at: number): Instruction => plain(0x48, at);
+/** A ← 32 or 8 bits at X + offset. */
+export const loadWordIndexed = (at: number): Instruction => plain(0x40, at);
+export const loadByteIndexed = (at: number): Instruction => plain(0x50, at);
 /** X ← 4 × low nibble of the byte at the offset: the length of an IPv4 header. */
 export const loadHeaderLength = (at: number): Instruction => plain(0xb1, at);
 export const and = (mask: number): Instruction => plain(0x54, mask);

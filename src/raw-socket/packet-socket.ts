@@ -1,9 +1,23 @@
 /** AF_PACKET: set-up, auxiliary data and statistics. (Documentation/networking/packet_mmap.rst, linux/if_packet.h) */
 import { closeDescriptor } from './file.ts';
 import { attachFilter, KEEP_NOTHING } from './filter.ts';
-import { pin } from './memory.ts';
-import { AF_PACKET, bindInterface, getStructOption, openSocket, SOCK_RAW, setOption, setReceiveBuffer } from './socket.ts';
+import { libc, must } from './library.ts';
+import { pin, retain } from './memory.ts';
+import {
+  AF_PACKET,
+  bindInterface,
+  getStructOption,
+  openSocket,
+  SOCK_DGRAM,
+  SOCK_RAW,
+  setOption,
+  setReceiveBuffer,
+} from './socket.ts';
 import { interfaceIndex } from './tun.ts';
+
+const getsockname = libc<(fd: number, at: number, lengthAt: number) => number>(
+  'int getsockname(int fd, uintptr_t at, uintptr_t lengthAt)',
+);
 
 const SOL_PACKET = 263;
 const PACKET_STATISTICS = 6;
@@ -25,6 +39,8 @@ export const AUXDATA_BYTES = 40;
 export const AUXDATA_STATUS = 16;
 export const AUXDATA_VLAN_TCI = 32;
 export const AUXDATA_VLAN_TPID = 34;
+/** The transport checksum is only begun: a sender on this host leaves the rest to a device. */
+export const STATUS_CHECKSUM_NOT_READY = 1 << 3;
 export const STATUS_VLAN_VALID = 1 << 4;
 export const STATUS_VLAN_TPID_VALID = 1 << 6;
 
@@ -57,6 +73,35 @@ export function openPacketSocket(options: PacketSocketOptions): { descriptor: nu
       setOption(descriptor, SOL_PACKET, PACKET_FANOUT, options.fanoutGroup | (PACKET_FANOUT_HASH << 16), 'PACKET_FANOUT');
     }
     return { descriptor, interfaceIndex: index };
+  } catch (error) {
+    closeDescriptor(descriptor);
+    throw error;
+  }
+}
+
+/** Index of the interface that a packet socket is bound to (another process may have opened it). */
+export function boundInterface(descriptor: number): number {
+  // struct sockaddr_ll: u16 family, be16 protocol, int ifindex, …; its length behind it.
+  const name = pin(32);
+  name.int32[6] = 20;
+  must(getsockname(descriptor, name.address, name.address + 24), 'getsockname of a packet socket');
+  retain(name);
+  return name.int32[1];
+}
+
+/**
+ * A packet socket on every interface for packets of one EtherType that come in, from their network header on, with auxiliary data. Deaf until a filter
+ * is attached. It stands beside the kernel's own receiver of that protocol, behind bridges, bonds and VLANs and in front of netfilter
+ * and reverse path filters: what these drop, it has seen; nothing that goes out concerns it.
+ */
+export function openNetworkSocket(etherType: number, receiveBuffer: number, label: string): number {
+  const descriptor = openSocket(AF_PACKET, SOCK_DGRAM, 0, label);
+  try {
+    attachFilter(descriptor, KEEP_NOTHING);
+    setOption(descriptor, SOL_PACKET, PACKET_AUXDATA, 1, 'PACKET_AUXDATA');
+    setReceiveBuffer(descriptor, receiveBuffer);
+    bindInterface(descriptor, 0, label, etherType);
+    return descriptor;
   } catch (error) {
     closeDescriptor(descriptor);
     throw error;

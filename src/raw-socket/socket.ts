@@ -8,6 +8,7 @@ const socketCall = libc<(family: number, type: number, protocol: number) => numb
   'int socket(int family, int type, int protocol)',
 );
 const bindCall = libc<(fd: number, at: number, bytes: number) => number>('int bind(int fd, uintptr_t at, unsigned int bytes)');
+const listenCall = libc<(fd: number, backlog: number) => number>('int listen(int fd, int backlog)');
 const setsockoptCall = libc<(fd: number, level: number, name: number, at: number, bytes: number) => number>(
   'int setsockopt(int fd, int level, int name, uintptr_t at, unsigned int bytes)',
 );
@@ -18,6 +19,7 @@ const getsockoptCall = libc<(fd: number, level: number, name: number, at: number
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const AF_PACKET = 17;
+export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
 const SOCK_NONBLOCK_CLOEXEC = 0x800 | 0x80000;
@@ -25,6 +27,7 @@ const SOCK_NONBLOCK_CLOEXEC = 0x800 | 0x80000;
 export const SOL_SOCKET = 1;
 export const SO_REUSEADDR = 2;
 export const SO_NO_CHECK = 11;
+export const SO_REUSEPORT = 15;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
 const SO_SNDBUFFORCE = 32;
@@ -151,15 +154,20 @@ export function bindAddress(descriptor: number, address: Uint8Array, port: numbe
   return true;
 }
 
-/** ETH_P_ALL in network byte order, as sockaddr_ll wants it. */
-const ETH_P_ALL_BE = 0x0300;
+/** A bound TCP socket listens from now on; connections that nobody accepts wait, `backlog` of them. */
+export function listenOn(descriptor: number, backlog: number, label: string): void {
+  must(listenCall(descriptor, backlog), `listen on ${label}`);
+}
 
-/** Binds a packet socket to one interface, for every protocol: from now on it receives. */
-export function bindInterface(descriptor: number, index: number, label: string): void {
+const ETH_P_ALL = 0x0003;
+
+/** Binds a packet socket to one interface (0: all), for every protocol or one EtherType: from now on it receives. */
+export function bindInterface(descriptor: number, index: number, label: string, etherType = ETH_P_ALL): void {
   // struct sockaddr_ll: u16 family, be16 protocol, int ifindex, u16 hatype, u8 pkttype, u8 halen, u8 address[8]
   const name = pin(24);
   name.uint16[0] = AF_PACKET;
-  name.uint16[1] = ETH_P_ALL_BE;
+  name.bytes[2] = etherType >> 8;
+  name.bytes[3] = etherType;
   name.int32[1] = index;
   const result = bindCall(descriptor, name.address, 20);
   retain(name);

@@ -26,8 +26,8 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   host: { may: ['base', 'wire', 'raw-socket'] },
   // What a check is told stands with the checks, as what the packet path is told stands with the path.
   config: { may: ['base', 'maglev-hash', 'pipeline/spec', 'health/spec'] },
-  // A tunnel probe is told the tunnels of the spec, and is wrapped by the code that wraps traffic.
-  health: { may: ['base', 'wire', 'host', 'io', 'pipeline/encapsulate', 'pipeline/spec'] },
+  // A tunnel probe goes through the packet path itself.
+  health: { may: ['base', 'wire', 'host', 'io', 'pipeline'] },
   control: { may: ['base', 'maglev-hash', 'config', 'pipeline/spec', 'pipeline/snapshot', 'pipeline/pool-table'] },
   observe: { may: ['base'] },
   admin: { may: ['base', 'observe', 'control', 'pipeline/explain', 'pipeline/trace'] },

@@ -5,6 +5,8 @@ import type { Command } from 'commander';
 import { CodedError, EXIT } from '../../base/errors.ts';
 import type { ReplayedPacket, ReplaySummary } from '../../replay/replay.ts';
 import { configOption, jsonOption, wholeNumber } from '../options.ts';
+import { problemLines } from '../render/error.ts';
+import { paintFor } from '../render/paint.ts';
 
 interface Options {
   readonly config: string;

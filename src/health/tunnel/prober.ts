@@ -1,0 +1,246 @@
+/**
+ * Tunnel probes: a packet of the service's own protocol, wrapped exactly as traffic is and sent to one worker, whose answer comes back as a client's would:
+ * outside the tunnel, from the service address.
+ *
+ *     director ──── | outer IP | UDP | GUE | our address:reserved port → service | ────► worker
+ *              ◄─── | service → our address:reserved port | ────────────────────────────
+ *
+ * One prober serves all probes of a director: one port guard, a packet socket for each family, one raw way out. While a probe waits, main looks for
+ * answers every few milliseconds; while none does, nothing is done at all.
+ */
+import { randomBytes, randomInt } from 'node:crypto';
+import { formatAddress, prefixContains } from '../../base/address.ts';
+import { CodedError } from '../../base/errors.ts';
+import { AnswerSocket } from '../../host/answer-socket.ts';
+import type { Unreachable } from '../../host/icmp-quote.ts';
+import { PortGuard, type PortRange } from '../../host/port-guard.ts';
+import type { Egress } from '../../io/driver.ts';
+import type { ServiceSpec } from '../../pipeline/spec.ts';
+import * as ipv4 from '../../wire/ipv4.ts';
+import type { Probe, ProbeOutcome, ProbeTarget } from '../probe.ts';
+import type { TunnelCheckSpec } from '../spec.ts';
+import { readAnswer } from './answer.ts';
+import { outerError } from './causes.ts';
+import { Exchange } from './exchange.ts';
+import { Exchanges } from './exchanges.ts';
+import type { Ends } from './inner-packet.ts';
+import { probeSource } from './source.ts';
+import { Wrapper } from './wrapper.ts';
+
+/** Below the source ports of the egress `auto` and above the kernel's ephemeral range. */
+export const PROBE_PORTS: PortRange = { base: 61_424, count: 16 };
+
+/** Milliseconds between two looks for answers: soon after something was sent, and later. */
+const LOOK_SOON_MS = 2;
+const LOOK_LATER_MS = 10;
+const SOON_MS = 60;
+/** Milliseconds for which an address of ours is believed. */
+const SOURCE_MS = 5000;
+/** Service addresses that the filter knows at once, within reason. */
+const MOST_ADDRESSES = 4096;
+
+/** What ICMP last said about tunnel packets to a backend. */
+export interface HeardUnreachable {
+  /** Milliseconds of `now`. */
+  readonly at: number;
+  readonly what: Unreachable;
+}
+
+export interface TunnelProberOptions {
+  /** Whole IP packets (l3). It is the caller's to close, after `close`. */
+  readonly egress: Egress;
+  /** Outer UDP source ports: those of traffic, so that ICMP about probes is believed. */
+  readonly sourcePortBase: number;
+  readonly sourcePortMask: number;
+  /** Default PROBE_PORTS. */
+  readonly ports?: PortRange;
+  /** Addresses that probes come from; null or absent: that of the route to each worker. */
+  readonly source4?: Uint8Array | null;
+  readonly source6?: Uint8Array | null;
+  /** The last ICMP message about tunnel packets to this backend; null when none came. */
+  readonly unreachable?: (pool: string, backend: string) => HeardUnreachable | null;
+  /** Milliseconds of a clock that never goes back. Default performance.now. */
+  readonly now?: () => number;
+}
+
+/** Works in the network namespace in which it was made. Needs CAP_NET_RAW. */
+export class TunnelProber {
+  readonly #options: TunnelProberOptions;
+  readonly #range: PortRange;
+  readonly #now: () => number;
+  readonly #wrapper: Wrapper;
+  readonly #answers = new AnswerSocket();
+  #guard: PortGuard | null = null;
+  #addresses = new Map<string, Uint8Array>();
+  readonly #running = new Exchanges();
+  readonly #sources = new Map<string, { readonly address: Uint8Array; readonly until: number }>();
+  #turn = randomInt(0x10000);
+  #timer: NodeJS.Timeout | null = null;
+  #lastSent = 0;
+
+  constructor(options: TunnelProberOptions) {
+    this.#options = options;
+    this.#range = options.ports ?? PROBE_PORTS;
+    this.#now = options.now ?? (() => performance.now());
+    this.#wrapper = new Wrapper(options);
+  }
+
+  /** The probe of one check (health/probe.ts). */
+  probeOf(check: TunnelCheckSpec): Probe {
+    return { probe: (target, timeoutMs, signal) => this.#probe(check, target, timeoutMs, signal) };
+  }
+
+  /** Probes that still run resolve as not answered. */
+  close(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    for (const exchange of this.#running.all()) exchange.giveUp(this.#now());
+    this.#running.clear();
+    this.#answers.close();
+    this.#guard?.close();
+    this.#guard = null;
+    this.#wrapper.close();
+  }
+
+  async #probe(check: TunnelCheckSpec, target: ProbeTarget, timeoutMs: number, signal: AbortSignal): Promise<ProbeOutcome> {
+    const { service, address, port } = askedFor(check, target);
+    this.#guard ??= new PortGuard(this.#range);
+    this.#awaitFrom(address);
+    const source = this.#sourceOf(target.backend.address, address.length === 4 ? 4 : 6);
+    const began = this.#now();
+    // Looks for answers are some milliseconds apart, and what is answered is answered in time.
+    const deadline = began + Math.max(timeoutMs / 2, timeoutMs - 2 * LOOK_LATER_MS);
+    const isUdp = service.protocol === ipv4.PROTOCOL_UDP;
+    let ends = this.#endsFor(source, address, port, isUdp);
+    // A datagram's answer is known by its ports alone: as many at once as there are ports.
+    while (ends === null) {
+      await new Promise((done) => setTimeout(done, LOOK_LATER_MS));
+      if (signal.aborted || this.#now() >= deadline) throw busy(address, port);
+      ends = this.#endsFor(source, address, port, isUdp);
+    }
+    const found = ends;
+    return new Promise<ProbeOutcome>((resolve, reject) => {
+      const exchange = new Exchange({
+        check,
+        target,
+        service,
+        ends: found,
+        timeoutMs,
+        deadline,
+        others: this.#running.of(found, service.protocol),
+        random: randomBytes(16),
+        send: (packet) => this.#send(target, service, packet),
+        resolve: (outcome) => resolve(outcome),
+        reject,
+      });
+      this.#running.add(found, service.protocol, exchange);
+      signal.addEventListener('abort', () => exchange.giveUp(this.#now()), { once: true });
+      exchange.start(this.#now());
+      this.#look();
+    });
+  }
+
+  #send(target: ProbeTarget, service: ServiceSpec, packet: Uint8Array): string | null {
+    this.#lastSent = this.#now();
+    return this.#wrapper.send(target, service, packet);
+  }
+
+  #awaitFrom(address: Uint8Array): void {
+    const text = formatAddress(address);
+    if (this.#addresses.has(text)) return;
+    if (this.#addresses.size >= MOST_ADDRESSES) this.#addresses = new Map();
+    this.#addresses.set(text, address);
+    this.#answers.listen(this.#range, [...this.#addresses.values()]);
+  }
+
+  #sourceOf(backend: Uint8Array, family: 4 | 6): Uint8Array {
+    const configured = family === 4 ? this.#options.source4 : this.#options.source6;
+    if (configured != null) return configured;
+    const key = `${family} ${formatAddress(backend)}`;
+    const known = this.#sources.get(key);
+    const now = this.#now();
+    if (known !== undefined && now < known.until) return known.address;
+    if (this.#sources.size >= MOST_ADDRESSES) this.#sources.clear();
+    const address = probeSource(backend, family);
+    this.#sources.set(key, { address, until: now + SOURCE_MS });
+    return address;
+  }
+
+  /** The next reserved port; with `alone` one that no other probe of this service has, null when there is none. */
+  #endsFor(source: Uint8Array, destination: Uint8Array, destinationPort: number, alone: boolean): Ends | null {
+    const ports = this.#guard?.ports ?? [];
+    for (let tries = 0; tries < ports.length; tries++) {
+      this.#turn = (this.#turn + 1) % ports.length;
+      const ends = { source, destination, sourcePort: ports[this.#turn], destinationPort };
+      if (!alone || this.#running.of(ends, ipv4.PROTOCOL_UDP).length === 0) return ends;
+    }
+    return null;
+  }
+
+  #look(): void {
+    if (this.#timer !== null || this.#running.isEmpty) return;
+    const soon = this.#now() - this.#lastSent < SOON_MS;
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = null;
+        this.#tend();
+        this.#look();
+      },
+      soon ? LOOK_SOON_MS : LOOK_LATER_MS,
+    );
+  }
+
+  #tend(): void {
+    const now = this.#now();
+    let failure: unknown = null;
+    try {
+      this.#answers.poll((view, at, end, state) => {
+        const answer = readAnswer(view, at, end, state);
+        if (answer !== null) this.#running.deliver(answer, now);
+      });
+    } catch (error) {
+      failure = error;
+    }
+    for (const exchange of this.#running.all()) {
+      if (failure !== null) exchange.fail(failure);
+      const { pool, backend } = exchange.target;
+      const heard = this.#options.unreachable?.(pool, backend.name) ?? null;
+      if (heard !== null && heard.at >= exchange.startedAt) exchange.hint(outerError(heard.what, exchange.target), now);
+      exchange.tick(now);
+    }
+    this.#running.removeClosed();
+  }
+}
+
+/** What is asked of whom, of the services of the backend's pool. Throws CodedError GD_HEALTH_TUNNEL_SERVICE when the check names none of them. */
+function askedFor(check: TunnelCheckSpec, { pool, services }: ProbeTarget) {
+  const { address } = check;
+  const fits =
+    address === null
+      ? services
+      : services.filter(({ prefix }) => prefix.bytes.length === address.length && prefixContains(prefix, address));
+  const hasPort = ({ portFrom, portTo }: ServiceSpec) => check.port === null || (check.port >= portFrom && check.port <= portTo);
+  const candidates = fits.filter(hasPort);
+  const service = candidates.find(({ protocol }) => protocol === ipv4.PROTOCOL_TCP) ?? candidates[0];
+  if (service === undefined) {
+    const what = [address === null ? [] : [formatAddress(address)], check.port === null ? [] : [`port ${check.port}`]].flat();
+    const text = what.length === 0 ? 'pool serves no service' : `no service has ${what.join(' ')}`;
+    throw new CodedError('GD_HEALTH_TUNNEL_SERVICE', `pool ${pool}, tunnel check: ${text}`, {
+      hint: 'name the address and port of a service of this pool in the check',
+    });
+  }
+  const ported = service.protocol === ipv4.PROTOCOL_TCP || service.protocol === ipv4.PROTOCOL_UDP;
+  // A service on every port begins with 0, which is none.
+  const port = ported ? (check.port ?? Math.max(1, service.portFrom)) : 0;
+  return { service, address: address ?? service.prefix.bytes, port };
+}
+
+function busy(address: Uint8Array, port: number): CodedError {
+  return new CodedError(
+    'GD_HEALTH_TUNNEL_BUSY',
+    `every reserved port is in use by probes of ${formatAddress(address)} port ${port}`,
+    {
+      hint: 'give tunnel probes more ports, or a longer interval',
+    },
+  );
+}
