@@ -1,4 +1,5 @@
 /** What a configuration file means: checked, completed with defaults, nothing left to parse. Made by `loadConfig`. */
+import type { HealthSpec } from '../health/spec.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import type { Discovery } from './discovery.ts';
 import type { Problem } from './problem.ts';
@@ -75,6 +76,8 @@ export interface FragmentLimits {
 
 export interface Config {
   readonly spec: Spec;
+  /** By name of the pool; pools without checks are missing. */
+  readonly health: ReadonlyMap<string, HealthSpec>;
   readonly ingress: IngressConfig;
   readonly egress: EgressConfig;
   /** Forwarding threads. */
@@ -82,6 +85,8 @@ export interface Config {
   readonly flows: {
     /** Flow table entries, all threads together. */
     readonly entries: number;
+    /** Path of the file they lie in; auto: in the runtime directory; off: memory alone. */
+    readonly file: 'auto' | 'off' | (string & {});
   };
   readonly fragments: FragmentLimits;
   readonly listen: { readonly metrics: ListenAddress | null };

@@ -9,6 +9,7 @@ import { MAX_MEMBERS } from '../maglev-hash/index.ts';
 import { SOURCE_PORT_RULES } from '../pipeline/spec.ts';
 import { parseHostAddress, parsePrefix, type Refusal } from './address.ts';
 import { PROFILE_NAMES } from './headers.ts';
+import { healthSchema } from './health.ts';
 import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
@@ -247,6 +248,7 @@ const poolKeys = {
     .describe(
       'Watched files that name further backends, or a list of them: paths, relative to this file; the last part may have * and ?.',
     ),
+  health: healthSchema.optional().describe('Health checks of the backends. Unset: none, all serve.'),
   'drain-deadline': drainDeadline
     .optional()
     .describe('Seconds after which a backend that is draining is down, and its flows move. Unset: never.'),
@@ -371,6 +373,11 @@ export const sectionSchemas = {
         .max(67_108_864)
         .default(1_048_576)
         .describe('Entries of the flow table, all threads together; 16 bytes each. It never grows.'),
+      file: path
+        .default('auto')
+        .describe(
+          'File that the flow table lies in, so that flows outlive the director: its path; auto for flows in the runtime directory; off for memory alone.',
+        ),
     })
     .prefault({})
     .describe('The flow table, which keeps flows on their backend while the table changes.'),

@@ -8,25 +8,29 @@
 import { dirname } from 'node:path';
 import type { Action, Actions } from '../admin/actions.ts';
 import { type AdminServer, type AdminSource, type Condition, openAdminServer } from '../admin/server.ts';
-import { adminSocketPath } from '../admin/socket.ts';
+import { adminSocketPath, runtimeDirectory } from '../admin/socket.ts';
 import type { Status } from '../admin/status.ts';
 import { CodedError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { Controller } from '../control/controller.ts';
+import { inForce, NO_LAYERS } from '../control/layers.ts';
 import { Publisher } from '../control/publisher.ts';
 import { linkByName } from '../host/links.ts';
 import { resolveTunnelSource } from '../host/routes.ts';
 import type { EventJournal } from '../observe/events.ts';
 import type { Log } from '../observe/log.ts';
 import { createMetrics } from '../observe/metrics.ts';
-import { SnapshotBuilder, type SnapshotNames, type SnapshotParts } from '../pipeline/snapshot.ts';
+import type { SnapshotNames, SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
 import { CutWatch } from './cut-watch.ts';
 import { DiscoveryKeeper } from './discovery-keeper.ts';
 import { DrainKeeper } from './drain-keeper.ts';
 import { DropWatch } from './drop-summary.ts';
+import { FlowKeeper } from './flow-keeper.ts';
 import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
+import { HealthFile } from './health-file.ts';
+import { HealthKeeper } from './health-keeper.ts';
 import { HostKeeper } from './host-keeper.ts';
 import { WINDOW_SECONDS } from './link-advice.ts';
 import { PathKeeper } from './path-keeper.ts';
@@ -44,6 +48,7 @@ import { wantedOf } from './wanted.ts';
 const HOUSEKEEPING_MS = 1000;
 const DROP_SUMMARY_MS = 10_000;
 const PATH_MTU_MS = 200;
+const HEALTH_MS = 200;
 /** For so long a thread may be on its way to a new snapshot before routers are told to send packets elsewhere. It takes one within 100 ms. */
 const SNAPSHOT_PATIENCE_MS = 2000;
 const NO_NAMES: SnapshotNames = { services: [], pools: [], backends: [] };
@@ -69,7 +74,9 @@ export class Director {
   readonly #paths: PathKeeper;
   readonly #sources: SourceKeeper;
   readonly #cuts: CutWatch;
+  readonly #health: HealthKeeper;
   readonly #drops = new DropWatch();
+  readonly #flows: FlowKeeper;
   readonly #publisher: Publisher;
   readonly #controller: Controller;
   readonly #discovery: DiscoveryKeeper;
@@ -104,7 +111,7 @@ export class Director {
       journal: options.journal,
       clock: this.#clock,
       sourceFor: resolveTunnelSource,
-      publish: (spec) => this.#publish(spec),
+      publish: (spec) => this.#publish(this.#controller.config, spec),
     });
     this.#paths = new PathKeeper({ egress: options.config.egress, journal: options.journal, clock: this.#clock });
     this.#cuts = new CutWatch({
@@ -113,7 +120,16 @@ export class Director {
       paths: () => this.#paths.entries(),
       banks: () => this.#threads?.banks ?? [],
     });
-    this.#publisher = new Publisher({ builder: new SnapshotBuilder(), now: () => this.#clock.seconds() });
+    const { flows, threads } = options.config;
+    this.#flows = new FlowKeeper({ ...flows, threads, clock: this.#clock, journal: options.journal });
+    this.#publisher = new Publisher({ builder: this.#flows, now: () => this.#clock.seconds() });
+    this.#health = new HealthKeeper({
+      journal: options.journal,
+      clock: this.#clock,
+      setLayer: (layer) => this.#controller.setLayer('health', layer),
+      file: new HealthFile(runtimeDirectory()),
+      tunnel: () => ({ probe: () => Promise.reject(new CodedError('GD_HEALTH_TUNNEL', 'tunnel probes are not built in')) }),
+    });
     this.#controller = new Controller({
       config: options.config,
       publish: (config, spec) => this.#enforce(config, spec),
@@ -132,7 +148,7 @@ export class Director {
       journal: options.journal,
       clock: this.#clock,
       controller: this.#controller,
-      shards: () => (this.#threads?.flowTables ?? []).map(({ words }) => words),
+      shards: () => (this.#threads === null ? [] : [this.#threads.flowWords]),
       names: () => this.#publisher.current?.names ?? NO_NAMES,
       uncertain: () => this.#discovery.uncertain(),
       stop: options.stop,
@@ -147,7 +163,7 @@ export class Director {
       resolved: (spec) => resolveTunnelSources(spec, resolveTunnelSource).spec,
       current: () => ({ parts: this.#publisher.current, spec: this.#publisher.spec }),
       everywhere: () => this.#everywhere,
-      flows: () => (this.#threads?.flowTables ?? []).map(({ words }) => words),
+      flows: () => (this.#threads === null ? [] : [this.#threads.flowWords]),
       now: () => this.#clock.seconds(),
       isRunning: () => this.#phase === 'running',
     });
@@ -177,7 +193,10 @@ export class Director {
       await this.#start();
     } catch (error) {
       // Until the predecessor is told otherwise everything is its own.
-      if (this.#options.inheritance !== null) this.#host.leave();
+      if (this.#options.inheritance !== null) {
+        this.#host.leave();
+        this.#flows.leave();
+      }
       await this.stop();
       throw error;
     }
@@ -195,6 +214,8 @@ export class Director {
     for (const warning of warnings) log.warn({ event: 'tunnel-source', hint: 'set tunnel.source for this pool' }, warning);
     const wanted = wantedOf(config, spec);
     if (inheritance === null) this.#host.silence(wanted);
+    this.#flows.open(inheritance?.take('flows') ?? null);
+    this.#health.restore(inheritance?.part('health'));
     this.#drains.restore();
     this.#controller.adopt(config);
     this.#paths.inherit(inheritance?.part('paths'));
@@ -202,6 +223,7 @@ export class Director {
       threads: config.threads,
       ingress: config.ingress,
       egress: config.egress,
+      flows: this.#flows.memory,
       flowEntries: config.flows.entries,
       fragments: config.fragments,
       pathMtu: this.#paths.memory,
@@ -222,7 +244,10 @@ export class Director {
       await threads.start();
       this.#host.take(wanted);
     } else {
-      const taken = await takeOver(inheritance, threads, (lock) => this.#host.takeOver(wanted, lock));
+      const taken = await takeOver(inheritance, threads, {
+        poised: () => this.#flows.begin(),
+        settle: (lock) => this.#host.takeOver(wanted, lock),
+      });
       gaps = taken.gaps;
       this.#drops.look(taken.carried);
       await this.#openMetrics(source);
@@ -248,6 +273,7 @@ export class Director {
       setInterval(() => this.#host.tend(), HOUSEKEEPING_MS),
       setInterval(() => this.#sources.tend(), HOUSEKEEPING_MS),
       setInterval(() => this.#paths.tend(), PATH_MTU_MS),
+      setInterval(() => this.#health.tend(this.#publisher.current?.names ?? NO_NAMES, this.#paths), HEALTH_MS),
       setInterval(() => this.#cuts.look(), WINDOW_SECONDS * 1000),
       setInterval(() => this.#summariseDrops(), DROP_SUMMARY_MS),
     ];
@@ -268,9 +294,9 @@ export class Director {
       lend: () => {
         const { confirmWithin } = this.#reloads.status();
         if (confirmWithin !== null) throw notConfirmed();
-        return lent(threads, this.#host.lockDescriptor);
+        return lent(threads, this.#host.lockDescriptor, this.#flows.file?.descriptor ?? null);
       },
-      parts: () => ({ paths: this.#paths.leases() }),
+      parts: () => ({ paths: this.#paths.leases(), health: this.#health.exportState() }),
       inForce: () => String(this.#publisher.current?.generation),
       quiet: async () => {
         this.#phase = 'handing over';
@@ -298,14 +324,14 @@ export class Director {
   }
 
   /** Puts what is wanted in force, its tunnel sources resolved. Throws CodedError; then nothing has changed. */
-  #enforce(_config: Config, wanted: Spec): void {
+  #enforce(config: Config, wanted: Spec): void {
     const { spec } = resolveTunnelSources(wanted, resolveTunnelSource);
-    this.#publish(spec);
+    this.#publish(config, spec);
     this.#sources.keep(spec);
   }
 
   /** Puts a spec with resolved tunnel sources in force. Throws what the builder throws; then nothing has changed. */
-  #publish(spec: Spec): void {
+  #publish(config: Config, spec: Spec): void {
     const before = this.#publisher.spec;
     const { parts, everywhere } = this.#publisher.publish(spec);
     this.#publishedAt = this.#clock.milliseconds();
@@ -316,6 +342,8 @@ export class Director {
       if (before !== null) this.#everywhere = this.#publisher.publish(before).everywhere;
       throw error;
     }
+    const wanted = inForce(config.spec, { ...this.#controller.layers, health: NO_LAYERS.health });
+    this.#health.follow({ health: config.health, inForce: spec, wanted });
   }
 
   /**
@@ -326,11 +354,15 @@ export class Director {
     this.#drains.close({ stopped: this.#phase === 'running' && !keepBlackholes });
     this.#phase = 'stopping';
     await this.#handOver?.settled();
-    if (this.successor !== null) this.#host.leave();
+    if (this.successor !== null) {
+      this.#host.leave();
+      this.#flows.leave();
+    }
     for (const timer of this.#timers) clearInterval(timer);
     this.#timers = [];
     this.#discovery.close();
     this.#controller.close();
+    this.#health.close();
     this.#reloads.close();
     const failures: unknown[] = [];
     const attempt = async (step: () => unknown): Promise<void> => {
@@ -341,6 +373,7 @@ export class Director {
       }
     };
     await attempt(() => this.#threads?.stop());
+    await attempt(() => this.#flows.close());
     await attempt(() => this.#paths.close());
     await attempt(() => this.#host.close());
     await attempt(() => failures.push(...this.#host.release({ keepBlackholes })));
@@ -383,7 +416,7 @@ export class Director {
     if (this.#phase === 'running') {
       reasons.push(...(this.#threads?.absent() ?? []).map((number) => `forwarding thread ${number} does not forward`));
     }
-    reasons.push(...this.#discovery.reasons(), ...this.#drains.reasons(), ...this.#host.reasons());
+    reasons.push(...this.#discovery.reasons(), ...this.#drains.reasons(), ...this.#health.reasons(), ...this.#host.reasons());
     return { ok: reasons.length === 0, reasons };
   }
 
@@ -439,6 +472,7 @@ export class Director {
           const entry = this.#paths.unreachable(id);
           return entry === null ? [] : [{ pool, backend: name, counts: entry.counts }];
         }),
+      health: () => this.#health.report(),
       threads: () => threads.report(),
     });
     return {
@@ -469,6 +503,7 @@ export class Director {
       unreachable: (id) => this.#paths.unreachable(id),
       now: this.#clock.seconds(),
       wanted: (id) => this.#cuts.wanted(id),
+      health: this.#health.report(),
       draining: this.#drains.directorStatus(),
       discovery: this.#discovery
         .files()

@@ -40,10 +40,11 @@ function specFor(addresses: readonly Uint8Array[], outer: 4 | 6 = 4): Spec {
 function configOf(spec: Spec): Config {
   return {
     spec,
+    health: new Map(),
     ingress: { driver: 'memory' },
     egress: { driver: 'memory' },
     threads: 1,
-    flows: { entries: 1024 },
+    flows: { entries: 1024, file: 'off' },
     fragments: { entries: 256, timeout: 5, holdBytes: 65_536, holdPackets: 64, holdPerSource: 64, holdTimeout: 1 },
     listen: { metrics: null },
     admin: { socket: 'off' },
