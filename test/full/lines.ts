@@ -28,6 +28,7 @@ import { reloads } from './reloads.ts';
 import { replyPathMtu } from './reply-path-mtu.ts';
 
 import { tables } from './tables.ts';
+import { takeover } from './takeover.ts';
 import { transfers } from './transfers.ts';
 import { umlInterop } from './uml-interop.ts';
 
@@ -60,4 +61,5 @@ export const LINES: readonly Line[] = [
   quic,
   privileges,
   reloads,
+  takeover,
 ];
