@@ -22,6 +22,7 @@ const status: Status = {
   reload: { digest: '00', cause: 'start', result: 'success', age: 61, problem: null, confirmWithin: null, counts: {} },
   healthy: { ok: true, reasons: [] },
   ready: { ok: true, reasons: [] },
+  draining: null,
   packets: { received: 5, forwarded: 4, replied: 0, passed: 0, dropped: 1, lost: 0 },
   drops: { 'no-backend': 1 },
   services: [],

@@ -18,6 +18,8 @@ export interface Status {
   readonly reload: StatusReload;
   readonly healthy: Condition;
   readonly ready: Condition;
+  /** The director's own drain; null: none. Seconds since it began, and until it ends by itself (null: it does not). */
+  readonly draining: { readonly age: number; readonly stopIn: number | null } | null;
   readonly packets: StatusPackets;
   /** Packets dropped, by reason; only reasons that occurred. */
   readonly drops: Readonly<Record<string, number>>;
@@ -79,6 +81,8 @@ export interface StatusBackend {
   readonly address: string;
   /** `active`, `draining` or `down`. */
   readonly state: string;
+  /** null: it is not drained. */
+  readonly drain: StatusDrain | null;
   readonly weight: number;
   /** `gue`, `gue-v1`, `fou`, `ipip` or `gre`. */
   readonly encapsulation: string;
@@ -94,6 +98,15 @@ export interface StatusBackend {
   readonly pathMtu: StatusPathMtu | null;
   /** null likewise. */
   readonly unreachable: StatusUnreachable | null;
+}
+
+export interface StatusDrain {
+  /** `command`: by hand; `configuration`: its state there is draining. */
+  readonly cause: 'command' | 'configuration';
+  /** Seconds since it began. */
+  readonly age: number;
+  /** Seconds until the backend is down; 0: it is; null: never. */
+  readonly downIn: number | null;
 }
 
 /** ICMP errors that said that tunnel packets to the backend do not arrive, since it is configured. */

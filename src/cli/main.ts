@@ -9,6 +9,7 @@ import { EXIT } from '../base/errors.ts';
 import { register as check } from './commands/check.ts';
 import { register as clean } from './commands/clean.ts';
 import { register as demo } from './commands/demo.ts';
+import { register as drain } from './commands/drain.ts';
 import { register as importFrom } from './commands/import.ts';
 import { register as plan } from './commands/plan.ts';
 import { register as reload } from './commands/reload.ts';
@@ -24,6 +25,7 @@ import { printError } from './render/error.ts';
 const COMMANDS: readonly ((program: Command) => void)[] = [
   run,
   status,
+  drain,
   plan,
   reload,
   check,

@@ -19,3 +19,16 @@ export function wholeNumber(least: number, most: number): (text: string) => numb
     throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
   };
 }
+
+const UNITS: Readonly<Record<string, number>> = { d: 86_400, h: 3600, m: 60, min: 60, s: 1, '': 1 };
+
+/** A parser for durations: `90`, `90s`, `10m`, `2h`, `1h30m`; in seconds, at most `most`. Anything else is wrong usage (exit code 2). */
+export function durationUpTo(most: number): (text: string) => number {
+  return (text) => {
+    const parts = [...text.matchAll(/(\d{1,9})(d|h|min|m|s|)/g)];
+    const whole = text !== '' && parts.map(([part]) => part).join('') === text;
+    const seconds = parts.reduce((sum, [, count, unit]) => sum + Number(count) * UNITS[unit], 0);
+    if (whole && seconds <= most) return seconds;
+    throw new InvalidArgumentError(`It must be a duration such as 90s, 10m or 1h30m, at most ${most / 86_400} days.`);
+  };
+}

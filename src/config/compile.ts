@@ -106,10 +106,16 @@ function compilePool(name: string, pool: PoolSection, defaults: TunnelSection, p
       ...(backend['server-id'] === undefined
         ? {}
         : { serverIds: listOf(backend['server-id']).map((id) => must(parseServerId(id))!) }),
+      ...drainDeadlineOf(backend, pool),
     }),
   );
   const tableSize = pool['table-size'] ?? DEFAULT_TABLE_SIZE[scheme.name];
   return { name, scheme, tableSize, seed: pool.seed, tunnel, backends };
+}
+
+function drainDeadlineOf(backend: BackendSection, pool: PoolSection): { drainDeadline?: number } {
+  const seconds = backend['drain-deadline'] ?? pool['drain-deadline'];
+  return seconds === undefined ? {} : { drainDeadline: seconds };
 }
 
 /** What a backend says of its own tunnel, completed with its pool's. */

@@ -198,6 +198,9 @@ export const poolTunnelSchema = z.strictObject({
 /** Its source addresses are its pool's. */
 const backendTunnelSchema = poolTunnelSchema.pick({ encapsulation: true, port: true, 'port-ipv6': true, checksum: true });
 
+/** Thirty days: more is a mistake. */
+const drainDeadline = z.int().min(0).max(2_592_000);
+
 const serverId = z.union([z.int().min(0).max(0xffffffff), parsedText(parseServerId)]);
 
 export const backendSchema = z.strictObject({
@@ -209,6 +212,7 @@ export const backendSchema = z.strictObject({
     .default('active')
     .describe('active serves; draining keeps its flows and takes no new one; down gets nothing.'),
   tunnel: backendTunnelSchema.optional().describe("What differs from the pool's tunnel for this backend."),
+  'drain-deadline': drainDeadline.optional().describe("The pool's drain-deadline, for this backend."),
   'server-id': z
     .union([serverId, z.array(serverId).min(1)])
     .optional()
@@ -234,6 +238,9 @@ const poolKeys = {
       'Seed of table and flow hashes. Directors that share traffic must have the same; changing it moves every flow. Only with scheme maglev.',
     ),
   tunnel: poolTunnelSchema.prefault({}).describe('What differs from the tunnel defaults for this pool.'),
+  'drain-deadline': drainDeadline
+    .optional()
+    .describe('Seconds after which a backend that is draining is down, and its flows move. Unset: never.'),
 };
 const backendsDescription = 'The workers. Their order has no meaning, but with scheme ipvs-mh.';
 

@@ -22,6 +22,7 @@ import { SnapshotBuilder, type SnapshotNames, type SnapshotParts } from '../pipe
 import type { Spec } from '../pipeline/spec.ts';
 import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
 import { CutWatch } from './cut-watch.ts';
+import { DrainKeeper } from './drain-keeper.ts';
 import { DropWatch } from './drop-summary.ts';
 import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
 import { HostKeeper } from './host-keeper.ts';
@@ -45,6 +46,8 @@ export interface DirectorOptions {
   readonly journal: EventJournal;
   /** The director can not go on: stop it and exit with the error's code. */
   readonly gaveUp: (error: CodedError) => void;
+  /** It was told to end after a while (drain director --stop-after), as a signal would tell it now. */
+  readonly stop: () => void;
 }
 
 export class Director {
@@ -57,6 +60,7 @@ export class Director {
   readonly #drops = new DropWatch();
   readonly #publisher: Publisher;
   readonly #controller: Controller;
+  readonly #drains: DrainKeeper;
   /** What the unix socket can be asked for; each part of the director adds its own. */
   readonly #actions = new Map<string, Action>();
   #threads: ForwardingThreads | null = null;
@@ -103,6 +107,17 @@ export class Director {
         options.journal.record('error', 'change-refused', `a change could not be put in force: ${message}`, { layer, hint });
       },
     });
+    this.#drains = new DrainKeeper({
+      journal: options.journal,
+      clock: this.#clock,
+      controller: this.#controller,
+      shards: () => (this.#threads?.flowTables ?? []).map(({ words }) => words),
+      names: () => this.#publisher.current?.names ?? NO_NAMES,
+      uncertain: () => new Set(),
+      stop: options.stop,
+    });
+    this.#actions.set('/-/drain', this.#drains.action);
+    this.#controller.onConfig(() => this.#drains.follow());
     this.#reloads = new ReloadKeeper({
       controller: this.#controller,
       host: this.#host,
@@ -116,6 +131,11 @@ export class Director {
       isRunning: () => this.#phase === 'running',
     });
     for (const [path, action] of this.#reloads.actions) this.#actions.set(path, action);
+  }
+
+  /** Takes the director out of service: not ready, it forwards on. */
+  drain(cause: string): void {
+    this.#drains.drainDirector(null, cause);
   }
 
   /** The configuration file is read again; what comes of it is in the log. */
@@ -143,6 +163,7 @@ export class Director {
     for (const warning of warnings) log.warn({ event: 'tunnel-source', hint: 'set tunnel.source for this pool' }, warning);
     const wanted = wantedOf(config, spec);
     this.#host.silence(wanted);
+    this.#drains.restore();
     this.#controller.adopt(config);
     const threads = new ForwardingThreads({
       threads: config.threads,
@@ -208,6 +229,7 @@ export class Director {
    * undone.
    */
   async stop({ keepBlackholes = false } = {}): Promise<readonly unknown[]> {
+    this.#drains.close({ stopped: this.#phase === 'running' && !keepBlackholes });
     this.#phase = 'stopping';
     for (const timer of this.#timers) clearInterval(timer);
     this.#timers = [];
@@ -257,7 +279,7 @@ export class Director {
     if (this.#phase === 'running') {
       reasons.push(...(this.#threads?.absent() ?? []).map((number) => `forwarding thread ${number} does not forward`));
     }
-    reasons.push(...this.#host.reasons());
+    reasons.push(...this.#drains.reasons(), ...this.#host.reasons());
     return { ok: reasons.length === 0, reasons };
   }
 
@@ -297,6 +319,7 @@ export class Director {
       banks: () => threads.banks,
       names: () => this.#publisher.current?.names ?? NO_NAMES,
       generation: () => this.#publisher.current?.generation ?? 0,
+      draining: () => this.#drains.draining,
       reload: () => this.#reloads.figures,
       kernelDrops: () => threads.kernelDrops(),
       pathMtus: () =>
@@ -341,6 +364,8 @@ export class Director {
       unreachable: (id) => this.#paths.unreachable(id),
       now: this.#clock.seconds(),
       wanted: (id) => this.#cuts.wanted(id),
+      draining: this.#drains.directorStatus(),
+      drain: (pool, backend) => this.#drains.statusOf(pool, backend),
     });
   }
 

@@ -39,6 +39,10 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
       keepBlackholes = true;
       end(error.exitCode);
     },
+    stop: () => {
+      journal.record('info', 'stopping', 'stopping: the drain is over');
+      end(EXIT.OK);
+    },
   });
 
   serviceManager.onFailure = (error) => {
@@ -69,6 +73,7 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
     keepBlackholes = true;
     end(EXIT.FAILED);
   };
+  const onDrain = (): void => director.drain('SIGUSR1');
   const onFault = (): void => director.fault();
   const hadTerminal = hasTerminal();
   /** A terminal that is closed says the same word as a service manager that wants a reload. */
@@ -77,6 +82,7 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
     else director.reload();
   };
   for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
+  process.on('SIGUSR1', onDrain);
   process.on('SIGHUP', onHangUp);
   process.on('uncaughtException', onError);
   process.on('unhandledRejection', onError);
@@ -117,6 +123,7 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
     clearInterval(alive);
     watchdog.stop();
     for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
+    process.off('SIGUSR1', onDrain);
     process.off('SIGHUP', onHangUp);
     process.off('uncaughtException', onError);
     process.off('unhandledRejection', onError);

@@ -1,6 +1,6 @@
 /** The answer to `status`: what the director's parts know, put together when somebody asks. */
 import type { Condition } from '../admin/server.ts';
-import type { Status, StatusBackend, StatusPathMtu, StatusReload, StatusUnreachable } from '../admin/status.ts';
+import type { Status, StatusBackend, StatusDrain, StatusPathMtu, StatusReload, StatusUnreachable } from '../admin/status.ts';
 import { BACKENDS_AT, counterAt, DROPS_AT, type FixedCounter, MAX_SERVICES, SERVICES_AT, sumOf } from '../base/counters.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';
 import type { PathMtuEntry } from '../host/path-mtu.ts';
@@ -30,6 +30,8 @@ export interface StatusParts {
   readonly paths: readonly PathMtuEntry[] | null;
   /** Bytes of the largest packet that was cut for the backend lately; 0 for none. */
   readonly wanted: (id: number) => number;
+  readonly draining: Status['draining'];
+  readonly drain: (pool: string, backend: string) => StatusDrain | null;
   /** What ICMP said about reaching the backend; null where packets go to no network. */
   readonly unreachable: (id: number) => UnreachableEntry | null;
   /** Seconds of the clock that `paths` and `unreachable` are told in. */
@@ -60,6 +62,7 @@ export function statusOf(parts: StatusParts): Status {
     reload: parts.reload,
     healthy: parts.healthy,
     ready: parts.ready,
+    draining: parts.draining,
     packets: {
       received: count('received_packets_total'),
       forwarded: count('forwarded_packets_total'),
@@ -84,6 +87,7 @@ export function statusOf(parts: StatusParts): Status {
         name,
         address,
         state,
+        drain: parts.drain(pool, name),
         weight,
         encapsulation,
         ports,

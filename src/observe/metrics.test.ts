@@ -15,11 +15,21 @@ function source(banks: readonly Float64Array[], change: Partial<MetricSource> = 
       services: [{ id: 3, name: 'web' }],
       pools: [{ name: 'front', digest: '0123456789abcdef' }],
       backends: [
-        { id: 7, pool: 'front', name: 'w1', slots: 40, weight: 2, encapsulation: 'gre', overhead: 24 },
-        { id: MAX_BACKENDS + 5, pool: 'front', name: 'late', slots: 0, weight: 0, encapsulation: 'gue', overhead: 32 },
+        { id: 7, pool: 'front', name: 'w1', state: 'draining', slots: 40, weight: 2, encapsulation: 'gre', overhead: 24 },
+        {
+          id: MAX_BACKENDS + 5,
+          pool: 'front',
+          name: 'late',
+          state: 'active',
+          slots: 0,
+          weight: 0,
+          encapsulation: 'gue',
+          overhead: 32,
+        },
       ],
     }),
     generation: () => 9,
+    draining: () => true,
     reload: () => ({ successful: true, succeededAt: 1700000000, counts: { success: 3, refused: 1 } }),
     kernelDrops: () => [{ driver: 'tun:gd0', packets: 4 }],
     pathMtus: () => [
@@ -62,6 +72,9 @@ test('banks of all threads are summed under their names', async () => {
     'gue_director_backend_tunnel_overhead_bytes{pool="front",backend="w1",encapsulation="gre"}': 24,
     'gue_director_backend_packets_total{pool="front",backend="late"}': 1,
     'gue_director_backend_table_slots{pool="front",backend="w1"}': 40,
+    'gue_director_backend_state{pool="front",backend="w1",state="active"}': 0,
+    'gue_director_backend_state{pool="front",backend="w1",state="draining"}': 1,
+    gue_director_draining: 1,
     'gue_director_backend_weight{pool="front",backend="w1"}': 2,
     'gue_director_backend_unreachable_total{pool="web",backend="w1",kind="port"}': 3,
     'gue_director_backend_unreachable_total{pool="web",backend="w1",kind="host"}': 0,
@@ -80,14 +93,14 @@ test('banks of all threads are summed under their names', async () => {
 
 test('a second scrape shows what is, not the sum of both', async () => {
   const bank = createBank();
-  let backends = [{ id: 1, pool: 'p', name: 'gone', slots: 1, weight: 1, encapsulation: 'gue', overhead: 32 }];
+  let backends = [{ id: 1, pool: 'p', name: 'gone', state: 'active', slots: 1, weight: 1, encapsulation: 'gue', overhead: 32 }];
   const metrics = createMetrics(source([bank], { names: () => ({ services: [], pools: [], backends }) }), {
     processMetrics: false,
   });
   bank[0] = 2;
   await metrics.render();
   bank[0] = 3;
-  backends = [{ id: 2, pool: 'p', name: 'new', slots: 1, weight: 1, encapsulation: 'gue', overhead: 32 }];
+  backends = [{ id: 2, pool: 'p', name: 'new', state: 'active', slots: 1, weight: 1, encapsulation: 'gue', overhead: 32 }];
   const found = samples(await metrics.render());
   assert.equal(found.get('gue_director_received_packets_total'), 3);
   assert.equal(found.get('gue_director_backend_weight{pool="p",backend="new"}'), 1);

@@ -26,6 +26,8 @@ export interface MetricNames {
     readonly pool: string;
     readonly name: string;
     readonly slots: number;
+    /** `active`, `draining`, `down`. */
+    readonly state: string;
     readonly weight: number;
     readonly encapsulation: string;
     readonly overhead: number;
@@ -39,6 +41,8 @@ export interface MetricSource {
   banks(): readonly Float64Array[];
   names(): MetricNames;
   generation(): number;
+  /** The director itself is drained. */
+  draining(): boolean;
   reload(): {
     readonly successful: boolean;
     /** Unix seconds, 0 for never. */
@@ -68,6 +72,8 @@ export interface Metrics {
 }
 
 const PREFIX = 'gue_director_';
+
+const STATES = ['active', 'draining', 'down'] as const;
 
 type Put = (labels: Readonly<Record<string, string>>, value: number) => void;
 
@@ -174,6 +180,17 @@ function servicesAndBackends(family: Family, source: MetricSource): void {
       for (const { pool, name, slots } of source.names().backends) put({ pool, backend: name }, slots);
     },
   );
+  family(
+    'gauge',
+    'backend_state',
+    '1 for the state that the backend has, 0 for the others.',
+    ['pool', 'backend', 'state'],
+    (put) => {
+      for (const { pool, name, state } of source.names().backends) {
+        for (const one of STATES) put({ pool, backend: name, state: one }, one === state ? 1 : 0);
+      }
+    },
+  );
   family('gauge', 'backend_weight', 'Configured weight of the backend.', ['pool', 'backend'], (put) => {
     for (const { pool, name, weight } of source.names().backends) put({ pool, backend: name }, weight);
   });
@@ -241,6 +258,9 @@ function director(family: Family, source: MetricSource): void {
   );
   family('gauge', 'config_last_reload_success_timestamp_seconds', 'When a configuration was last taken over.', [], (put) =>
     put({}, source.reload().succeededAt),
+  );
+  family('gauge', 'draining', '1 while the director itself is drained: not ready, it forwards on.', [], (put) =>
+    put({}, source.draining() ? 1 : 0),
   );
   family(
     'counter',

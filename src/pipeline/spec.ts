@@ -92,6 +92,8 @@ export interface BackendSpec {
   readonly source?: Uint8Array;
   /** The numbers that name it in QUIC connection ids: 16 bytes each, the value right-aligned. */
   readonly serverIds?: readonly Uint8Array[];
+  /** Seconds after which a drain makes it down. Absent: a drain has no end. For control; no packet asks. */
+  readonly drainDeadline?: number;
 }
 
 /** Fields of a flow that GLB director hashes; none of them in a list means none. */

@@ -105,7 +105,7 @@ export class RunningDirector {
   /** Waits until the log has `count` entries of this event; returns the last. */
   async event(event: string, count = 1): Promise<LogEntry> {
     await Promise.race([
-      eventually(() => this.entries(event).length >= count, `${count} × ${event} in the log`, 10_000),
+      eventually(() => this.entries(event).length >= count, `${count} × ${event} in the log`, 30_000),
       this.actor.ended.then((code) => Promise.reject(new Error(`the director ended with ${code}:\n${this.actor.words}`))),
     ]);
     return this.entries(event)[count - 1];

@@ -6,6 +6,7 @@ import { bulk } from './bulk.ts';
 import { clients } from './clients.ts';
 import { configs } from './configs.ts';
 import { decoders } from './decoders.ts';
+import { drain } from './drain.ts';
 import { fourThreads } from './four-threads.ts';
 import { fragments } from './fragments.ts';
 import { freshClone } from './fresh-clone.ts';
@@ -22,6 +23,7 @@ import { memory } from './memory.ts';
 import { peers } from './peers.ts';
 import { pipelineCost } from './pipeline-cost.ts';
 import { quic } from './quic.ts';
+import { reloads } from './reloads.ts';
 import { replyPathMtu } from './reply-path-mtu.ts';
 
 import { tables } from './tables.ts';
@@ -36,6 +38,7 @@ export const LINES: readonly Line[] = [
   tables,
   fragments,
   fourThreads,
+  drain,
   pipelineCost,
   configs,
   lifecycle,
@@ -54,4 +57,5 @@ export const LINES: readonly Line[] = [
   replyPathMtu,
   importIpvsLine,
   quic,
+  reloads,
 ];

@@ -12,12 +12,13 @@ export function statusText(status: Status, paint: Paint): string {
 }
 
 function heading(status: Status, paint: Paint): string {
-  const { version, uptime, generation, pid, config, packets, ready, healthy } = status;
+  const { version, uptime, generation, pid, config, packets, ready, healthy, draining } = status;
   const state = ready.ok ? paint.green('ready') : paint.yellow('not ready');
   const lines = [
     `${paint.bold(`gue-director ${version}`)}: ${state}, up ${duration(uptime)}, generation ${generation}, process ${pid}, ${config}`,
     ...reasons(healthy, paint.red),
     ...reasons(ready, paint.yellow),
+    ...(draining === null ? [] : [paint.yellow(drainingText(draining))]),
     ...reloadLines(status, paint),
     `packets: received ${packets.received}, forwarded ${packets.forwarded}, replied ${packets.replied}, passed ${packets.passed}, dropped ${packets.dropped}`,
   ];
@@ -26,8 +27,18 @@ function heading(status: Status, paint: Paint): string {
     const what = unreachable.last === 'prohibited' ? 'refused by a firewall' : `${unreachable.last} unreachable`;
     lines.push(paint.red(`backend ${pool}/${name}: ${what}, ICMP said ${duration(unreachable.age)} ago`));
   }
+  for (const { pool, name, drain } of status.backends) {
+    if (drain === null) continue;
+    const { age, downIn } = drain;
+    const end = downIn === null ? '' : downIn === 0 ? ', its deadline has passed' : `, down in ${duration(downIn)}`;
+    lines.push(paint.yellow(`backend ${pool}/${name}: draining for ${duration(age)}${end}`));
+  }
   if (packets.lost > 0) lines.push(paint.red(`lost in the kernel before they could be read: ${packets.lost}`));
   return lines.join('\n');
+}
+
+function drainingText({ age, stopIn }: NonNullable<Status['draining']>): string {
+  return `draining for ${duration(age)}${stopIn === null ? '' : `, ends in ${duration(stopIn)}`}`;
 }
 
 function reloadLines({ reload }: Status, paint: Paint): string[] {
