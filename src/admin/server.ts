@@ -36,6 +36,8 @@ export interface AdminServer {
   /** Where it listens, with the port the kernel chose when 0 was asked for; empty and 0 on a unix socket. */
   readonly host: string;
   readonly port: number;
+  /** Stops listening, so that another process may, and answers what was asked already. */
+  quiet(): void;
   /** Stops listening and ends open connections. */
   close(): Promise<void>;
 }
@@ -91,6 +93,9 @@ export async function openAdminServer(listen: AdminPlace, source: AdminSource, p
   }
   return {
     ...place,
+    quiet: () => {
+      server.close();
+    },
     close: () =>
       new Promise((done) => {
         server.close(() => done());
@@ -148,6 +153,8 @@ async function act(request: IncomingMessage, actions: Actions, path: string): Pr
   const json = (status: number, body: unknown): Answer => ({ status, type: JSON_TYPE, body: `${JSON.stringify(body)}\n` });
   const action = actions.get(path);
   if (action === undefined) return json(404, { message: `there is no ${path}`, actions: [...actions.keys()] });
+  // An action takes as long as it takes.
+  request.socket.setTimeout(0);
   let text = '';
   request.setEncoding('utf8');
   for await (const part of request) {

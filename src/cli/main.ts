@@ -18,6 +18,7 @@ import { register as run } from './commands/run.ts';
 import { register as schema } from './commands/schema.ts';
 import { register as status } from './commands/status.ts';
 import { register as table } from './commands/table.ts';
+import { register as upgrade } from './commands/upgrade.ts';
 import { register as worker } from './commands/worker.ts';
 import { printError } from './render/error.ts';
 
@@ -34,6 +35,7 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   importFrom,
   schema,
   clean,
+  upgrade,
   worker,
   demo,
   // A new command: import its `register` above and add a line here.

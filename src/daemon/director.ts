@@ -5,6 +5,7 @@
  *     check host → lock, blackholes → snapshot → HTTP → threads (drivers) → routes → ready
  *     unready → threads (drivers) → routes, lock → HTTP
  */
+import { dirname } from 'node:path';
 import type { Action, Actions } from '../admin/actions.ts';
 import { type AdminServer, type AdminSource, type Condition, openAdminServer } from '../admin/server.ts';
 import { adminSocketPath } from '../admin/socket.ts';
@@ -31,6 +32,10 @@ import { PathKeeper } from './path-keeper.ts';
 import { ReloadKeeper } from './reload-keeper.ts';
 import { SourceKeeper } from './source-keeper.ts';
 import { statusOf } from './status.ts';
+import { factsOf } from './takeover/facts.ts';
+import { type Giver, HandOver } from './takeover/hand-over.ts';
+import type { Inheritance } from './takeover/inheritance.ts';
+import { lastWords, lent, notConfirmed, takeOver } from './takeover/queues.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
 import { packageVersion } from './version.ts';
 import { wantedOf } from './wanted.ts';
@@ -38,12 +43,18 @@ import { wantedOf } from './wanted.ts';
 const HOUSEKEEPING_MS = 1000;
 const DROP_SUMMARY_MS = 10_000;
 const PATH_MTU_MS = 200;
+/** For so long a thread may be on its way to a new snapshot before routers are told to send packets elsewhere. It takes one within 100 ms. */
+const SNAPSHOT_PATIENCE_MS = 2000;
 const NO_NAMES: SnapshotNames = { services: [], pools: [], backends: [] };
 
 export interface DirectorOptions {
   readonly config: Config;
   readonly log: Log;
   readonly journal: EventJournal;
+  /** What another director hands over; null: start from nothing. Closed by whoever made it. */
+  readonly inheritance: Inheritance | null;
+  /** A successor has everything: stop, which takes nothing away then, and exit. */
+  readonly handedOver: () => void;
   /** The director can not go on: stop it and exit with the error's code. */
   readonly gaveUp: (error: CodedError) => void;
   /** It was told to end after a while (drain director --stop-after), as a signal would tell it now. */
@@ -64,13 +75,16 @@ export class Director {
   /** What the unix socket can be asked for; each part of the director adds its own. */
   readonly #actions = new Map<string, Action>();
   #threads: ForwardingThreads | null = null;
+  #handOver: HandOver | null = null;
   #admin: AdminServer | null = null;
   #socket: AdminServer | null = null;
   readonly #reloads: ReloadKeeper;
   /** Resolves when every thread reads what was published last. */
   #everywhere: Promise<void> = Promise.resolve();
+  /** Milliseconds of the clock. */
+  #publishedAt = 0;
   #timers: NodeJS.Timeout[] = [];
-  #phase: 'starting' | 'running' | 'stopping' = 'starting';
+  #phase: 'starting' | 'running' | 'handing over' | 'stopping' = 'starting';
 
   constructor(options: DirectorOptions) {
     this.#options = options;
@@ -148,13 +162,15 @@ export class Director {
     try {
       await this.#start();
     } catch (error) {
+      // Until the predecessor is told otherwise everything is its own.
+      if (this.#options.inheritance !== null) this.#host.leave();
       await this.stop();
       throw error;
     }
   }
 
   async #start(): Promise<void> {
-    const { config, log, journal } = this.#options;
+    const { config, log, journal, inheritance } = this.#options;
     for (const { line, column, message, code } of config.warnings) {
       log.warn({ event: 'config-warning', at: `${config.file}:${line}:${column}`, code }, message);
     }
@@ -162,9 +178,10 @@ export class Director {
     const { spec, warnings } = resolveTunnelSources(config.spec, resolveTunnelSource);
     for (const warning of warnings) log.warn({ event: 'tunnel-source', hint: 'set tunnel.source for this pool' }, warning);
     const wanted = wantedOf(config, spec);
-    this.#host.silence(wanted);
+    if (inheritance === null) this.#host.silence(wanted);
     this.#drains.restore();
     this.#controller.adopt(config);
+    this.#paths.inherit(inheritance?.part('paths'));
     const threads = new ForwardingThreads({
       threads: config.threads,
       ingress: config.ingress,
@@ -178,22 +195,27 @@ export class Director {
       journal,
       replaced: () => this.#host.apply('thread-restarted'),
       interfaceIndex: (name) => linkByName(name)?.index ?? 0,
+      ...(inheritance === null ? {} : { inherited: inheritance.seats(config.threads) }),
       gaveUp: (error) => this.#options.gaveUp(error),
     });
     this.#threads = threads;
     const source = this.#source(threads);
-    if (config.listen.metrics !== null) this.#admin = await openAdminServer(config.listen.metrics, source);
-    await threads.start();
-    this.#host.take(wanted);
-    this.#timers = [
-      setInterval(() => this.#host.tend(), HOUSEKEEPING_MS),
-      setInterval(() => this.#sources.tend(), HOUSEKEEPING_MS),
-      setInterval(() => this.#paths.tend(), PATH_MTU_MS),
-      setInterval(() => this.#cuts.look(), WINDOW_SECONDS * 1000),
-      setInterval(() => this.#summariseDrops(), DROP_SUMMARY_MS),
-    ];
+    let gaps: readonly (number | null)[] = [];
+    if (inheritance === null) {
+      await this.#openMetrics(source);
+      await threads.start();
+      this.#host.take(wanted);
+    } else {
+      const taken = await takeOver(inheritance, threads, (lock) => this.#host.takeOver(wanted, lock));
+      gaps = taken.gaps;
+      this.#drops.look(taken.carried);
+      await this.#openMetrics(source);
+    }
+    this.#tend();
+    this.#offerHandOver(threads, source);
     this.#socket = await this.#openSocket(source, this.#actions);
     this.#phase = 'running';
+    await inheritance?.ready({ gaps });
     const { names, generation } = this.#publisher.current as SnapshotParts;
     journal.record('info', 'ready', 'forwarding', {
       services: names.services.length,
@@ -202,6 +224,61 @@ export class Director {
       threads: config.threads,
       ...(this.#admin === null ? {} : { listen: `http://${hostText(this.#admin.host)}:${this.#admin.port}/` }),
     });
+  }
+
+  /** What is to be done now and then. */
+  #tend(): void {
+    this.#timers = [
+      setInterval(() => this.#host.tend(), HOUSEKEEPING_MS),
+      setInterval(() => this.#sources.tend(), HOUSEKEEPING_MS),
+      setInterval(() => this.#paths.tend(), PATH_MTU_MS),
+      setInterval(() => this.#cuts.look(), WINDOW_SECONDS * 1000),
+      setInterval(() => this.#summariseDrops(), DROP_SUMMARY_MS),
+    ];
+  }
+
+  async #openMetrics(source: AdminSource): Promise<void> {
+    const { metrics } = this.#options.config.listen;
+    if (metrics !== null) this.#admin = await openAdminServer(metrics, source);
+  }
+
+  /** A successor may ask for everything from now on, and somebody that one be started. */
+  #offerHandOver(threads: ForwardingThreads, source: AdminSource): void {
+    const { config, journal, handedOver } = this.#options;
+    const path = adminSocketPath(config.admin.socket);
+    if (path === null) return;
+    const giver: Giver = {
+      facts: factsOf(config),
+      lend: () => {
+        const { confirmWithin } = this.#reloads.status();
+        if (confirmWithin !== null) throw notConfirmed();
+        return lent(threads, this.#host.lockDescriptor);
+      },
+      parts: () => ({ paths: this.#paths.leases() }),
+      inForce: () => String(this.#publisher.current?.generation),
+      quiet: async () => {
+        this.#phase = 'handing over';
+        for (const timer of this.#timers) clearInterval(timer);
+        this.#timers = [];
+        await this.#admin?.close();
+        this.#admin = null;
+        this.#socket?.quiet();
+      },
+      leave: (batons) => lastWords(threads, batons),
+      resume: async () => {
+        await threads.resume();
+        this.#tend();
+        await this.#socket?.close();
+        this.#socket = await this.#openSocket(source, this.#actions);
+        await this.#openMetrics(source);
+        this.#phase = 'running';
+      },
+      done: handedOver,
+    };
+    const handOver = new HandOver(giver, dirname(path), journal);
+    this.#handOver = handOver;
+    this.#actions.set('/-/takeover', () => handOver.offer());
+    this.#actions.set('/-/upgrade', () => handOver.upgrade());
   }
 
   /** Puts what is wanted in force, its tunnel sources resolved. Throws CodedError; then nothing has changed. */
@@ -215,6 +292,7 @@ export class Director {
   #publish(spec: Spec): void {
     const before = this.#publisher.spec;
     const { parts, everywhere } = this.#publisher.publish(spec);
+    this.#publishedAt = this.#clock.milliseconds();
     this.#everywhere = everywhere;
     try {
       this.#paths.publish(spec, parts.names);
@@ -225,12 +303,14 @@ export class Director {
   }
 
   /**
-   * Takes everything apart and gives everything back, or all but the blackhole routes; every step is tried. Returns what could not be
-   * undone.
+   * Takes everything apart and gives everything back, or all but the blackhole routes, or nothing of what a successor has; every step is tried.
+   * Returns what could not be undone.
    */
   async stop({ keepBlackholes = false } = {}): Promise<readonly unknown[]> {
     this.#drains.close({ stopped: this.#phase === 'running' && !keepBlackholes });
     this.#phase = 'stopping';
+    await this.#handOver?.settled();
+    if (this.successor !== null) this.#host.leave();
     for (const timer of this.#timers) clearInterval(timer);
     this.#timers = [];
     this.#controller.close();
@@ -256,6 +336,11 @@ export class Director {
     return failures;
   }
 
+  /** Process id of who took over; null when nobody did. */
+  get successor(): number | null {
+    return this.#handOver?.successor ?? null;
+  }
+
   /** Gives routes, rules and the lock back at once, without waiting for anybody. */
   releaseNow(): readonly unknown[] {
     return this.#host.release({ keepBlackholes: false });
@@ -270,7 +355,9 @@ export class Director {
     const reasons: string[] = [];
     const current = this.#publisher.current;
     if (this.#phase !== 'running') reasons.push(this.#phase);
-    if (current === null || !this.#publisher.settled) reasons.push('a forwarding thread does not read the current snapshot yet');
+    const isLate = this.#clock.milliseconds() - this.#publishedAt > SNAPSHOT_PATIENCE_MS;
+    if (current === null || (isLate && !this.#publisher.settled))
+      reasons.push('a forwarding thread does not read the current snapshot');
     const { services = [], backends = [] } = current?.names ?? {};
     for (const pool of new Set(services.map((service) => service.pool))) {
       const serving = backends.some((backend) => backend.pool === pool && backend.slots > 0);

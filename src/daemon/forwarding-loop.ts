@@ -44,7 +44,9 @@ const LAST_SECOND = 0x7fffffff;
 export function forward(parts: LoopParts): void {
   const { ingress, egress, pipeline, batch, clock, words, bank, isNarrower } = parts;
   // A replacement goes on counting where its predecessor ended; its drivers begin at zero.
-  const dropsBefore = parts.kernelDrops[0];
+  // A device that is there still has counted those drops itself; one that was made anew has not.
+  const countedAgain = ingress.countsDevice === true ? ingress.statistics().kernelDrops : 0;
+  const dropsBefore = Math.max(0, parts.kernelDrops[0] - countedAgain);
   let mailSeen = 0;
   let beat = -1;
   let told = false;

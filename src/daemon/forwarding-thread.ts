@@ -21,6 +21,8 @@ import { Snapshot } from '../pipeline/snapshot.ts';
 import { boottimeClock } from '../raw-socket/clock.ts';
 import { EventDescriptor } from '../raw-socket/event.ts';
 import { forward } from './forwarding-loop.ts';
+import { takeBaton } from './takeover/baton.ts';
+import { clearCounters, warmUp } from './takeover/warm-up.ts';
 import {
   EGRESS_GONE,
   type Failure,
@@ -39,6 +41,7 @@ function tell(message: MailToMain): void {
 
 function run(start: ThreadStart): void {
   const { number, threads, services, queue } = start;
+  let left = false;
   const ingress = openIngress(start.ingress, { thread: number, threads, services, ...(queue === null ? {} : { queue }) });
   try {
     const egress = openEgress(start.egress, start.bank, start.egressQueue ?? undefined);
@@ -80,6 +83,8 @@ function run(start: ThreadStart): void {
         });
         const wayOut = start.pathMtu === null ? null : new WayOut(new Int32Array(start.pathMtu));
         const waiting = new ThreadWait(ingress, EventDescriptor.over(start.wake));
+        const clock = boottimeClock();
+        let baton = -1;
 
         /** Everything main has posted; false when it is time to stop. */
         const readMail = (): boolean => {
@@ -87,6 +92,10 @@ function run(start: ThreadStart): void {
             const mail = receiveMessageOnPort(start.mail)?.message as MailToThread | undefined;
             if (mail === undefined) return true;
             if (mail.kind === 'stop') return false;
+            if (mail.kind === 'leave') {
+              baton = mail.baton;
+              return false;
+            }
             if (mail.kind === 'fault') throw new Error('a fault was asked for');
             if (mail.kind === 'reopen') {
               const [code, driver] = mail.part === 'ingress' ? [INGRESS_GONE, ingress] : [EGRESS_GONE, egress];
@@ -100,14 +109,27 @@ function run(start: ThreadStart): void {
         };
 
         Atomics.store(start.words, WORD_GENERATION, start.snapshot.generation);
-        tell({ kind: 'forwarding', ingress: ingress.name, egress: egress.name, interfaceIndex: ingress.interfaceIndex ?? 0 });
+        if (start.baton !== null) {
+          const batches = warmUp({ pipeline, batch: mapped.batch, services, clock });
+          clearCounters(start.bank);
+          tell({ kind: 'poised', batches });
+          if (!takeBaton({ baton: start.baton, wake: start.wake, words: start.words, readMail, clock })) return;
+        }
+        tell({
+          kind: 'forwarding',
+          ingress: ingress.name,
+          egress: egress.name,
+          interfaceIndex: ingress.interfaceIndex ?? 0,
+          descriptor: ingress.descriptor,
+          at: clock.milliseconds(),
+        });
         if (egress.warning != null) tell({ kind: 'warning', driver: egress.name, ...egress.warning });
         forward({
           ingress,
           egress,
           pipeline,
           batch: mapped.batch,
-          clock: boottimeClock(),
+          clock,
           wait: (timeout) => waiting.wait(timeout),
           readMail,
           exhausted: () => tell({ kind: 'exhausted' }),
@@ -117,6 +139,12 @@ function run(start: ThreadStart): void {
           bank: start.bank,
           kernelDrops: start.kernelDrops,
         });
+        if (baton >= 0) {
+          left = true;
+          const at = clock.milliseconds();
+          EventDescriptor.over(baton).notify();
+          tell({ kind: 'left', at });
+        }
       } finally {
         mapped.release();
       }
@@ -124,7 +152,8 @@ function run(start: ThreadStart): void {
       egress.close();
     }
   } finally {
-    if (queue === null) ingress.close();
+    // What was handed over is main's: it must stay open until the other process says that it has it.
+    if (queue === null && !left) ingress.close();
   }
 }
 

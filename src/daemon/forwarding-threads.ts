@@ -48,8 +48,20 @@ export interface ForwardingThreadsOptions {
   readonly replaced: () => void;
   /** Index of the interface that has this name now, 0 when there is none. */
   readonly interfaceIndex: (name: string) => number;
+  /** What another process hands over, by seat; absent: queues are opened here. */
+  readonly inherited?: readonly InheritedSeat[];
   /** The threads can not be kept alive. */
   readonly gaveUp: (error: CodedError) => void;
+}
+
+/** A seat's descriptors as they came from another process (takeover/inheritance.ts). */
+export interface InheritedSeat {
+  /** Queue of the TUN or TAP device, or packet socket. */
+  readonly queue: number;
+  /** Queue of the egress's TAP device; null for other drivers. */
+  readonly egressQueue: number | null;
+  /** Raised when the queue is ours. */
+  readonly baton: number;
 }
 
 export class ForwardingThreads {
@@ -59,10 +71,14 @@ export class ForwardingThreads {
   /** Those of all threads, which write them: to be read only. */
   readonly flowTables: readonly FlowTable[];
   readonly #options: ForwardingThreadsOptions;
-  readonly #common: Omit<SeatStart, 'services' | 'snapshot' | 'queue' | 'egressQueue'>;
+  readonly #common: Omit<SeatStart, 'services' | 'snapshot' | 'queue' | 'egressQueue' | 'baton'>;
   /** Seconds of recent failures, oldest first. */
   #failures: number[] = [];
-  #phase: 'starting' | 'running' | 'stopping' = 'starting';
+  #phase: 'starting' | 'running' | 'leaving' | 'stopping' = 'starting';
+  /** Counters of the process before us. */
+  #carried: Float64Array | null = null;
+  #carriedDrops: readonly { driver: string; packets: number }[] = [];
+  readonly #poised = new Set<Seat>();
   #settle: (() => void) | null = null;
   #startFailure: CodedError | null = null;
   readonly #forwarding = new Set<Seat>();
@@ -103,6 +119,7 @@ export class ForwardingThreads {
     };
     const events = {
       forwarding: (seat: Seat, drivers: { ingress: string; egress: string }) => this.#onForwarding(seat, drivers),
+      poised: (seat: Seat, batches: number) => this.#onPoised(seat, batches),
       exhausted: (seat: Seat) => {
         options.journal.record('info', 'ingress-exhausted', 'the ingress has delivered everything', { thread: seat.number });
       },
@@ -120,12 +137,13 @@ export class ForwardingThreads {
   }
 
   get banks(): readonly Float64Array[] {
-    return this.seats.map((seat) => seat.bank);
+    const banks = this.seats.map((seat) => seat.bank);
+    return this.#carried === null ? banks : [...banks, this.#carried];
   }
 
   /**
    * Starts all threads with the publisher's current snapshot; resolves when every one forwards. When one can not start, all are
-   * stopped again and its CodedError is thrown.
+   * stopped again and its CodedError is thrown. With inherited queues it resolves when every one is warm and waits for its baton.
    */
   async start(): Promise<void> {
     const settled = new Promise<void>((done) => {
@@ -134,6 +152,7 @@ export class ForwardingThreads {
     try {
       // All queues before the first thread: a queue more makes the kernel steer anew.
       for (const seat of this.seats) {
+        this.#inherit(seat);
         this.#openQueue(seat);
         this.#openEgressQueue(seat);
       }
@@ -149,7 +168,75 @@ export class ForwardingThreads {
     } finally {
       this.#settle = null;
     }
+    if (this.#options.inherited === undefined) this.#phase = 'running';
+  }
+
+  /** Resolves when every thread has taken its baton and forwards. Throws the CodedError of one that ended, or GD_DAEMON_BATON after `patience` milliseconds. */
+  async taken(patience: number): Promise<void> {
+    const deadline = Date.now() + patience;
+    while (this.#forwarding.size < this.seats.length) {
+      if (this.#startFailure !== null) throw this.#startFailure;
+      if (Date.now() > deadline) throw new CodedError('GD_DAEMON_BATON', 'a forwarding thread did not get its queue in time');
+      await sleep(1);
+    }
     this.#phase = 'running';
+  }
+
+  /** From now on these counters are added to our own, which begin at zero. */
+  carry(bank: Float64Array, drops: readonly { driver: string; packets: number }[]): void {
+    this.#carried = bank;
+    this.#carriedDrops = drops;
+  }
+
+  /** Milliseconds since boot when each thread handed its queue over; 0: it has not. */
+  leftAt(): number[] {
+    return this.seats.map((seat) => seat.leftAt);
+  }
+
+  /** Milliseconds since boot when each thread began to read its queue. */
+  beganAt(): number[] {
+    return this.seats.map((seat) => seat.beganAt);
+  }
+
+  /** What each thread reads, for another process: by seat. null when not every thread forwards, or one reads no descriptor. */
+  descriptors(): { queue: number; egressQueue: number | null }[] | null {
+    if (this.#phase !== 'running' || this.#forwarding.size < this.seats.length) return null;
+    if (this.seats.some((seat) => seat.descriptor < 0)) return null;
+    return this.seats.map((seat) => ({ queue: seat.descriptor, egressQueue: this.#egressQueues.get(seat)?.queue ?? null }));
+  }
+
+  /**
+   * Every thread ends at a batch boundary and raises its baton (an eventfd, by seat); the descriptors stay open. Resolves when all have; throws GD_DAEMON_STUCK
+   * when one does not: then `resume`, once nobody else reads the queues.
+   */
+  async leave(batons: readonly number[]): Promise<void> {
+    this.#phase = 'leaving';
+    for (const seat of this.seats) {
+      this.#queues.set(seat, seat.descriptor);
+      seat.post({ kind: 'leave', baton: batons[seat.number] });
+    }
+    const deadline = Date.now() + STOP_PATIENCE;
+    while (this.seats.some((seat) => seat.leftAt === 0) && Date.now() < deadline) await sleep(1);
+    if (this.seats.some((seat) => seat.leftAt === 0)) {
+      throw new CodedError('GD_DAEMON_STUCK', 'a forwarding thread did not hand its queue over in time');
+    }
+  }
+
+  /** After `leave` that came to nothing: the threads read their queues again. */
+  async resume(): Promise<void> {
+    const deadline = Date.now() + STOP_PATIENCE;
+    while (this.seats.some((seat) => seat.occupied && seat.leftAt !== 0) && Date.now() < deadline) await sleep(1);
+    this.#phase = 'running';
+    for (const seat of this.seats) if (!seat.occupied) this.#replace(seat);
+  }
+
+  #inherit(seat: Seat): void {
+    const from = this.#options.inherited?.[seat.number];
+    if (from === undefined) return;
+    this.#queues.set(seat, from.queue);
+    const { egress, interfaceIndex } = this.#options;
+    if (from.egressQueue === null || egress.driver !== 'tap-offload') return;
+    this.#egressQueues.set(seat, { queue: from.egressQueue, interfaceIndex: interfaceIndex(egress.device) });
   }
 
   /** Stops all threads at a batch boundary; one that does not answer is ended the hard way. Their descriptors are closed after this. */
@@ -253,12 +340,14 @@ export class ForwardingThreads {
   kernelDrops(): { driver: string; packets: number }[] {
     const sums = new Map<string, number>();
     for (const seat of this.seats) sums.set(seat.ingress, (sums.get(seat.ingress) ?? 0) + seat.kernelDrops);
+    for (const { driver, packets } of this.#carriedDrops) sums.set(driver, (sums.get(driver) ?? 0) + packets);
     return [...sums].map(([driver, packets]) => ({ driver, packets }));
   }
 
   #openQueue(seat: Seat): number | null {
     const { ingress } = this.#options;
-    if (ingress.driver !== 'tun' && ingress.driver !== 'tap') return null;
+    // Of a packet ingress there is one only when another process opened it, or we went on after a hand-over that failed.
+    if (ingress.driver !== 'tun' && ingress.driver !== 'tap') return this.#queues.get(seat) ?? null;
     const queue = this.#queues.get(seat) ?? openTunQueue(ingress.device, { kind: ingress.driver, offloads: 'segmentation' });
     this.#queues.set(seat, queue);
     return queue;
@@ -296,9 +385,20 @@ export class ForwardingThreads {
         snapshot,
         queue: this.#openQueue(seat),
         egressQueue: this.#openEgressQueue(seat),
+        // Only its first thread waits for another process.
+        baton: this.#known.has(seat) ? null : (this.#options.inherited?.[seat.number]?.baton ?? null),
       },
       this.#options.clock.seconds(),
     );
+  }
+
+  #onPoised(seat: Seat, batches: number): void {
+    this.#options.journal.record('info', 'thread-poised', 'a forwarding thread is warm and waits for its queue', {
+      thread: seat.number,
+      batches,
+    });
+    this.#poised.add(seat);
+    if (this.#poised.size === this.seats.length) this.#settle?.();
   }
 
   #onForwarding(seat: Seat, drivers: { ingress: string; egress: string }): void {
@@ -322,7 +422,7 @@ export class ForwardingThreads {
 
   #onEnded(seat: Seat, end: ThreadEnd): void {
     this.#forwarding.delete(seat);
-    if (this.#phase === 'stopping' && (end.clean || end.failure === null)) return;
+    if ((this.#phase === 'stopping' || this.#phase === 'leaving') && (end.clean || end.failure === null)) return;
     const { journal, clock, gaveUp } = this.#options;
     const failure = end.failure ?? { message: 'it ended without a word', stack: '', code: '', hint: '', exitCode: EXIT.FAILED };
     const code = failure.code === '' ? 'GD_DAEMON_THREAD' : failure.code;
@@ -347,7 +447,7 @@ export class ForwardingThreads {
         stack: failure.stack,
       });
     }
-    if (this.#phase === 'stopping') return;
+    if (this.#phase === 'stopping' || this.#phase === 'leaving') return;
     const now = clock.seconds();
     this.#failures = this.#failures.filter((second) => now - second < FAILURE_WINDOW);
     if (!gone) this.#failures.push(now);
@@ -361,6 +461,7 @@ export class ForwardingThreads {
       this.#closeEgressQueue(seat);
       this.#replace(seat);
     } else if (gone && this.#options.ingress.driver === 'packet') {
+      this.#closeQueue(seat);
       this.#park(seat);
     } else {
       // The queue of a device that somebody removed leads nowhere: a new one brings the device back.

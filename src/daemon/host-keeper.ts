@@ -71,6 +71,31 @@ export class HostKeeper {
   /** Leads the services' packets to us and begins to watch; the devices must exist. Throws what `Ownership.acquire` throws. */
   take(wanted: Wanted): void {
     this.#report(this.#ownership.acquire(wanted));
+    this.#follow(wanted);
+  }
+
+  /**
+   * The same after a takeover: what the predecessor made is compared with what is wanted, and its lock is ours from then on. Throws what
+   * `Ownership.apply` throws; then everything is still the predecessor's.
+   */
+  takeOver(wanted: Wanted, lock: number): void {
+    this.#report(this.#ownership.apply(wanted));
+    this.#ownership.inherit(lock);
+    this.#follow(wanted);
+  }
+
+  /** The lock of the network namespace, for a successor; null when it is not held. */
+  get lockDescriptor(): number | null {
+    return this.#ownership.lockDescriptor;
+  }
+
+  /** A successor has everything: nothing is watched, and nothing taken away. */
+  leave(): void {
+    this.#wanted = null;
+    this.#ownership.leave();
+  }
+
+  #follow(wanted: Wanted): void {
     this.#wanted = wanted;
     this.#watch = new HostWatch();
     this.#lookedAt = this.#options.clock.milliseconds();

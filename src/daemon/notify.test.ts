@@ -37,7 +37,7 @@ test('a start, a reload, an upgrade and a stop as sd_notify(3) has them', (t) =>
   assert.ok(age >= 0 && age < 10_000_000, `${age} µs ago`);
 });
 
-test('without a service manager nothing happens; with one that is gone, once an error and then nothing', () => {
+test('without a service manager nothing happens; with one that is gone, one error for all', () => {
   const alone = new ServiceManager({});
   assert.equal(alone.present, false);
   alone.ready();

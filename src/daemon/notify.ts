@@ -20,7 +20,8 @@ export class ServiceManager {
   #closed = false;
   /** What found the queue full, in order. */
   #waiting: string[] = [];
-  /** Told about the first message that could not be sent; then nothing more is sent. */
+  #reported = false;
+  /** Told about the first message that could not be sent. */
   onFailure: (error: unknown) => void = (error) => process.emitWarning(String(error));
   /** Milliseconds within which it wants to hear WATCHDOG=1; null when it does not. */
   readonly watchdog: number | null;
@@ -100,8 +101,10 @@ export class ServiceManager {
         tries = MOST_TRIES;
       }
     } catch (error) {
-      this.close();
-      this.onFailure(error);
+      // What waits is old by now; the next message is tried all the same, or the watchdog would end a director that is well.
+      this.#waiting = [];
+      if (!this.#reported) this.onFailure(error);
+      this.#reported = true;
     }
   }
 }

@@ -5,7 +5,7 @@
 import { formatAddress } from '../base/address.ts';
 import { CodedError } from '../base/errors.ts';
 import type { EgressConfig } from '../config/config.ts';
-import type { PathMtuChange, PathMtuEntry } from '../host/path-mtu.ts';
+import type { PathLease, PathMtuChange, PathMtuEntry } from '../host/path-mtu.ts';
 import { type PathMtuTunnel, PathMtuWatch } from '../host/path-mtu-watch.ts';
 import type { UnreachableEntry } from '../host/unreachable.ts';
 import { sourcePortsOf } from '../io/source-ports.ts';
@@ -78,6 +78,16 @@ export class PathKeeper {
   /** Every backend with what is known of its path; null where packets go to no network. */
   entries(): PathMtuEntry[] | null {
     return this.#watch?.report() ?? null;
+  }
+
+  /** What routers said and still counts, for a successor. */
+  leases(): readonly PathLease[] {
+    return this.#watch?.leases() ?? [];
+  }
+
+  /** What a predecessor's `leases` were; after `publish`. Whatever else it is is left alone. */
+  inherit(leases: unknown): void {
+    if (Array.isArray(leases)) this.#watch?.inherit(leases as readonly PathLease[], this.#options.clock.seconds());
   }
 
   /**

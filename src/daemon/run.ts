@@ -1,5 +1,6 @@
 /** `gue-director run`: from a file name to an exit code. Signals, and errors that nobody caught, end here. */
 import { closeSync, openSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { setFlagsFromString } from 'node:v8';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { loadConfig } from '../config/load.ts';
@@ -9,15 +10,17 @@ import { COMPILER_FLAGS } from '../pipeline/compiler-flags.ts';
 import { Director } from './director.ts';
 import { serviceManager } from './notify.ts';
 import { settlePrivileges } from './privileges.ts';
+import { Inheritance } from './takeover/inheritance.ts';
 import { Watchdog } from './watchdog.ts';
 
 const STOP_SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 
 /**
  * Runs the director until a signal ends it; resolves to the process's exit code: 0 after a clean stop, 1 when it had to give up or
- * could not give everything back. Throws ConfigError (78) before anything is touched; other failed starts are logged and returned.
+ * could not give everything back. `takeover`: from the director that runs already (takeover/hand-over.ts). Throws ConfigError (78) before anything is
+ * touched, and what the running director says when it refuses; other failed starts are logged and returned.
  */
-export async function runDaemon({ config: path }: { config: string }): Promise<number> {
+export async function runDaemon({ config: path, takeover = false }: { config: string; takeover?: boolean }): Promise<number> {
   const config = loadConfig(path);
   const log = createLog(config.log);
   settlePrivileges(config, log);
@@ -27,6 +30,8 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
   let end: (exitCode: number) => void = () => {};
   /** It ends because it can not go on: its successor is about to start, and until then no packet may bounce. */
   let keepBlackholes = false;
+  // Asked before anything is started: when it is refused, nothing was.
+  const inheritance = takeover ? await Inheritance.ask(config) : null;
   const ended = new Promise<number>((resolve) => {
     end = resolve;
   });
@@ -34,6 +39,8 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
     config,
     log,
     journal,
+    inheritance,
+    handedOver: () => end(EXIT.OK),
     gaveUp: (error) => {
       logError(log, error);
       keepBlackholes = true;
@@ -76,10 +83,19 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
   const onDrain = (): void => director.drain('SIGUSR1');
   const onFault = (): void => director.fault();
   const hadTerminal = hasTerminal();
+  const onTerminal = [0, 1, 2].filter((descriptor) => isatty(descriptor));
   /** A terminal that is closed says the same word as a service manager that wants a reload. */
   const onHangUp = (): void => {
-    if (hadTerminal && !hasTerminal()) onSignal('SIGHUP');
-    else director.reload();
+    if (!hadTerminal || hasTerminal()) {
+      director.reload();
+      return;
+    }
+    // At its end Node sets a terminal as it found it, and aborts when that is gone, unless its descriptor is another file by then (ResetStdio).
+    for (const descriptor of onTerminal.splice(0)) {
+      closeSync(descriptor);
+      openSync('/dev/null', 'r+');
+    }
+    onSignal('SIGHUP');
   };
   for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
   process.on('SIGUSR1', onDrain);
@@ -109,7 +125,9 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
       journal.record('error', 'stopped', 'stopped, but not everything was given back', { hint: 'gue-director clean' });
       return EXIT.FAILED;
     }
-    if (keepBlackholes) {
+    if (director.successor !== null) {
+      journal.record('info', 'stopped', 'stopped; the successor has everything', { successor: director.successor });
+    } else if (keepBlackholes) {
       const hint = 'the next start takes them over; for good: gue-director clean';
       journal.record('warn', 'stopped', 'stopped; the blackhole routes of the services stay', { exitCode, hint });
     } else {
@@ -118,8 +136,10 @@ export async function runDaemon({ config: path }: { config: string }): Promise<n
     return exitCode;
   } catch (error) {
     logError(log, error);
+    await inheritance?.refuse(error);
     return error instanceof CodedError ? error.exitCode : EXIT.FAILED;
   } finally {
+    inheritance?.close();
     clearInterval(alive);
     watchdog.stop();
     for (const signal of STOP_SIGNALS) process.off(signal, onSignal);

@@ -22,7 +22,10 @@ export const WORD_COUNT = 16;
 export interface ThreadStart {
   readonly number: number;
   readonly threads: number;
-  /** The queue of the TUN or TAP device that is this thread's; main opened it and closes it. null for other drivers. */
+  /**
+   * The queue of the TUN or TAP device that is this thread's, or the packet socket that another process opened; main has it and closes it. null: the
+   * thread opens its own.
+   */
   readonly queue: number | null;
   /** The same of the egress `tap-offload`; null for other drivers. */
   readonly egressQueue: number | null;
@@ -46,6 +49,8 @@ export interface ThreadStart {
   readonly words: Int32Array;
   /** Packets the kernel lost; one cell, carried over a restart of the thread. */
   readonly kernelDrops: Float64Array;
+  /** The eventfd by which a thread of another process hands this one its queue over; null: it is ours from the start. */
+  readonly baton: number | null;
   /** The eventfd that ends the thread's wait. */
   readonly wake: number;
   readonly mail: MessagePort;
@@ -55,6 +60,8 @@ export type MailToThread =
   /** `services`: what the ingress is to take in from now on; null: what it takes in already. */
   | { readonly kind: 'snapshot'; readonly parts: SnapshotParts; readonly services: readonly ServiceSpec[] | null }
   | { readonly kind: 'stop' }
+  /** End at a batch boundary, leave all descriptors open, and raise this eventfd: whoever waits for it goes on. */
+  | { readonly kind: 'leave'; readonly baton: number }
   /** The interface below the ingress or the egress is another one now: end, so that a successor opens it. */
   | { readonly kind: 'reopen'; readonly part: 'ingress' | 'egress' }
   /** Tests only: throw inside the loop, as a program error would. */
@@ -62,7 +69,20 @@ export type MailToThread =
 
 export type MailToMain =
   /** Drivers are open; the thread forwards from here on. */
-  | { readonly kind: 'forwarding'; readonly ingress: string; readonly egress: string; readonly interfaceIndex: number }
+  | {
+      readonly kind: 'forwarding';
+      readonly ingress: string;
+      readonly egress: string;
+      readonly interfaceIndex: number;
+      /** What it reads from; −1 for a driver that has none. */
+      readonly descriptor: number;
+      /** Milliseconds since boot. */
+      readonly at: number;
+    }
+  /** Warm, and waits for its baton; `batches` tells how warm. */
+  | { readonly kind: 'poised'; readonly batches: number }
+  /** It passed its baton on; milliseconds since boot when it did. */
+  | { readonly kind: 'left'; readonly at: number }
   /** A finite source has delivered everything. */
   | { readonly kind: 'exhausted' }
   /** The kernel refused a call in a way that it had not before. */

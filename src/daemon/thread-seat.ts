@@ -34,6 +34,8 @@ export interface ThreadEnd {
 
 export interface SeatEvents {
   forwarding(seat: Seat, drivers: { ingress: string; egress: string }): void;
+  /** It is warm and waits for its baton. */
+  poised(seat: Seat, batches: number): void;
   exhausted(seat: Seat): void;
   refused(seat: Seat, driver: string, errno: number): void;
   warning(seat: Seat, driver: string, message: string, hint: string): void;
@@ -55,6 +57,11 @@ export class Seat implements Subscriber {
   egress = '';
   /** Index of the interface that the thread's ingress is bound to; 0 while that is not known, and for drivers that are bound to none. */
   interfaceIndex = 0;
+  /** What the thread reads from; −1 while that is not known. */
+  descriptor = -1;
+  /** Milliseconds since boot when the thread began to read, and when it handed its queue over; 0 for never. */
+  beganAt = 0;
+  leftAt = 0;
   readonly #words = new Int32Array(new SharedArrayBuffer(WORD_COUNT * 4));
   readonly #kernelDrops = new Float64Array(new SharedArrayBuffer(8));
   readonly #wake = EventDescriptor.create();
@@ -108,6 +115,8 @@ export class Seat implements Subscriber {
     this.#port = port1;
     this.#services = start.services;
     this.interfaceIndex = 0;
+    this.descriptor = -1;
+    this.leftAt = 0;
     const worker = spawnThread({
       ...start,
       number: this.number,
@@ -128,7 +137,13 @@ export class Seat implements Subscriber {
         this.ingress = mail.ingress;
         this.egress = mail.egress;
         this.interfaceIndex = mail.interfaceIndex;
+        this.descriptor = mail.descriptor;
+        this.beganAt = mail.at;
         this.#events.forwarding(this, mail);
+      } else if (mail.kind === 'poised') {
+        this.#events.poised(this, mail.batches);
+      } else if (mail.kind === 'left') {
+        this.leftAt = mail.at;
       } else if (mail.kind === 'exhausted') {
         this.#events.exhausted(this);
       } else if (mail.kind === 'refused') {

@@ -147,6 +147,23 @@ export class Ownership {
     this.#lock ??= takeOwnerLock();
   }
 
+  /** The lock, for the process that takes over; null when it is not held. */
+  get lockDescriptor(): number | null {
+    return this.#lock?.descriptor ?? null;
+  }
+
+  /** Goes on where another process was that sent us its lock: what is ours in the kernel stays, and `apply` has seen to it. */
+  inherit(lock: number): void {
+    this.#lock = NamespaceLock.inherit(lock);
+    this.#changed = true;
+  }
+
+  /** Another process has everything now: lets go of the lock, which it has too, and takes nothing away. */
+  leave(): void {
+    this.#lock?.release();
+    this.#lock = null;
+  }
+
   /**
    * Adds the blackholes of `wanted`, which need no device, and nothing else: to be called before a driver is opened, for what a `packet`
    * ingress copies the kernel must not forward as well. What a crashed predecessor left stays. When it fails, its additions are taken

@@ -10,7 +10,7 @@ import { formatAddress } from '../base/address.ts';
 import { IcmpListener, type IcmpListenerOptions, type ListenerReport } from './icmp-listener.ts';
 import type { SourcePorts, Tunnel } from './icmp-quote.ts';
 import { type Link, listLinks } from './links.ts';
-import { type PathMtuBackend, type PathMtuChange, type PathMtuEntry, PathMtuTable } from './path-mtu.ts';
+import { type PathLease, type PathMtuBackend, type PathMtuChange, type PathMtuEntry, PathMtuTable } from './path-mtu.ts';
 import { routeTo } from './routes.ts';
 import { UnreachableTable } from './unreachable.ts';
 
@@ -125,6 +125,15 @@ export class PathMtuWatch {
   /** Every backend with its path MTU, where that comes from, since when and until when: for status. */
   report(): PathMtuEntry[] {
     return this.#table.report();
+  }
+
+  /** What routers said and still counts, and to go on with what another process was told (path-mtu.ts). */
+  leases(): PathLease[] {
+    return this.#table.leases();
+  }
+
+  inherit(leases: readonly PathLease[], now: number): void {
+    this.#table.inherit(leases, now);
   }
 
   /** ICMP messages lost to a full receive buffer. */

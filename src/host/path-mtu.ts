@@ -71,6 +71,18 @@ export interface PathMtuChange {
   readonly cause: 'icmp' | 'route' | 'expired';
 }
 
+/** What a router said about a backend, as one process tells it another. */
+export interface PathLease {
+  readonly pool: string;
+  readonly name: string;
+  /** 4 or 16 bytes. */
+  readonly address: Uint8Array;
+  readonly mtu: number;
+  /** Seconds since boot. */
+  readonly expires: number;
+  readonly steps: number;
+}
+
 /** What became of a report. `unknown-backend`: the id is not in the table. */
 export type IcmpOutcome = 'lowered' | 'not-lower' | 'unknown-backend';
 
@@ -177,6 +189,29 @@ export class PathMtuTable {
     this.counts.lowered++;
     this.#settle(path, now, 'icmp');
     return 'lowered';
+  }
+
+  /** What ICMP said and still counts. */
+  leases(): PathLease[] {
+    return [...this.#paths.values()].flatMap(({ backend: { pool, name, address }, icmpMtu, expires, steps }) =>
+      icmpMtu === 0 ? [] : [{ pool, name, address, mtu: icmpMtu, expires, steps }],
+    );
+  }
+
+  /** Takes over what another table's `leases` were, for the backends that are here too, when their routes are known. `now`: seconds since boot. */
+  inherit(leases: readonly PathLease[], now: number): void {
+    for (const { pool, name, address, mtu, expires, steps } of leases) {
+      for (const [id, path] of this.#paths) {
+        const { backend } = path;
+        if (backend.pool !== pool || backend.name !== name || !sameAddress(backend.address, address)) continue;
+        if (expires <= now || mtu < path.floor || mtu >= (path.mtu || LARGEST)) continue;
+        path.icmpMtu = mtu;
+        path.expires = Math.min(expires, now + this.#expiresAfter);
+        path.steps = steps;
+        this.#leased.add(id);
+        this.#settle(path, now, 'icmp');
+      }
+    }
   }
 
   /** Forgets what ICMP said longer ago than `expiresAfter`. Call it at least every few seconds. */

@@ -43,6 +43,7 @@ export class DeviceQueue implements Ingress {
   readonly facts: IngressFacts;
   readonly descriptor: number;
   readonly exhausted = false;
+  readonly countsDevice = true;
   /** errno of the last read or write that failed for another reason than "nothing there"; 0 when none did. */
   lastErrno = 0;
   readonly #device: string;

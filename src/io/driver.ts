@@ -37,6 +37,8 @@ export interface Ingress {
   readonly interfaceIndex?: number;
   /** Only what these want is to come in from now on; absent where that is not the driver's to choose. */
   setServices?(services: readonly ServiceMatch[]): void;
+  /** True when `statistics` counts since the device came to be, whoever read its queues; absent: since this driver was opened. */
+  readonly countsDevice?: boolean;
   statistics(): DriverStatistics;
   close(): void;
 }

@@ -50,7 +50,10 @@ export interface IngressOptions {
   readonly threads: number;
   /** For `packet`: what the kernel copies. `spec.services` fits. */
   readonly services: readonly ServiceMatch[];
-  /** For `tun` and `tap`: a queue that another thread opened (`openTunQueue`); descriptors are numbers of the whole process. */
+  /**
+   * For `tun` and `tap`: a queue that another thread opened (`openTunQueue`); descriptors are numbers of the whole process. For `packet`: a socket
+   * that another process opened.
+   */
   readonly queue?: number;
 }
 
@@ -78,6 +81,7 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
         device: settings.interface,
         services: options.services,
         fanoutGroup: options.threads > 1 ? fanoutGroup() : null,
+        ...(options.queue === undefined ? {} : { queue: options.queue }),
       });
     case 'pcap-file':
       if (options.threads > 1) {

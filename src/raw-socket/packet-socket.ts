@@ -1,7 +1,8 @@
 /** AF_PACKET: set-up, auxiliary data and statistics. (Documentation/networking/packet_mmap.rst, linux/if_packet.h) */
 import { closeDescriptor } from './file.ts';
 import { attachFilter, KEEP_NOTHING } from './filter.ts';
-import { pin } from './memory.ts';
+import { libc, must } from './library.ts';
+import { pin, retain } from './memory.ts';
 import {
   AF_PACKET,
   bindInterface,
@@ -13,6 +14,10 @@ import {
   setReceiveBuffer,
 } from './socket.ts';
 import { interfaceIndex } from './tun.ts';
+
+const getsockname = libc<(fd: number, at: number, lengthAt: number) => number>(
+  'int getsockname(int fd, uintptr_t at, uintptr_t lengthAt)',
+);
 
 const SOL_PACKET = 263;
 const PACKET_STATISTICS = 6;
@@ -72,6 +77,16 @@ export function openPacketSocket(options: PacketSocketOptions): { descriptor: nu
     closeDescriptor(descriptor);
     throw error;
   }
+}
+
+/** Index of the interface that a packet socket is bound to (another process may have opened it). */
+export function boundInterface(descriptor: number): number {
+  // struct sockaddr_ll: u16 family, be16 protocol, int ifindex, …; its length behind it.
+  const name = pin(32);
+  name.int32[6] = 20;
+  must(getsockname(descriptor, name.address, name.address + 24), 'getsockname of a packet socket');
+  retain(name);
+  return name.int32[1];
 }
 
 /**

@@ -28,6 +28,9 @@ const execve = libc<(path: string, words: (string | null)[], environment: (strin
   'int execve(const char *path, const char **words, const char **environment)',
 );
 
+const fcntl = libc<(fd: number, command: number, value: number) => number>('int fcntl(int fd, int command, long value)');
+
+const F_SETFD = 2;
 const PR_SET_KEEPCAPS = 8;
 const PR_CAPBSET_DROP = 24;
 const PR_SET_NO_NEW_PRIVS = 38;
@@ -160,7 +163,7 @@ export function setCapabilities(set: bigint): void {
 }
 
 /**
- * Becomes another program: the process id, open descriptors without close-on-exec, and this thread's privileges stay, nothing else does. Returns
+ * Becomes another program: the process id, standard input, output and error, and this thread's privileges stay, nothing else does. Returns
  * only by throwing CodedError. To be called on the main thread.
  */
 export function execute(
@@ -169,6 +172,8 @@ export function execute(
   environment: Readonly<Record<string, string | undefined>>,
 ): never {
   const entries = Object.entries(environment).filter(([, value]) => value !== undefined);
+  // Node lets no program inherit what it was started with (uv_disable_stdio_inheritance).
+  for (const descriptor of [0, 1, 2]) fcntl(descriptor, F_SETFD, 0);
   execve(path, [path, ...words, null], [...entries.map(([name, value]) => `${name}=${value}`), null]);
   const number = errno();
   throw new CodedError('GD_RAW_SOCKET_EXECUTE', `${path} can not be executed: ${errnoName(number)}`, {

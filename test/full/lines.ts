@@ -22,6 +22,7 @@ import type { Line } from './line.ts';
 import { memory } from './memory.ts';
 import { peers } from './peers.ts';
 import { pipelineCost } from './pipeline-cost.ts';
+import { privileges } from './privileges.ts';
 import { quic } from './quic.ts';
 import { reloads } from './reloads.ts';
 import { replyPathMtu } from './reply-path-mtu.ts';
@@ -57,5 +58,6 @@ export const LINES: readonly Line[] = [
   replyPathMtu,
   importIpvsLine,
   quic,
+  privileges,
   reloads,
 ];

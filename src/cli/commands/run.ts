@@ -11,13 +11,14 @@ export function register(program: Command): void {
         'everything back when it stops. Logs go to standard error.',
     )
     .addOption(configOption())
+    .option('--takeover', 'take queues, flows and counters over from the director that runs, which then ends', false)
     .addHelpText(
       'after',
       '\nNeeds root, or CAP_NET_ADMIN and CAP_NET_RAW. After a crash, `gue-director clean` lists and removes what was left.' +
         '\n\nExample:\n  gue-director check director.yaml && gue-director run --config director.yaml',
     )
-    .action(async (options: { config: string }) => {
+    .action(async (options: { config: string; takeover: boolean }) => {
       const { runDaemon } = await import('../../daemon/run.ts');
-      process.exitCode = await runDaemon({ config: options.config });
+      process.exitCode = await runDaemon({ config: options.config, takeover: options.takeover });
     });
 }

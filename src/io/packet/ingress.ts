@@ -15,6 +15,7 @@ import {
   AUXDATA_STATUS,
   AUXDATA_VLAN_TCI,
   AUXDATA_VLAN_TPID,
+  boundInterface,
   openPacketSocket,
   PACKET_VNET_HEADER,
   STATUS_VLAN_TPID_VALID,
@@ -42,6 +43,8 @@ export interface PacketIngressOptions {
   readonly services: readonly ServiceMatch[];
   /** Shared by the threads of one director on one interface; null (default) when there is one thread. */
   readonly fanoutGroup?: number | null;
+  /** A socket opened already, with what waits in it (it is closed with the driver); otherwise one is opened here. */
+  readonly queue?: number;
   /** Bytes; default 32 MiB. */
   readonly receiveBuffer?: number;
 }
@@ -65,17 +68,21 @@ export class PacketIngress implements Ingress {
 
   constructor(options: PacketIngressOptions) {
     this.name = `packet:${options.device}`;
-    const { descriptor, interfaceIndex } = openPacketSocket({
-      device: options.device,
-      fanoutGroup: options.fanoutGroup ?? null,
-      receiveBuffer: options.receiveBuffer ?? RECEIVE_BUFFER,
-    });
+    const { queue } = options;
+    const { descriptor, interfaceIndex } =
+      queue === undefined
+        ? openPacketSocket({
+            device: options.device,
+            fanoutGroup: options.fanoutGroup ?? null,
+            receiveBuffer: options.receiveBuffer ?? RECEIVE_BUFFER,
+          })
+        : { descriptor: queue, interfaceIndex: boundInterface(queue) };
     this.descriptor = descriptor;
     this.interfaceIndex = interfaceIndex;
     try {
       this.setServices(options.services);
     } catch (error) {
-      closeDescriptor(this.descriptor);
+      if (queue === undefined) closeDescriptor(this.descriptor);
       throw error;
     }
   }

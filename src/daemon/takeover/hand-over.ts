@@ -1,0 +1,287 @@
+/**
+ * The old director's side of a takeover: it offers, answers, leaves, and goes on as before when anything fails.
+ *
+ *     new                              old
+ *      │ POST /-/takeover ───────────► │ listens at a socket of its own, mode 0600, for ten seconds
+ *      │ hello: facts ───────────────► │ compares them                              refuse: nothing has happened
+ *      │ ◄──── state and descriptors   │
+ *      │ opens drivers, warms up       │ forwards
+ *      │ poised ─────────────────────► │ closes its listeners; its threads leave at a batch boundary,
+ *      │ ◄═════════ batons ═══════════ │ each raising the baton of its queue        (thread to thread, baton.ts)
+ *      │ forwards                      │
+ *      │ ◄──────── left: counters      │ keeps every descriptor open
+ *      │ routes, listeners             │
+ *      │ ready ──────────────────────► │ ends
+ *
+ * Until `poised` the old one only answers. After it, a new one that ends or says nothing for too long is ended for good, and the old one's threads read
+ * their queues again.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ActionAnswer } from '../../admin/actions.ts';
+import { CodedError } from '../../base/errors.ts';
+import type { EventJournal } from '../../observe/events.ts';
+import { EventDescriptor } from '../../raw-socket/event.ts';
+import { closeDescriptor } from '../../raw-socket/file.ts';
+import { acceptUnix, listenUnix } from '../../raw-socket/unix-socket.ts';
+import { serviceManager, successorEnvironment } from '../notify.ts';
+import { Channel, refusalOf } from './channel.ts';
+import { type Facts, requireSame } from './facts.ts';
+import type { Message } from './frame.ts';
+import { toPlain } from './plain.ts';
+
+/** Milliseconds that each step may take. */
+const PATIENCE = { connect: 10_000, hello: 5000, poised: 60_000, ready: 15_000, end: 2000 };
+
+/** A descriptor and what it is: `lock`, `queue 0`, `baton 0`. */
+export type Lent = readonly [role: string, descriptor: number];
+
+/** What the director does for a hand-over. */
+export interface Giver {
+  readonly facts: Facts;
+  /** Everything but the batons. Throws CodedError when this director can not hand over now. */
+  lend(): { readonly threads: number; readonly descriptors: readonly Lent[] };
+  /** What is known, by name of the part that knows it (plain.ts). */
+  parts(): Readonly<Record<string, unknown>>;
+  /** Changes when what is in force does. */
+  inForce(): string;
+  /** Nothing is changed, asked or answered any more from here on. */
+  quiet(): Promise<void>;
+  /** The threads leave; their last words. */
+  leave(batons: readonly number[]): Promise<Readonly<Record<string, unknown>>>;
+  /** Undoes `quiet` and `leave`. */
+  resume(): Promise<void>;
+  /** Everything is the successor's: end, and leave it as it is. */
+  done(): void;
+}
+
+/** How a hand-over ended. */
+export interface HandedOver {
+  readonly process: number;
+  readonly version: string;
+  /** What the successor says: milliseconds by thread in which nobody read its queue, and so on. */
+  readonly ready: Readonly<Record<string, unknown>>;
+}
+
+export class HandOver {
+  readonly #giver: Giver;
+  readonly #directory: string;
+  readonly #journal: EventJournal;
+  #running: Promise<HandedOver> | null = null;
+  /** Of `upgrade`: the successor that it started. */
+  #child: ChildProcess | null = null;
+  #batonsOut = false;
+  /** Process id of who took over; null while nobody has. */
+  successor: number | null = null;
+
+  /** `directory`: where the socket of a hand-over is made. */
+  constructor(giver: Giver, directory: string, journal: EventJournal) {
+    this.#giver = giver;
+    this.#directory = directory;
+    this.#journal = journal;
+  }
+
+  /** Resolves when no hand-over is under way. */
+  async settled(): Promise<void> {
+    await this.#running?.catch(() => null);
+  }
+
+  /** POST /-/takeover: a successor asks; it is told where to connect. */
+  offer(): ActionAnswer {
+    if (this.#running !== null) return busy();
+    const path = join(this.#directory, `takeover-${randomBytes(8).toString('hex')}.sock`);
+    try {
+      const { threads } = this.#giver.lend();
+      const listener = listenUnix(path);
+      this.#running = this.#run(listener, path, threads);
+    } catch (error) {
+      return { status: 409, body: refusalOf(error) };
+    }
+    this.#running.then(
+      () => {},
+      (error: unknown) => {
+        this.#running = null;
+        const { message, hint, code } = refusalOf(error);
+        this.#journal.record('warn', 'takeover-failed', `nobody took over, this director goes on: ${message}`, { code, hint });
+      },
+    );
+    return { status: 200, body: { socket: path } };
+  }
+
+  /** POST /-/upgrade: starts a successor, this program's file as it is now with the same arguments, and waits for the end of it. */
+  async upgrade(): Promise<ActionAnswer> {
+    if (this.#running !== null || this.#child !== null) return busy();
+    const began = Date.now();
+    const asked = process.argv.slice(1).filter((argument) => argument !== '--takeover');
+    const child = spawn(process.execPath, [...process.execArgv, ...asked, '--takeover'], {
+      stdio: 'inherit',
+      env: successorEnvironment(),
+    });
+    this.#child = child;
+    const ended = new Promise<CodedError>((resolve) => {
+      const say = (how: string) =>
+        resolve(
+          new CodedError('GD_TAKEOVER_SUCCESSOR', `the new process ended before it had taken over: ${how}`, {
+            hint: 'its log says why (journalctl -u gue-director); this director goes on as before',
+          }),
+        );
+      child.once('error', (error) => say(error.message));
+      child.once('exit', (code, signal) => say(signal ?? `exit code ${code}`));
+    });
+    try {
+      const outcome = await Promise.race([this.#outcome(), ended]);
+      if (outcome instanceof CodedError) {
+        // What it told us before it ended says more.
+        const failure = await Promise.race([this.#failure(outcome), sleep(50, outcome)]);
+        return { status: 409, body: refusalOf(failure) };
+      }
+      child.unref();
+      return { status: 200, body: { ...outcome, milliseconds: Date.now() - began } };
+    } catch (error) {
+      if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+      return { status: 409, body: refusalOf(error) };
+    } finally {
+      this.#child = null;
+    }
+  }
+
+  /** Of the hand-over that the successor will ask for. */
+  async #outcome(): Promise<HandedOver> {
+    const deadline = Date.now() + PATIENCE.poised;
+    while (this.#running === null) {
+      if (Date.now() > deadline) throw new CodedError('GD_TAKEOVER_SLOW', 'the new process does not ask for anything');
+      await sleep(10);
+    }
+    return this.#running;
+  }
+
+  async #failure(otherwise: unknown): Promise<unknown> {
+    try {
+      await this.#running;
+      return otherwise;
+    } catch (error) {
+      return error;
+    }
+  }
+
+  async #run(listener: number, path: string, threads: number): Promise<HandedOver> {
+    let socket = -1;
+    try {
+      const deadline = Date.now() + PATIENCE.connect;
+      while (socket < 0) {
+        if (Date.now() > deadline) throw new CodedError('GD_TAKEOVER_SLOW', 'nobody connected');
+        socket = acceptUnix(listener);
+        if (socket < 0) await sleep(1);
+      }
+    } finally {
+      unlinkSync(path);
+      closeDescriptor(listener);
+    }
+    const channel = new Channel(socket);
+    const batons = Array.from({ length: threads }, () => EventDescriptor.create());
+    try {
+      return await this.#converse(
+        channel,
+        batons.map(({ descriptor }) => descriptor),
+      );
+    } finally {
+      channel.close();
+      // A thread that was told to raise one may do so late: its number must not be somebody else's by then.
+      if (!this.#batonsOut) for (const baton of batons) baton.close();
+    }
+  }
+
+  async #converse(channel: Channel, batons: readonly number[]): Promise<HandedOver> {
+    const giver = this.#giver;
+    let hello: Message;
+    try {
+      hello = await channel.expect(['hello'], PATIENCE.hello);
+      const { facts } = hello.body as { facts?: Facts };
+      requireSame(giver.facts, facts ?? {});
+      const lent: Lent[] = [...giver.lend().descriptors, ...batons.map((baton, seat): Lent => [`baton ${seat}`, baton])];
+      const inForce = giver.inForce();
+      const state = { roles: lent.map(([role]) => role), parts: toPlain(giver.parts()), process: process.pid };
+      await channel.send(
+        'state',
+        state,
+        lent.map(([, descriptor]) => descriptor),
+      );
+      await channel.expect(['poised'], PATIENCE.poised);
+      if (giver.inForce() !== inForce) {
+        throw new CodedError('GD_TAKEOVER_CHANGED', 'what is in force changed while the new process prepared itself', {
+          hint: 'ask again: gue-director upgrade',
+        });
+      }
+    } catch (error) {
+      await tellRefusal(channel, error);
+      throw error;
+    }
+    const version = String(hello.body.version);
+    const successor = { process: channel.peer, version };
+    this.#journal.record('info', 'takeover', 'the successor is ready: handing over', successor);
+    this.#batonsOut = true;
+    try {
+      await giver.quiet();
+      const left = await giver.leave(batons);
+      await channel.send('left', toPlain(left) as object);
+      const ready = await channel.expect(['ready'], PATIENCE.ready);
+      this.#journal.record('info', 'handed-over', 'the successor forwards; this process ends and takes nothing away', {
+        ...successor,
+        ...ready.body,
+        kind: undefined,
+      });
+      this.successor = successor.process;
+      serviceManager.mainProcess(successor.process);
+      // After the answer to whoever asked for it.
+      setTimeout(() => giver.done(), 100);
+      return { ...successor, ready: ready.body };
+    } catch (error) {
+      await this.#endSuccessor(channel, error);
+      await giver.resume();
+      throw error;
+    }
+  }
+
+  /** No queue may have two readers: the successor must be gone before we read again. */
+  async #endSuccessor(channel: Channel, error: unknown): Promise<void> {
+    const { peer } = channel;
+    await tellRefusal(channel, error);
+    const isEnded = async (): Promise<boolean> => {
+      const deadline = Date.now() + PATIENCE.end;
+      while (Date.now() < deadline) {
+        try {
+          // Whatever it says now, only its end counts.
+          channel.poll();
+        } catch (failure) {
+          if (failure instanceof CodedError && failure.code === 'GD_RAW_SOCKET_PEER_GONE') return true;
+        }
+        await sleep(1);
+      }
+      return false;
+    };
+    if (await isEnded()) return;
+    if (peer > 0 && peer !== process.pid) process.kill(peer, 'SIGKILL');
+    if (await isEnded()) return;
+    this.#journal.record('error', 'takeover-failed', 'the successor can not be ended: two processes may read the same queues', {
+      process: peer,
+      hint: `kill -9 ${peer}`,
+    });
+  }
+}
+
+async function tellRefusal(channel: Channel, error: unknown): Promise<void> {
+  try {
+    await channel.send('refuse', refusalOf(error));
+  } catch (failure) {
+    // Whoever is gone needs no word.
+    if (!(failure instanceof CodedError) || failure.code !== 'GD_RAW_SOCKET_PEER_GONE') throw failure;
+  }
+}
+
+function busy(): ActionAnswer {
+  const error = new CodedError('GD_TAKEOVER_BUSY', 'another process is taking over already', { hint: 'gue-director status' });
+  return { status: 409, body: refusalOf(error) };
+}
