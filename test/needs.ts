@@ -23,6 +23,7 @@ export const PARTS = [
   'haproxy',
   'ipvsadm',
   'ngtcp2',
+  'openssl',
   'cc',
   'strace',
   'ping',
@@ -99,6 +100,7 @@ const descriptions: Record<Part, Description> = {
     packages: ['ngtcp2-client', 'ngtcp2-server', 'openssl'],
     present: () => ['gtlsclient', 'gtlsserver', 'openssl'].every((name) => findCommand(name) !== null),
   },
+  openssl: command('openssl', 'openssl'),
   cc: command('cc', 'gcc', 'libc6-dev'),
   strace: {
     packages: ['strace'],

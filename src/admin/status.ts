@@ -73,6 +73,8 @@ export interface StatusPool {
   readonly seed: number;
   /** Of the lookup table: equal on directors that steer alike. */
   readonly digest: string;
+  /** null without health checks. */
+  readonly health: StatusPoolHealth | null;
 }
 
 export interface StatusBackend {
@@ -98,6 +100,46 @@ export interface StatusBackend {
   readonly pathMtu: StatusPathMtu | null;
   /** null likewise. */
   readonly unreachable: StatusUnreachable | null;
+  /** null without health checks, or when the operator took it down. */
+  readonly health: StatusHealth | null;
+}
+
+export interface StatusPoolHealth {
+  /** Backends that take flows and are up, of how many. */
+  readonly good: number;
+  readonly of: number;
+  /** How many must be; 0: no such rule. */
+  readonly wanted: number;
+  readonly belowMinimum: boolean;
+}
+
+export interface StatusHealth {
+  /** Its checks say that it serves. */
+  readonly up: boolean;
+  /** It does: as `up`, or because too few others are good. */
+  readonly serves: boolean;
+  /** Of its weight, 0–1: below 1 while it starts slowly. */
+  readonly share: number;
+  /** Seconds since it went up or down. */
+  readonly age: number;
+  /** Seconds for which it is still held down although its checks are good; 0 when it is not. */
+  readonly heldFor: number;
+  /** Of flap damping. */
+  readonly penalty: number;
+  readonly checks: readonly StatusCheck[];
+}
+
+export interface StatusCheck {
+  /** `http:8080`. */
+  readonly check: string;
+  readonly good: boolean;
+  /** Runs in a row that say the contrary of `good`. */
+  readonly contrary: number;
+  /** What the last run found, and how long it took; null before the first. */
+  readonly detail: string | null;
+  readonly milliseconds: number | null;
+  /** Seconds since it ended. */
+  readonly age: number | null;
 }
 
 export interface StatusDrain {

@@ -6,6 +6,7 @@ import { servicePort } from './checks/schemes.ts';
 import type { Config, EgressConfig, IngressConfig } from './config.ts';
 import { draftOf } from './draft.ts';
 import { compileHeaders } from './headers.ts';
+import { compileHealth } from './health.ts';
 import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
@@ -21,6 +22,11 @@ export function compile(section: ConfigSection, file: string, warnings: readonly
   const listen = section.metrics.listen === null ? null : must(parseListen(section.metrics.listen));
   return {
     spec: compileSpec(section),
+    health: new Map(
+      Object.entries(section.pools).flatMap(([name, { health }]) =>
+        health === undefined ? [] : [[name, compileHealth(health, (path) => besideFile(file, path))] as const],
+      ),
+    ),
     ingress: compileIngress(section.ingress, file),
     egress: compileEgress(section.egress, file),
     threads: section.threads,

@@ -1,4 +1,5 @@
 /** What a configuration file means: checked, completed with defaults, nothing left to parse. Made by `loadConfig`. */
+import type { HealthSpec } from '../health/spec.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import type { Problem } from './problem.ts';
 
@@ -74,6 +75,8 @@ export interface FragmentLimits {
 
 export interface Config {
   readonly spec: Spec;
+  /** By name of the pool; pools without checks are missing. */
+  readonly health: ReadonlyMap<string, HealthSpec>;
   readonly ingress: IngressConfig;
   readonly egress: EgressConfig;
   /** Forwarding threads. */

@@ -1,7 +1,7 @@
 /** What the schema found wrong → problems in words for the person who wrote the file. */
 import type { z } from 'zod';
 import type { SourceDocument } from './document.ts';
-import { type JsonSchema, jsonSchema, keysAt } from './json-schema.ts';
+import { type JsonSchema, jsonSchema, keysAt, takesFractions } from './json-schema.ts';
 import { didYouMean } from './nearest-word.ts';
 import type { Path, Problem } from './problem.ts';
 
@@ -9,9 +9,10 @@ type Issue = z.core.$ZodIssue;
 
 const TYPE_NAME: Readonly<Record<string, string>> = {
   string: 'a text',
-  // Every number of the schema is one.
+  // Said of every number; of those that may have a fraction we say so ourselves.
   number: 'a whole number',
   int: 'a whole number',
+  fraction: 'a number',
   boolean: 'true or false',
   array: 'a list',
   object: 'a map of keys',
@@ -19,7 +20,7 @@ const TYPE_NAME: Readonly<Record<string, string>> = {
   null: 'null',
 };
 
-/** Made for the first unknown key: only a wrong file needs it. */
+/** Made for the first problem that needs it: only a wrong file does. */
 let schema: JsonSchema | null = null;
 
 /** Problems of all issues, with their places in `document`. */
@@ -35,7 +36,7 @@ function problemsOf(issue: Issue, path: Path, document: SourceDocument): Problem
       return issue.keys.map((key) => unknownKey(document, path, key));
     case 'invalid_type':
       if (missing) return [missingKey(document, path)];
-      return [document.problem(path, 'GD_CONFIG_TYPE', wrongType([issue.expected], value))];
+      return [document.problem(path, 'GD_CONFIG_TYPE', wrongType([expectedType(issue.expected, path, document)], value))];
     case 'invalid_value': {
       if (missing) return [missingKey(document, path)];
       return [document.problem(path, 'GD_CONFIG_CHOICE', wrongChoice(issue.values.map(String), value))];
@@ -81,6 +82,11 @@ function mapHint(path: Path, value: string): string {
   return '; glb needs its keys: scheme: { name: glb, seed: …, hash-key: … }';
 }
 
+function expectedType(expected: string, path: Path, document: SourceDocument): string {
+  schema ??= jsonSchema();
+  return expected === 'number' && takesFractions(schema, path, document.data) ? 'fraction' : expected;
+}
+
 function expectedTypes(errors: readonly Issue[]): string[] {
   return errors.flatMap((error) => {
     if (error.code === 'invalid_type') return [error.expected];
@@ -111,13 +117,13 @@ function missingKey(document: SourceDocument, path: Path): Problem {
 
 function wrongType(expected: readonly string[], value: unknown): string {
   const wanted = expected.filter((type) => type !== 'null').map((type) => TYPE_NAME[type] ?? type);
-  const numeric = expected.includes('int') || expected.includes('number');
+  const numeric = ['int', 'number', 'fraction'].some((type) => expected.includes(type));
   const kinds = [...new Set(wanted)].join(', ').replace(/, ([^,]*)$/, ' or $1');
   if (value === null) return `has no value; it must be ${kinds}`;
   if (typeof value === 'number' && numeric) return `must be a whole number, not ${value}`;
   let hint = '';
   if (typeof value === 'number' && expected.includes('string')) hint = '; put it in quotes';
-  if (typeof value === 'string' && numeric && /^\d+$/.test(value)) hint = '; remove the quotes';
+  if (typeof value === 'string' && numeric && /^\d+(\.\d+)?$/.test(value)) hint = '; remove the quotes';
   return `must be ${kinds}, not ${describe(value)}${hint}`;
 }
 

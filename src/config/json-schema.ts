@@ -25,13 +25,22 @@ export function jsonSchema(): JsonSchema {
 
 /** The keys that may stand in the map at `path` of `data`. A section that names its kind (a driver, a scheme) has the keys of that kind. */
 export function keysAt(schema: JsonSchema, path: readonly (string | number)[], data: unknown): string[] {
+  return [...new Set(nodesAt(schema, path, data).flatMap((node) => Object.keys(node.properties ?? {})))];
+}
+
+/** True when a number with a fraction may stand at `path` of `data`. */
+export function takesFractions(schema: JsonSchema, path: readonly (string | number)[], data: unknown): boolean {
+  return nodesAt(schema, path, data).some(({ type }) => type === 'number');
+}
+
+function nodesAt(schema: JsonSchema, path: readonly (string | number)[], data: unknown): readonly JsonSchema[] {
   let nodes: readonly JsonSchema[] = alternatives(schema, data);
   let value = data;
   for (const step of path) {
     value = (value as Record<string | number, unknown> | null | undefined)?.[step];
     nodes = nodes.flatMap((node) => child(node, step)).flatMap((node) => alternatives(node, value));
   }
-  return [...new Set(nodes.flatMap((node) => Object.keys(node.properties ?? {})))];
+  return nodes;
 }
 
 function child(node: JsonSchema, step: string | number): JsonSchema[] {

@@ -9,6 +9,7 @@ import { MAX_MEMBERS } from '../maglev-hash/index.ts';
 import { SOURCE_PORT_RULES } from '../pipeline/spec.ts';
 import { parseHostAddress, parsePrefix, type Refusal } from './address.ts';
 import { PROFILE_NAMES } from './headers.ts';
+import { healthSchema } from './health.ts';
 import { parseLinkAddress } from './link-address.ts';
 import { parseListen } from './listen.ts';
 import { parsePorts } from './port.ts';
@@ -238,6 +239,7 @@ const poolKeys = {
       'Seed of table and flow hashes. Directors that share traffic must have the same; changing it moves every flow. Only with scheme maglev.',
     ),
   tunnel: poolTunnelSchema.prefault({}).describe('What differs from the tunnel defaults for this pool.'),
+  health: healthSchema.optional().describe('Health checks of the backends. Unset: none, all serve.'),
   'drain-deadline': drainDeadline
     .optional()
     .describe('Seconds after which a backend that is draining is down, and its flows move. Unset: never.'),

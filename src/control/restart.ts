@@ -21,6 +21,7 @@ interface Rule {
 
 const RULES: { readonly [Key in keyof Config]-?: Rule } = {
   spec: { effect: 'reload', key: '' },
+  health: { effect: 'reload', key: 'pools' },
   ingress: { effect: 'restart' },
   egress: { effect: 'restart' },
   threads: { effect: 'restart' },
@@ -64,8 +65,9 @@ export function settingChanges(before: Config, after: Config): SettingChange[] {
   return changes;
 }
 
-/** The HTTP server's place is one text in the file and two fields here. */
+/** The HTTP server's place is one text in the file and two fields here; health checks stand with their pools. */
 function settingOf(config: Config, name: keyof Config): unknown {
+  if (name === 'health') return Object.fromEntries([...config.health].map(([pool, health]) => [pool, { health }]));
   if (name !== 'listen') return config[name];
   const { metrics } = config.listen;
   return { listen: metrics === null ? 'off' : `${metrics.host}:${metrics.port}` };

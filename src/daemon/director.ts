@@ -8,11 +8,12 @@
 import { dirname } from 'node:path';
 import type { Action, Actions } from '../admin/actions.ts';
 import { type AdminServer, type AdminSource, type Condition, openAdminServer } from '../admin/server.ts';
-import { adminSocketPath } from '../admin/socket.ts';
+import { adminSocketPath, runtimeDirectory } from '../admin/socket.ts';
 import type { Status } from '../admin/status.ts';
 import { CodedError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { Controller } from '../control/controller.ts';
+import { inForce, NO_LAYERS } from '../control/layers.ts';
 import { Publisher } from '../control/publisher.ts';
 import { linkByName } from '../host/links.ts';
 import { resolveTunnelSource } from '../host/routes.ts';
@@ -26,6 +27,8 @@ import { CutWatch } from './cut-watch.ts';
 import { DrainKeeper } from './drain-keeper.ts';
 import { DropWatch } from './drop-summary.ts';
 import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
+import { HealthFile } from './health-file.ts';
+import { HealthKeeper } from './health-keeper.ts';
 import { HostKeeper } from './host-keeper.ts';
 import { WINDOW_SECONDS } from './link-advice.ts';
 import { PathKeeper } from './path-keeper.ts';
@@ -43,6 +46,7 @@ import { wantedOf } from './wanted.ts';
 const HOUSEKEEPING_MS = 1000;
 const DROP_SUMMARY_MS = 10_000;
 const PATH_MTU_MS = 200;
+const HEALTH_MS = 200;
 /** For so long a thread may be on its way to a new snapshot before routers are told to send packets elsewhere. It takes one within 100 ms. */
 const SNAPSHOT_PATIENCE_MS = 2000;
 const NO_NAMES: SnapshotNames = { services: [], pools: [], backends: [] };
@@ -68,6 +72,7 @@ export class Director {
   readonly #paths: PathKeeper;
   readonly #sources: SourceKeeper;
   readonly #cuts: CutWatch;
+  readonly #health: HealthKeeper;
   readonly #drops = new DropWatch();
   readonly #publisher: Publisher;
   readonly #controller: Controller;
@@ -102,7 +107,7 @@ export class Director {
       journal: options.journal,
       clock: this.#clock,
       sourceFor: resolveTunnelSource,
-      publish: (spec) => this.#publish(spec),
+      publish: (spec) => this.#publish(this.#controller.config, spec),
     });
     this.#paths = new PathKeeper({ egress: options.config.egress, journal: options.journal, clock: this.#clock });
     this.#cuts = new CutWatch({
@@ -112,6 +117,13 @@ export class Director {
       banks: () => this.#threads?.banks ?? [],
     });
     this.#publisher = new Publisher({ builder: new SnapshotBuilder(), now: () => this.#clock.seconds() });
+    this.#health = new HealthKeeper({
+      journal: options.journal,
+      clock: this.#clock,
+      setLayer: (layer) => this.#controller.setLayer('health', layer),
+      file: new HealthFile(runtimeDirectory()),
+      tunnel: () => ({ probe: () => Promise.reject(new CodedError('GD_HEALTH_TUNNEL', 'tunnel probes are not built in')) }),
+    });
     this.#controller = new Controller({
       config: options.config,
       publish: (config, spec) => this.#enforce(config, spec),
@@ -179,6 +191,7 @@ export class Director {
     for (const warning of warnings) log.warn({ event: 'tunnel-source', hint: 'set tunnel.source for this pool' }, warning);
     const wanted = wantedOf(config, spec);
     if (inheritance === null) this.#host.silence(wanted);
+    this.#health.restore(inheritance?.part('health'));
     this.#drains.restore();
     this.#controller.adopt(config);
     this.#paths.inherit(inheritance?.part('paths'));
@@ -232,6 +245,7 @@ export class Director {
       setInterval(() => this.#host.tend(), HOUSEKEEPING_MS),
       setInterval(() => this.#sources.tend(), HOUSEKEEPING_MS),
       setInterval(() => this.#paths.tend(), PATH_MTU_MS),
+      setInterval(() => this.#health.tend(this.#publisher.current?.names ?? NO_NAMES, this.#paths), HEALTH_MS),
       setInterval(() => this.#cuts.look(), WINDOW_SECONDS * 1000),
       setInterval(() => this.#summariseDrops(), DROP_SUMMARY_MS),
     ];
@@ -254,7 +268,7 @@ export class Director {
         if (confirmWithin !== null) throw notConfirmed();
         return lent(threads, this.#host.lockDescriptor);
       },
-      parts: () => ({ paths: this.#paths.leases() }),
+      parts: () => ({ paths: this.#paths.leases(), health: this.#health.exportState() }),
       inForce: () => String(this.#publisher.current?.generation),
       quiet: async () => {
         this.#phase = 'handing over';
@@ -282,14 +296,14 @@ export class Director {
   }
 
   /** Puts what is wanted in force, its tunnel sources resolved. Throws CodedError; then nothing has changed. */
-  #enforce(_config: Config, wanted: Spec): void {
+  #enforce(config: Config, wanted: Spec): void {
     const { spec } = resolveTunnelSources(wanted, resolveTunnelSource);
-    this.#publish(spec);
+    this.#publish(config, spec);
     this.#sources.keep(spec);
   }
 
   /** Puts a spec with resolved tunnel sources in force. Throws what the builder throws; then nothing has changed. */
-  #publish(spec: Spec): void {
+  #publish(config: Config, spec: Spec): void {
     const before = this.#publisher.spec;
     const { parts, everywhere } = this.#publisher.publish(spec);
     this.#publishedAt = this.#clock.milliseconds();
@@ -300,6 +314,8 @@ export class Director {
       if (before !== null) this.#everywhere = this.#publisher.publish(before).everywhere;
       throw error;
     }
+    const wanted = inForce(config.spec, { ...this.#controller.layers, health: NO_LAYERS.health });
+    this.#health.follow({ health: config.health, inForce: spec, wanted });
   }
 
   /**
@@ -314,6 +330,7 @@ export class Director {
     for (const timer of this.#timers) clearInterval(timer);
     this.#timers = [];
     this.#controller.close();
+    this.#health.close();
     this.#reloads.close();
     const failures: unknown[] = [];
     const attempt = async (step: () => unknown): Promise<void> => {
@@ -366,7 +383,7 @@ export class Director {
     if (this.#phase === 'running') {
       reasons.push(...(this.#threads?.absent() ?? []).map((number) => `forwarding thread ${number} does not forward`));
     }
-    reasons.push(...this.#drains.reasons(), ...this.#host.reasons());
+    reasons.push(...this.#drains.reasons(), ...this.#health.reasons(), ...this.#host.reasons());
     return { ok: reasons.length === 0, reasons };
   }
 
@@ -421,6 +438,7 @@ export class Director {
           const entry = this.#paths.unreachable(id);
           return entry === null ? [] : [{ pool, backend: name, counts: entry.counts }];
         }),
+      health: () => this.#health.report(),
       threads: () => threads.report(),
     });
     return {
@@ -451,6 +469,7 @@ export class Director {
       unreachable: (id) => this.#paths.unreachable(id),
       now: this.#clock.seconds(),
       wanted: (id) => this.#cuts.wanted(id),
+      health: this.#health.report(),
       draining: this.#drains.directorStatus(),
       drain: (pool, backend) => this.#drains.statusOf(pool, backend),
     });

@@ -1,8 +1,18 @@
 /** The answer to `status`: what the director's parts know, put together when somebody asks. */
 import type { Condition } from '../admin/server.ts';
-import type { Status, StatusBackend, StatusDrain, StatusPathMtu, StatusReload, StatusUnreachable } from '../admin/status.ts';
+import type {
+  Status,
+  StatusBackend,
+  StatusDrain,
+  StatusHealth,
+  StatusPathMtu,
+  StatusPoolHealth,
+  StatusReload,
+  StatusUnreachable,
+} from '../admin/status.ts';
 import { BACKENDS_AT, counterAt, DROPS_AT, type FixedCounter, MAX_SERVICES, SERVICES_AT, sumOf } from '../base/counters.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';
+import type { BackendReport, PoolReport } from '../health/report.ts';
 import type { PathMtuEntry } from '../host/path-mtu.ts';
 import type { UnreachableEntry } from '../host/unreachable.ts';
 import type { SnapshotNames } from '../pipeline/snapshot.ts';
@@ -36,6 +46,7 @@ export interface StatusParts {
   readonly unreachable: (id: number) => UnreachableEntry | null;
   /** Seconds of the clock that `paths` and `unreachable` are told in. */
   readonly now: number;
+  readonly health: { readonly pools: readonly PoolReport[]; readonly backends: readonly BackendReport[] };
 }
 
 const RECEIVED = counterAt('received_packets_total');
@@ -52,6 +63,7 @@ export function statusOf(parts: StatusParts): Status {
     if (packets > 0) drops[DROP_REASONS[i].word] = packets;
   }
   const sizes = new Map(names.pools.map((pool) => [pool.name, pool.tableSize]));
+  const health = new Map(parts.health.backends.map((report) => [`${report.pool}/${report.name}`, report]));
   const paths = new Map(parts.paths?.map((entry) => [entry.id, entry]));
   return {
     version: parts.version,
@@ -76,7 +88,10 @@ export function statusOf(parts: StatusParts): Status {
       const at = SERVICES_AT + 2 * Math.min(id, MAX_SERVICES - 1);
       return { name, pool, packets: sumOf(banks, at), bytes: sumOf(banks, at + 1) };
     }),
-    pools: names.pools.map(({ name, scheme, tableSize, seed, digest }) => ({ name, scheme, tableSize, seed, digest })),
+    pools: names.pools.map(({ name, scheme, tableSize, seed, digest }) => {
+      const found = parts.health.pools.find((pool) => pool.name === name);
+      return { name, scheme, tableSize, seed, digest, health: found === undefined ? null : poolHealthOf(found) };
+    }),
     backends: names.backends.map((backend): StatusBackend => {
       const { id, pool, name, address, state, weight, slots, encapsulation, ports, overhead } = backend;
       const at = BACKENDS_AT + 2 * id;
@@ -97,6 +112,7 @@ export function statusOf(parts: StatusParts): Status {
         bytes: sumOf(banks, at + 1),
         pathMtu: entry === undefined ? null : pathMtuOf(entry, parts),
         unreachable: unreachable === null ? null : unreachableOf(unreachable, parts),
+        health: healthOf(health.get(`${pool}/${name}`), parts),
       };
     }),
     threads: parts.threads.map(({ number, failures, heartbeatAge, ingress, egress }) => ({
@@ -107,6 +123,31 @@ export function statusOf(parts: StatusParts): Status {
       received: banks[number][RECEIVED],
       failures,
       heartbeatAge,
+    })),
+  };
+}
+
+function poolHealthOf({ good, of, wanted, isBelow }: PoolReport): StatusPoolHealth {
+  return { good, of, wanted, belowMinimum: isBelow };
+}
+
+function healthOf(report: BackendReport | undefined, { now }: StatusParts): StatusHealth | null {
+  if (report === undefined) return null;
+  const { up, serves, share, age, heldFor, penalty, checks } = report;
+  return {
+    up,
+    serves,
+    share,
+    age: Math.round(age),
+    heldFor: Math.ceil(heldFor),
+    penalty: Number(penalty.toFixed(2)),
+    checks: checks.map(({ check, good, contrary, last }) => ({
+      check,
+      good,
+      contrary,
+      detail: last?.detail ?? null,
+      milliseconds: last === null ? null : Number(last.milliseconds.toFixed(1)),
+      age: last === null ? null : Math.max(0, Math.round(now - last.at)),
     })),
   };
 }

@@ -111,7 +111,7 @@ export interface HealthSpec {
   /** Good runs in a row that bring a backend up, bad ones that take it down. */
   readonly rise: number;
   readonly fall: number;
-  /** Part of the interval, 0–0.5, by which each run is earlier or later. */
+  /** Part of the interval, 0–0.5, by which each run may come early. */
   readonly jitter: number;
   /** State before the first run. */
   readonly initial: 'up' | 'down';

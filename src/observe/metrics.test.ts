@@ -37,6 +37,22 @@ function source(banks: readonly Float64Array[], change: Partial<MetricSource> = 
       { pool: 'web', backend: 'w2', mtu: 0, wanted: 0 },
     ],
     unreachable: () => [{ pool: 'web', backend: 'w1', counts: { port: 3, host: 0 } }],
+    health: () => ({
+      pools: [{ name: 'web', isBelow: true }],
+      backends: [
+        {
+          pool: 'web',
+          name: 'w1',
+          up: false,
+          heldFor: 3,
+          changes: { up: 1, down: 2 },
+          checks: [
+            { check: 'http:80', counts: { good: 5, bad: 6, failed: 7 }, last: { milliseconds: 250 } },
+            { check: 'icmp', counts: { good: 0, bad: 0, failed: 0 }, last: null },
+          ],
+        },
+      ],
+    }),
     threads: () => [{ number: 0, failures: 2, heartbeatAge: 1 }],
     ...change,
   };

@@ -59,6 +59,21 @@ export interface MetricSource {
     readonly backend: string;
     readonly counts: Readonly<Record<string, number>>;
   }[];
+  health(): {
+    readonly pools: readonly { readonly name: string; readonly isBelow: boolean }[];
+    readonly backends: readonly {
+      readonly pool: string;
+      readonly name: string;
+      readonly up: boolean;
+      readonly heldFor: number;
+      readonly changes: Readonly<Record<'up' | 'down', number>>;
+      readonly checks: readonly {
+        readonly check: string;
+        readonly counts: Readonly<Record<'good' | 'bad' | 'failed', number>>;
+        readonly last: { readonly milliseconds: number } | null;
+      }[];
+    }[];
+  };
   threads(): readonly { readonly number: number; readonly failures: number /** Seconds. */; readonly heartbeatAge: number }[];
 }
 
@@ -109,6 +124,7 @@ export function createMetrics(source: MetricSource, options: { processMetrics?: 
 
   packets(family, source);
   servicesAndBackends(family, source);
+  health(family, source);
   director(family, source);
   if (options.processMetrics ?? true) collectDefaultMetrics({ register: registry });
   return {
@@ -241,6 +257,60 @@ function servicesAndBackends(family: Family, source: MetricSource): void {
     ['pool', 'digest'],
     (put) => {
       for (const { name, digest } of source.names().pools) put({ pool: name, digest }, 1);
+    },
+  );
+}
+
+function health(family: Family, source: MetricSource): void {
+  const backend = ['pool', 'backend'];
+  family(
+    'gauge',
+    'health_up',
+    'Health checks: 1 while the backend is up, 0 while it is down; missing without checks.',
+    backend,
+    (put) => {
+      for (const { pool, name, up } of source.health().backends) put({ pool, backend: name }, up ? 1 : 0);
+    },
+  );
+  family(
+    'gauge',
+    'health_held',
+    '1 while a backend whose checks are good is held down because it flapped, else 0.',
+    backend,
+    (put) => {
+      for (const { pool, name, heldFor } of source.health().backends) put({ pool, backend: name }, heldFor > 0 ? 1 : 0);
+    },
+  );
+  family('counter', 'health_changes_total', 'Times that the backend went up or down.', [...backend, 'to'], (put) => {
+    for (const { pool, name, changes } of source.health().backends) {
+      for (const [to, times] of Object.entries(changes)) put({ pool, backend: name, to }, times);
+    }
+  });
+  family(
+    'counter',
+    'health_checks_total',
+    'Runs of a check: good, bad, or failed by a fault of the director itself.',
+    [...backend, 'check', 'result'],
+    (put) => {
+      for (const { pool, name, checks } of source.health().backends) {
+        for (const { check, counts } of checks) {
+          for (const [result, runs] of Object.entries(counts)) put({ pool, backend: name, check, result }, runs);
+        }
+      }
+    },
+  );
+  family('gauge', 'health_check_duration_seconds', 'How long the last run of a check took.', [...backend, 'check'], (put) => {
+    for (const { pool, name, checks } of source.health().backends) {
+      for (const { check, last } of checks) if (last !== null) put({ pool, backend: name, check }, last.milliseconds / 1000);
+    }
+  });
+  family(
+    'gauge',
+    'health_below_minimum',
+    '1 while the pool has fewer good backends than it must have, else 0.',
+    ['pool'],
+    (put) => {
+      for (const { name, isBelow } of source.health().pools) put({ pool: name }, isBelow ? 1 : 0);
     },
   );
 }

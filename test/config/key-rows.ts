@@ -23,25 +23,33 @@ function rowsOf(schema: JsonSchema, at: string): KeyRow[] {
   return rows;
 }
 
-function below(schema: JsonSchema, key: string): KeyRow[] {
+/** `list`: '[]' behind a key that is a list of maps of several kinds. */
+function below(schema: JsonSchema, key: string, list = ''): KeyRow[] {
   if (schema.items?.properties !== undefined) return rowsOf(schema.items, `${key}[]`);
+  if (schema.items?.oneOf !== undefined) return below(schema.items, key, '[]');
   if (typeof schema.additionalProperties === 'object') return rowsOf(schema.additionalProperties, `${key}.<name>`);
   const kinds = schema.oneOf ?? schema.anyOf?.find(({ oneOf }) => oneOf !== undefined)?.oneOf;
   if (kinds !== undefined) {
     return kinds.flatMap((part) => {
       const [word, kind] = Object.entries(part.properties ?? {}).find(([, child]) => child.const !== undefined) ?? [];
-      const inside = `${key}(${kind?.const})`;
+      const inside = `${key}(${kind?.const})${list}`;
       return [
-        { key: inside, row: `| \`${key}\`, \`${word}: ${kind?.const}\` | | | ${part.description} |` },
+        { key: inside, row: `| \`${key}${list}\`, \`${word}: ${kind?.const}\` | | | ${part.description} |` },
         ...rowsOf(part, inside),
       ];
     });
   }
-  return rowsOf(schema, key);
+  return rowsOf(mapAmong(schema) ?? schema, key);
+}
+
+/** The map among the kinds of value that a key may have: `off` or a map. */
+function mapAmong(schema: JsonSchema): JsonSchema | undefined {
+  return schema.anyOf?.find(({ properties }) => properties !== undefined);
 }
 
 function rowOf(key: string, schema: JsonSchema, required: boolean): string {
-  const isMap = schema.properties !== undefined || schema.oneOf !== undefined || typeof schema.additionalProperties === 'object';
+  const isMap =
+    (schema.properties ?? schema.oneOf ?? mapAmong(schema)) !== undefined || typeof schema.additionalProperties === 'object';
   const standard = schema.default === undefined || isMap ? '' : `\`${String(schema.default)}\``;
   return `| \`${key}\` | ${valueText(schema)} | ${required ? '**required**' : standard} | ${schema.description} |`;
 }
@@ -54,6 +62,7 @@ function valueText(schema: JsonSchema & { minimum?: number; maximum?: number }):
     return [...new Set(kinds)].join(', ');
   }
   const { minimum, maximum } = schema;
+  if (schema.type === 'number') return `${minimum}–${maximum}`;
   if (schema.type === 'integer') {
     const bounded = minimum !== undefined && maximum !== undefined && maximum < Number.MAX_SAFE_INTEGER;
     return bounded ? `${minimum}–${maximum}` : 'number';

@@ -196,6 +196,7 @@ function recordsOf(path: string): { time: string; bytes: Uint8Array }[] {
 function configOf(spec: Spec): Config {
   return {
     spec,
+    health: new Map(),
     ingress: { driver: 'memory' },
     egress: { driver: 'memory' },
     threads: 1,

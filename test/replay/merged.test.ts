@@ -40,6 +40,7 @@ function specFor(addresses: readonly Uint8Array[], outer: 4 | 6 = 4): Spec {
 function configOf(spec: Spec): Config {
   return {
     spec,
+    health: new Map(),
     ingress: { driver: 'memory' },
     egress: { driver: 'memory' },
     threads: 1,

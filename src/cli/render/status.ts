@@ -1,6 +1,6 @@
 /** The text of `status`: a heading, then one table for each kind of thing. */
 import type { Condition } from '../../admin/server.ts';
-import type { Status, StatusPathMtu } from '../../admin/status.ts';
+import type { Status, StatusBackend, StatusPathMtu } from '../../admin/status.ts';
 import { type Alignment, columns, percent } from './columns.ts';
 import type { Paint } from './paint.ts';
 
@@ -27,6 +27,11 @@ function heading(status: Status, paint: Paint): string {
     const what = unreachable.last === 'prohibited' ? 'refused by a firewall' : `${unreachable.last} unreachable`;
     lines.push(paint.red(`backend ${pool}/${name}: ${what}, ICMP said ${duration(unreachable.age)} ago`));
   }
+  for (const backend of status.backends) lines.push(...healthLines(backend, paint));
+  for (const { name, health } of status.pools) {
+    if (health?.belowMinimum !== true) continue;
+    lines.push(paint.red(`pool ${name}: ${health.good} good backends of ${health.of}, ${health.wanted} are needed`));
+  }
   for (const { pool, name, drain } of status.backends) {
     if (drain === null) continue;
     const { age, downIn } = drain;
@@ -35,6 +40,17 @@ function heading(status: Status, paint: Paint): string {
   }
   if (packets.lost > 0) lines.push(paint.red(`lost in the kernel before they could be read: ${packets.lost}`));
   return lines.join('\n');
+}
+
+/** Nothing of a backend that is up, in full. */
+function healthLines({ pool, name, health }: StatusBackend, paint: Paint): string[] {
+  if (health === null || (health.up && health.share === 1)) return [];
+  const who = `backend ${pool}/${name}`;
+  if (health.up) return [paint.yellow(`${who}: starts slowly, at ${percent(health.share)} of its weight`)];
+  const kept = health.serves ? ', but used: too few others are good' : '';
+  if (health.heldFor > 0) return [paint.red(`${who}: held down for ${duration(health.heldFor)} more: it flapped${kept}`)];
+  const why = health.checks.filter(({ good }) => !good).map(({ check, detail }) => `${check}: ${detail ?? 'not asked yet'}`);
+  return [paint.red(`${who}: down for ${duration(health.age)}${kept}: ${why.join('; ')}`)];
 }
 
 function drainingText({ age, stopIn }: NonNullable<Status['draining']>): string {

@@ -6,6 +6,7 @@ import { checkDrivers } from './drivers.ts';
 import { checkEncapsulations } from './encapsulations.ts';
 import { checkFragments } from './fragments.ts';
 import { checkHeaders } from './headers.ts';
+import { checkHealth } from './health.ts';
 import { checkLoops } from './loops.ts';
 import { checkMssClamps } from './mss-clamp.ts';
 import { checkNames } from './names.ts';
@@ -31,6 +32,7 @@ export function checkDraft(draft: Draft, document: SourceDocument): Problem[] {
   checkSchemes(draft, report);
   checkDrivers(draft, report);
   checkEncapsulations(draft, report);
+  checkHealth(draft, report);
   checkUnused(draft, report);
   checkFragments(draft, report);
   return sortProblems(problems);

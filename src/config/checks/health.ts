@@ -1,0 +1,109 @@
+/** Health checks: keys that exclude or need each other, times that fit, a service for each tunnel check. */
+import { prefixContains } from '../../base/address.ts';
+import { parseAnyAddress, parsePrefix } from '../address.ts';
+import type { Draft, DraftPool, DraftService } from '../draft.ts';
+import type { CheckSection, HealthSection } from '../health.ts';
+import type { Path } from '../problem.ts';
+import type { Report } from './index.ts';
+
+export function checkHealth(draft: Draft, report: Report): void {
+  for (const pool of draft.pools) {
+    const health = pool.frame?.health;
+    if (health === undefined) continue;
+    const at = [...pool.at, 'health'];
+    checkTimes(health, at, report);
+    checkMinimum(health, pool, at, report);
+    health.checks.forEach((check, i) => {
+      checkKeys(check, [...at, 'checks', i], report);
+      if (check.type === 'tunnel') checkTunnel(check, pool.name, draft, [...at, 'checks', i], report);
+    });
+  }
+}
+
+function checkTimes(health: HealthSection, at: Path, report: Report): void {
+  const { interval, timeout, damping } = health;
+  if (timeout > interval) {
+    const message = `${timeout} s are longer than the interval of ${interval} s: a run would not end before the next one`;
+    report([...at, 'timeout'], 'GD_CONFIG_HEALTH_TIMES', message);
+  }
+  if (damping !== 'off' && damping.reuse >= damping.suppress) {
+    const message = `reuse (${damping.reuse}) must be less than suppress (${damping.suppress}): nothing would be held`;
+    report([...at, 'damping'], 'GD_CONFIG_HEALTH_TIMES', message);
+  }
+}
+
+function checkMinimum(health: HealthSection, pool: DraftPool, at: Path, report: Report): void {
+  const minimum = health['minimum-healthy'];
+  const count = pool.backends.filter(({ value }) => value.state === 'active' && value.weight > 0).length;
+  if (typeof minimum !== 'number' || !pool.complete || minimum <= count) return;
+  const message = `${minimum} good backends are asked for, but only ${count} of the pool take flows`;
+  report([...at, 'minimum-healthy'], 'GD_CONFIG_HEALTH_MINIMUM', message, 'warning');
+}
+
+function checkKeys(check: CheckSection, at: Path, report: Report): void {
+  if (check.type === 'tcp' || check.type === 'udp') {
+    for (const key of ['send', 'expect'] as const) {
+      const hex = `${key}-hex` as const;
+      if (check[key] === undefined || check[hex] === undefined) continue;
+      report([...at, hex], 'GD_CONFIG_HEALTH_BYTES', `${key} says already what these bytes are; one of the two`);
+    }
+  }
+  if (check.type === 'udp' && check.send === undefined && check['send-hex'] === undefined) {
+    report(at, 'GD_CONFIG_HEALTH_BYTES', 'a udp check needs something to send: set send or send-hex');
+  }
+  if (check.type !== 'http' && check.type !== 'https') return;
+  const { body } = check;
+  if (body !== undefined && (body.contains === undefined) === (body.matches === undefined)) {
+    report([...at, 'body'], 'GD_CONFIG_HEALTH_BODY', 'one of contains and matches must be set');
+  } else if (body !== undefined && check.method === 'HEAD') {
+    report([...at, 'body'], 'GD_CONFIG_HEALTH_BODY', 'the answer to HEAD has no body');
+  }
+  if (check.type !== 'https') return;
+  if ((check.certificate === undefined) !== (check.key === undefined)) {
+    const [there, missing] = check.key === undefined ? ['certificate', 'key'] : ['key', 'certificate'];
+    report([...at, there], 'GD_CONFIG_HEALTH_TLS', `needs ${missing} too`);
+  }
+  if (!check.verify && check.ca !== undefined) {
+    report([...at, 'ca'], 'GD_CONFIG_HEALTH_TLS', 'has no meaning with verify: false', 'warning');
+  }
+}
+
+/** The probe is wrapped as traffic of a service is: there must be one that it would be traffic of. */
+function checkTunnel(
+  check: Extract<CheckSection, { type: 'tunnel' }>,
+  pool: string,
+  draft: Draft,
+  at: Path,
+  report: Report,
+): void {
+  if (!draft.servicesComplete) return;
+  const services = draft.services.filter(({ value }) => value.pool === pool && value.protocol === 'tcp');
+  if (services.length === 0) {
+    report(at, 'GD_CONFIG_HEALTH_TUNNEL', 'a tunnel check opens TCP connections, but no TCP service has this pool');
+    return;
+  }
+  const { address } = check;
+  if (address === undefined) {
+    if (services.some(hasOneAddress)) return;
+    const message = 'the services of this pool are prefixes: set address to the one inside that shall be asked';
+    report(at, 'GD_CONFIG_HEALTH_TUNNEL', message);
+  } else if (!services.some((service) => prefixesOf(service).some((prefix) => contains(prefix, address)))) {
+    report([...at, 'address'], 'GD_CONFIG_HEALTH_TUNNEL', `${address} is in no TCP service of this pool`);
+  }
+}
+
+function prefixesOf({ value }: DraftService): readonly string[] {
+  return Array.isArray(value.address) ? value.address : [value.address];
+}
+
+function hasOneAddress(service: DraftService): boolean {
+  return prefixesOf(service).some((text) => {
+    const prefix = parsePrefix(text).value;
+    return prefix !== null && prefix.length === prefix.bytes.length * 8;
+  });
+}
+
+function contains(prefix: string, address: string): boolean {
+  const [outer, inner] = [parsePrefix(prefix).value, parseAnyAddress(address).value];
+  return outer !== null && inner !== null && prefixContains(outer, inner);
+}
