@@ -73,17 +73,23 @@ interface Size {
   readonly fall: number;
 }
 
-/** The scaled twin has the four faults that only `tunnel` finds, with a quarter of the interval and two bad runs in place of three. */
+/** The scaled twin has three of the four faults that only `tunnel` finds, with a quarter of the interval and two bad runs in place of three. */
 const SIZES: Readonly<Record<Scale, Size>> = {
   full: { faults: Object.keys(FAULTS), flapping: true, interval: 2, timeout: 1, fall: 3 },
-  scaled: { faults: Object.keys(FAULTS).slice(0, 4), flapping: false, interval: 0.5, timeout: 0.45, fall: 2 },
+  scaled: {
+    faults: ['service down', 'decapsulation port closed', 'rp_filter strict'],
+    flapping: false,
+    interval: 0.5,
+    timeout: 0.45,
+    fall: 2,
+  },
 };
 const FLAPPING = { interval: 0.5, timeout: 0.45, fall: 2 };
 /** Milliseconds of one half of a flap: long enough to be found, and to be good again. */
 const FLAP = { shut: 2000, open: 1500 };
 const FLAPS = 8;
-/** Seconds by which the director's timers and the orders may be late on a loaded machine. */
-const SLACK = 0.5;
+/** Seconds by which the director's timers and its log may be late on a machine that does other things too. */
+const SLACK = 1;
 /** Seconds until everything must be good again, and until the guest must be up. */
 const MEND_PATIENCE = 30;
 const BOOT_PATIENCE = 60;
@@ -174,15 +180,14 @@ async function until(condition: () => boolean, seconds: number, what: string): P
   }
 }
 
-/** Carries an order out; returns when it was sent, in milliseconds since 1970. */
+/** Has an order carried out; returns when that was done, in milliseconds since 1970. */
 async function order(lab: Lab, worker: Worker, what: Order): Promise<number> {
   const script = `
-    const sent = Date.now();
     fetch('http://${worker.address}:9000/', { method: 'POST', body: process.argv[1] })
       .then((response) => response.text())
       .then((text) => {
         if (text.startsWith('failed')) throw new Error(text);
-        console.log(sent);
+        console.log(Date.now());
       })`;
   return Number(await runIn(lab.router, process.execPath, ['-e', script, JSON.stringify(what)]));
 }
@@ -233,11 +238,11 @@ async function suffer(
   await until(() => found.every(isDown), limit + 5, `${name}: not found by ${found.filter((kind) => !isDown(kind))}`).catch(
     (error: Error) => complaints.push(error.message),
   );
-  await sleep(Math.max(0, at + (limit + SLACK) * 1000 - Date.now()));
+  await sleep(Math.max(0, at + limit * 1000 - Date.now()));
   const cells = KINDS.map((kind) => {
     const line = news().find(({ event, pool }) => event === 'health-down' && pool === kind);
     if (line === undefined) return `${kind} green`;
-    const seconds = (line.at - at) / 1000;
+    const seconds = Math.max(0, (line.at - at) / 1000);
     if (!found.includes(kind)) complaints.push(`${name}: ${kind} says ${line.detail}`);
     if (seconds > limit + SLACK) complaints.push(`${name}: ${kind} took ${seconds.toFixed(1)} s, at most ${limit}`);
     return `${kind} ${seconds.toFixed(1)} s`;
@@ -316,22 +321,20 @@ async function run(scale: Scale): Promise<Outcome> {
     const program = resolve(import.meta.dirname, 'health-worker.mjs');
     const address = '10.80.1.31';
     const ready = 'for i in $(seq 300); do grep -q ready /run/worker && break; sleep 0.1; done';
+    // Without servers of its own it is given at once, and boots while the others start.
     guest = await Guest.boot(lab, {
       vips: [VIP4],
       webPorts: [],
       extra: [`${process.execPath} ${program} ${UML} ${address} ${VIP4} > /run/worker &`, ready],
     });
     const workers = [{ name: UML, address }, ...lab.workers.map(({ role, address4 }) => ({ name: role, address: address4 }))];
-    for (const worker of lab.workers) {
-      programs.push(
-        ...(await Promise.all([
-          Program.start(worker, process.execPath, [built('cli/main'), 'worker'], 'ready'),
-          Program.start(worker, process.execPath, [program, worker.role, worker.address4, VIP4], 'ready'),
-        ])),
-      );
-    }
-    const { console: words } = guest;
-    await until(() => (guest as Guest).console.includes('uml-kernel'), BOOT_PATIENCE, `the guest did not get ready: ${words}`);
+    const starts = lab.workers.flatMap((worker) => [
+      Program.start(worker, process.execPath, [built('cli/main'), 'worker'], 'ready'),
+      Program.start(worker, process.execPath, [program, worker.role, worker.address4, VIP4], 'ready'),
+    ]);
+    programs.push(...(await Promise.all(starts)));
+    const booted: Guest = guest;
+    await until(() => booted.console.includes('uml-kernel'), BOOT_PATIENCE, 'the guest did not get ready');
     const scene: Scene = { lab, guest, workers, figures: {}, complaints: [] };
     const yaml = configuration(lab.director.address4, workers, size, "'off'");
     const { pools } = loadText(yaml, 'director.yaml').spec;

@@ -55,9 +55,6 @@ export interface TunnelProberOptions {
   readonly sourcePortMask: number;
   /** Default PROBE_PORTS. */
   readonly ports?: PortRange;
-  /** Addresses that probes come from; null or absent: that of the route to each worker. */
-  readonly source4?: Uint8Array | null;
-  readonly source6?: Uint8Array | null;
   /** ICMP messages about tunnel packets to this backend; null when none came. */
   readonly unreachable?: (pool: string, backend: string) => HeardUnreachable | null;
   /** Milliseconds of a clock that never goes back. Default performance.now. */
@@ -107,7 +104,8 @@ export class TunnelProber {
     const { service, address, port } = askedFor(check, target);
     this.#guard ??= new PortGuard(this.#range);
     this.#awaitFrom(address);
-    const source = this.#sourceOf(target.backend.address, address.length === 4 ? 4 : 6);
+    const family = address.length === 4 ? 4 : 6;
+    const source = check.source?.length === address.length ? check.source : this.#sourceOf(target.backend.address, family);
     const began = this.#now();
     // Looks for answers are some milliseconds apart, and what is answered is answered in time.
     const deadline = began + Math.max(timeoutMs / 2, timeoutMs - 2 * LOOK_LATER_MS);
@@ -160,8 +158,6 @@ export class TunnelProber {
   }
 
   #sourceOf(backend: Uint8Array, family: 4 | 6): Uint8Array {
-    const configured = family === 4 ? this.#options.source4 : this.#options.source6;
-    if (configured != null) return configured;
     const key = `${family} ${formatAddress(backend)}`;
     const known = this.#sources.get(key);
     const now = this.#now();
@@ -229,7 +225,9 @@ function askedFor(check: TunnelCheckSpec, { pool, services }: ProbeTarget) {
   const isOne = ({ prefix }: ServiceSpec) => address !== null || prefix.length === prefix.bytes.length * 8;
   const all = fits.filter(hasPort);
   const candidates = all.some(isOne) ? all.filter(isOne) : all;
-  const service = candidates.find(({ protocol }) => protocol === ipv4.PROTOCOL_TCP) ?? candidates[0];
+  const isDatagram = check.http == null && ((check.send?.length ?? 0) > 0 || (check.expect ?? null) !== null);
+  const wanted = isDatagram ? ipv4.PROTOCOL_UDP : ipv4.PROTOCOL_TCP;
+  const service = candidates.find(({ protocol }) => protocol === wanted) ?? candidates[0];
   if (service === undefined) {
     const what = [address === null ? [] : [formatAddress(address)], check.port === null ? [] : [`port ${check.port}`]].flat();
     const text = what.length === 0 ? 'pool serves no service' : `no service has ${what.join(' ')}`;
