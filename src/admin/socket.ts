@@ -57,8 +57,8 @@ export async function listenAtPath(server: Server, path: string): Promise<void> 
   }
 }
 
-/** The last part of the path only: Node's own `recursive` never returns below /proc. */
-function makeDirectory(path: string): void {
+/** The last part of the path only: Node's own `recursive` never returns below /proc. No error when it is there. */
+export function makeDirectory(path: string): void {
   try {
     mkdirSync(path, { mode: 0o750 });
   } catch (error) {

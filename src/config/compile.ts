@@ -30,7 +30,7 @@ export function compile(section: ConfigSection, file: string, warnings: readonly
     ingress: compileIngress(section.ingress, file),
     egress: compileEgress(section.egress, file),
     threads: section.threads,
-    flows: { entries: section.flows.entries },
+    flows: { entries: section.flows.entries, file: pathOrWord(file, section.flows.file) },
     fragments: {
       entries: section.fragments.entries,
       timeout: section.fragments.timeout,
@@ -40,9 +40,7 @@ export function compile(section: ConfigSection, file: string, warnings: readonly
       holdTimeout: section.fragments['hold-timeout'],
     },
     listen: { metrics: listen },
-    admin: {
-      socket: ['auto', 'off'].includes(section.admin.socket) ? section.admin.socket : besideFile(file, section.admin.socket),
-    },
+    admin: { socket: pathOrWord(file, section.admin.socket) },
     privileges: { user: section.privileges.user ?? null, group: section.privileges.group ?? null },
     reload: { watch: section.reload.watch },
     log: { level: section.log.level, format: section.log.format },
@@ -188,6 +186,10 @@ function compileEgress(egress: ConfigSection['egress'], file: string): EgressCon
 /** A relative path in a configuration counts from the file it stands in: what it means does not depend on who reads it from where. */
 function besideFile(file: string, path: string): string {
   return isAbsolute(path) ? path : join(dirname(file), path);
+}
+
+function pathOrWord(file: string, text: string): string {
+  return text === 'auto' || text === 'off' ? text : besideFile(file, text);
 }
 
 export function listOf<T>(value: T | readonly T[]): readonly T[] {

@@ -84,6 +84,8 @@ export interface Config {
   readonly flows: {
     /** Flow table entries, all threads together. */
     readonly entries: number;
+    /** Path of the file they lie in; auto: in the runtime directory; off: memory alone. */
+    readonly file: 'auto' | 'off' | (string & {});
   };
   readonly fragments: FragmentLimits;
   readonly listen: { readonly metrics: ListenAddress | null };

@@ -363,6 +363,11 @@ export const sectionSchemas = {
         .max(67_108_864)
         .default(1_048_576)
         .describe('Entries of the flow table, all threads together; 16 bytes each. It never grows.'),
+      file: path
+        .default('auto')
+        .describe(
+          'File that the flow table lies in, so that flows outlive the director: its path; auto for flows in the runtime directory; off for memory alone.',
+        ),
     })
     .prefault({})
     .describe('The flow table, which keeps flows on their backend while the table changes.'),

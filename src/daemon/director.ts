@@ -20,12 +20,13 @@ import { resolveTunnelSource } from '../host/routes.ts';
 import type { EventJournal } from '../observe/events.ts';
 import type { Log } from '../observe/log.ts';
 import { createMetrics } from '../observe/metrics.ts';
-import { SnapshotBuilder, type SnapshotNames, type SnapshotParts } from '../pipeline/snapshot.ts';
+import type { SnapshotNames, SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
 import { CutWatch } from './cut-watch.ts';
 import { DrainKeeper } from './drain-keeper.ts';
 import { DropWatch } from './drop-summary.ts';
+import { FlowKeeper } from './flow-keeper.ts';
 import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
 import { HealthFile } from './health-file.ts';
 import { HealthKeeper } from './health-keeper.ts';
@@ -76,6 +77,7 @@ export class Director {
   readonly #tunnels: TunnelKeeper;
   readonly #health: HealthKeeper;
   readonly #drops = new DropWatch();
+  readonly #flows: FlowKeeper;
   readonly #publisher: Publisher;
   readonly #controller: Controller;
   readonly #drains: DrainKeeper;
@@ -118,7 +120,9 @@ export class Director {
       paths: () => this.#paths.entries(),
       banks: () => this.#threads?.banks ?? [],
     });
-    this.#publisher = new Publisher({ builder: new SnapshotBuilder(), now: () => this.#clock.seconds() });
+    const { flows, threads } = options.config;
+    this.#flows = new FlowKeeper({ ...flows, threads, clock: this.#clock, journal: options.journal });
+    this.#publisher = new Publisher({ builder: this.#flows, now: () => this.#clock.seconds() });
     this.#tunnels = new TunnelKeeper({
       egress: options.config.egress,
       journal: options.journal,
@@ -145,7 +149,7 @@ export class Director {
       journal: options.journal,
       clock: this.#clock,
       controller: this.#controller,
-      shards: () => (this.#threads?.flowTables ?? []).map(({ words }) => words),
+      shards: () => (this.#threads === null ? [] : [this.#threads.flowWords]),
       names: () => this.#publisher.current?.names ?? NO_NAMES,
       uncertain: () => new Set(),
       stop: options.stop,
@@ -160,7 +164,7 @@ export class Director {
       resolved: (spec) => resolveTunnelSources(spec, resolveTunnelSource).spec,
       current: () => ({ parts: this.#publisher.current, spec: this.#publisher.spec }),
       everywhere: () => this.#everywhere,
-      flows: () => (this.#threads?.flowTables ?? []).map(({ words }) => words),
+      flows: () => (this.#threads === null ? [] : [this.#threads.flowWords]),
       now: () => this.#clock.seconds(),
       isRunning: () => this.#phase === 'running',
     });
@@ -183,7 +187,10 @@ export class Director {
       await this.#start();
     } catch (error) {
       // Until the predecessor is told otherwise everything is its own.
-      if (this.#options.inheritance !== null) this.#host.leave();
+      if (this.#options.inheritance !== null) {
+        this.#host.leave();
+        this.#flows.leave();
+      }
       await this.stop();
       throw error;
     }
@@ -199,6 +206,7 @@ export class Director {
     for (const warning of warnings) log.warn({ event: 'tunnel-source', hint: 'set tunnel.source for this pool' }, warning);
     const wanted = wantedOf(config, spec);
     if (inheritance === null) this.#host.silence(wanted);
+    this.#flows.open(inheritance?.take('flows') ?? null);
     this.#health.restore(inheritance?.part('health'));
     this.#drains.restore();
     this.#controller.adopt(config);
@@ -207,6 +215,7 @@ export class Director {
       threads: config.threads,
       ingress: config.ingress,
       egress: config.egress,
+      flows: this.#flows.memory,
       flowEntries: config.flows.entries,
       fragments: config.fragments,
       pathMtu: this.#paths.memory,
@@ -227,7 +236,10 @@ export class Director {
       await threads.start();
       this.#host.take(wanted);
     } else {
-      const taken = await takeOver(inheritance, threads, (lock) => this.#host.takeOver(wanted, lock));
+      const taken = await takeOver(inheritance, threads, {
+        poised: () => this.#flows.begin(),
+        settle: (lock) => this.#host.takeOver(wanted, lock),
+      });
       gaps = taken.gaps;
       this.#drops.look(taken.carried);
       await this.#openMetrics(source);
@@ -274,7 +286,7 @@ export class Director {
       lend: () => {
         const { confirmWithin } = this.#reloads.status();
         if (confirmWithin !== null) throw notConfirmed();
-        return lent(threads, this.#host.lockDescriptor);
+        return lent(threads, this.#host.lockDescriptor, this.#flows.file?.descriptor ?? null);
       },
       parts: () => ({ paths: this.#paths.leases(), health: this.#health.exportState() }),
       inForce: () => String(this.#publisher.current?.generation),
@@ -334,7 +346,10 @@ export class Director {
     this.#drains.close({ stopped: this.#phase === 'running' && !keepBlackholes });
     this.#phase = 'stopping';
     await this.#handOver?.settled();
-    if (this.successor !== null) this.#host.leave();
+    if (this.successor !== null) {
+      this.#host.leave();
+      this.#flows.leave();
+    }
     for (const timer of this.#timers) clearInterval(timer);
     this.#timers = [];
     this.#controller.close();
@@ -350,6 +365,7 @@ export class Director {
       }
     };
     await attempt(() => this.#threads?.stop());
+    await attempt(() => this.#flows.close());
     await attempt(() => this.#paths.close());
     await attempt(() => this.#host.close());
     await attempt(() => failures.push(...this.#host.release({ keepBlackholes })));

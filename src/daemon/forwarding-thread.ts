@@ -11,7 +11,7 @@ import { randomInt } from 'node:crypto';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { createBatch, openEgress, openIngress } from '../io/open.ts';
-import { FlowTable } from '../pipeline/flow-table.ts';
+import { flowRegions } from '../pipeline/flow-regions.ts';
 import { FragmentHold } from '../pipeline/fragment-hold.ts';
 import { FragmentTable } from '../pipeline/fragment-table.ts';
 import { Identifiers } from '../pipeline/identifiers.ts';
@@ -20,6 +20,7 @@ import { ReplyRate } from '../pipeline/reply-rate.ts';
 import { Snapshot } from '../pipeline/snapshot.ts';
 import { boottimeClock } from '../raw-socket/clock.ts';
 import { EventDescriptor } from '../raw-socket/event.ts';
+import { flowWords } from './flow-memory.ts';
 import { forward } from './forwarding-loop.ts';
 import { takeBaton } from './takeover/baton.ts';
 import { clearCounters, warmUp } from './takeover/warm-up.ts';
@@ -48,23 +49,23 @@ function run(start: ThreadStart): void {
     try {
       const mapped = createBatch(ingress);
       try {
-        const shared = start.flowMemory.length > 1;
-        const flows = start.flowMemory.map((memory) => new FlowTable(start.flowEntries, start.flowKey, memory, shared));
+        const { key, geometry } = start.flows;
+        const { own, others } = flowRegions(flowWords(start.flows), key, geometry, number);
         const { fragments } = start;
         const tables = start.fragmentMemory.map(
-          (memory) => new FragmentTable(start.fragmentEntries, start.flowKey, fragments.timeout, memory),
+          (memory) => new FragmentTable(start.fragmentEntries, key, fragments.timeout, memory),
         );
         const hold = new FragmentHold({
           bytes: fragments.holdBytes,
           frames: fragments.holdPackets,
           perSource: fragments.holdPerSource,
           timeout: fragments.holdTimeout,
-          key: start.flowKey,
+          key,
         });
         const pipeline = new Pipeline({
           snapshot: new Snapshot(start.snapshot),
-          flows: flows[number],
-          siblings: flows.filter((_, other) => other !== number),
+          flows: own,
+          siblings: others,
           fragments: tables[number],
           fragmentSiblings: tables.filter((_, other) => other !== number),
           hold,

@@ -7,19 +7,18 @@
  * An interface that somebody removes is no failure. A TUN or TAP device, also that of the egress, is made anew at once. The interface of a packet ingress is
  * somebody else's: its threads end, their seats stay empty until it is there again.
  */
-import { randomFillSync } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
 import type { EgressConfig, FragmentLimits, IngressConfig } from '../config/config.ts';
 import type { Publisher } from '../control/publisher.ts';
 import type { EventJournal } from '../observe/events.ts';
-import { FlowTable } from '../pipeline/flow-table.ts';
+import { capacityOf } from '../pipeline/flow-regions.ts';
 import { FragmentTable } from '../pipeline/fragment-table.ts';
 import { closeDescriptor } from '../raw-socket/file.ts';
 import { errnoName } from '../raw-socket/library.ts';
-import { adviseHugePages } from '../raw-socket/memory.ts';
 import { openTunQueue } from '../raw-socket/tun.ts';
+import { type FlowMemory, flowWords, processMemory } from './flow-memory.ts';
 import { EGRESS_GONE, INGRESS_GONE } from './thread-protocol.ts';
 import { Seat, type SeatStart, type ThreadEnd } from './thread-seat.ts';
 
@@ -34,7 +33,8 @@ export interface ForwardingThreadsOptions {
   readonly threads: number;
   readonly ingress: IngressConfig;
   readonly egress: EgressConfig;
-  /** Flow table entries of all threads together. */
+  /** Where the flow table lies; absent: in memory of its own, of so many entries. */
+  readonly flows?: FlowMemory;
   readonly flowEntries: number;
   readonly fragments: FragmentLimits;
   /** Path MTU by backend id (path-keeper.ts); absent or null: no limit. */
@@ -68,8 +68,8 @@ export class ForwardingThreads {
   readonly seats: readonly Seat[];
   /** Entries all flow tables can hold. */
   readonly flowEntries: number;
-  /** Those of all threads, which write them: to be read only. */
-  readonly flowTables: readonly FlowTable[];
+  /** Their words, those of all threads together, which write them: to be read only. */
+  readonly flowWords: Int32Array;
   readonly #options: ForwardingThreadsOptions;
   readonly #common: Omit<SeatStart, 'services' | 'snapshot' | 'queue' | 'egressQueue' | 'baton'>;
   /** Seconds of recent failures, oldest first. */
@@ -94,13 +94,9 @@ export class ForwardingThreads {
   constructor(options: ForwardingThreadsOptions) {
     this.#options = options;
     const { threads, ingress, egress } = options;
-    const flowKey = randomFillSync(new Int32Array(new SharedArrayBuffer(16)));
-    const entries = Math.ceil(options.flowEntries / threads);
-    const tables = Array.from({ length: threads }, () => new FlowTable(entries, flowKey));
-    this.flowEntries = tables.reduce((sum, table) => sum + table.capacity, 0);
-    for (const table of tables) adviseHugePages(table.words);
-    this.flowTables = tables;
-    const flowMemory = tables.map((table) => table.words.buffer as SharedArrayBuffer);
+    const flows = options.flows ?? processMemory(options.flowEntries, threads);
+    this.flowEntries = capacityOf(flows.geometry, threads);
+    this.flowWords = flowWords(flows);
     const { fragments } = options;
     const fragmentEntries = Math.ceil(fragments.entries / threads);
     const fragmentMemory = Array.from({ length: threads }, () => new SharedArrayBuffer(FragmentTable.bytesFor(fragmentEntries)));
@@ -108,9 +104,7 @@ export class ForwardingThreads {
       threads,
       ingress,
       egress,
-      flowEntries: entries,
-      flowKey,
-      flowMemory,
+      flows,
       fragments,
       fragmentEntries,
       fragmentMemory,

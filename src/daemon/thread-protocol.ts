@@ -9,6 +9,7 @@ import type { MessagePort } from 'node:worker_threads';
 import type { EgressConfig, FragmentLimits, IngressConfig } from '../config/config.ts';
 import type { SnapshotParts } from '../pipeline/snapshot.ts';
 import type { ServiceSpec } from '../pipeline/spec.ts';
+import type { FlowMemory } from './flow-memory.ts';
 
 /** Written by main: messages posted since the thread started. */
 export const WORD_MAIL = 0;
@@ -33,10 +34,8 @@ export interface ThreadStart {
   readonly egress: EgressConfig;
   readonly services: readonly ServiceSpec[];
   readonly snapshot: SnapshotParts;
-  /** This thread's flow table, and those of all threads in order. */
-  readonly flowEntries: number;
-  readonly flowKey: Int32Array;
-  readonly flowMemory: readonly SharedArrayBuffer[];
+  /** The flow table of all threads, of which each has its region. */
+  readonly flows: FlowMemory;
   /** What may be followed and kept of fragmented packets, and the fragment tables of all threads in order, of so many entries each. */
   readonly fragments: FragmentLimits;
   readonly fragmentEntries: number;

@@ -1,6 +1,7 @@
 /** `gue-director clean`: what a crash left in this network namespace, and its removal. */
 import { CodedError, EXIT } from '../base/errors.ts';
 import { listOwned, listOwnedRoutes, listOwnedTable, type Owned, removeOwned } from './owned.ts';
+import { type LeftFiles, listOwnedFiles } from './owned-files.ts';
 import { takeOwnerLock } from './ownership.ts';
 
 export interface CleanReport {
@@ -15,15 +16,16 @@ export interface CleanReport {
 
 /**
  * Lists what a director that did not stop cleanly left, and removes it unless `dryRun`. A TUN device needs no cleaning: it ends with
- * its process. Throws CodedError GD_HOST_OWNED while a live director owns this network namespace, NetlinkError when the kernel can
+ * its process. `files`: where the files are that it leaves for its successor; absent: nowhere. Throws CodedError GD_HOST_OWNED while a live director owns this network namespace, NetlinkError when the kernel can
  * not be asked, and without `dryRun` GD_HOST_NFT when nft may not look.
  */
-export function clean(options: { dryRun: boolean }): CleanReport {
+export function clean(options: { dryRun: boolean; files?: LeftFiles }): CleanReport {
   // Held while we remove, so that no director starts in between.
   const lock = takeOwnerLock();
   try {
-    if (options.dryRun) return listAll();
-    const owned = listOwned();
+    const files = options.files === undefined ? [] : listOwnedFiles(options.files);
+    if (options.dryRun) return listAll(files);
+    const owned = [...listOwned(), ...files];
     const { removed, failed } = removeOwned(owned);
     return {
       found: owned.map(told),
@@ -41,14 +43,14 @@ function told({ kind, text, command }: Owned): CleanReport['found'][number] {
 }
 
 /** Routes can be listed without privilege, nftables can not: says what can be seen. */
-function listAll(): CleanReport {
+function listAll(files: readonly Owned[]): CleanReport {
   const report = { removed: [], failed: [], unknown: [] };
   const routes = listOwnedRoutes().map(told);
   try {
-    return { ...report, found: [...routes, ...listOwnedTable().map(told)] };
+    return { ...report, found: [...routes, ...[...listOwnedTable(), ...files].map(told)] };
   } catch (error) {
     if (!(error instanceof CodedError && error.exitCode === EXIT.PRIVILEGE)) throw error;
-    return { ...report, found: routes, unknown: [{ text: 'nftables', error: error.message }] };
+    return { ...report, found: [...routes, ...files.map(told)], unknown: [{ text: 'nftables', error: error.message }] };
   }
 }
 

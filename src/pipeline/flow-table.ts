@@ -64,6 +64,30 @@ const LINE = 64;
  */
 const TO_LINE = 48;
 
+/** Buckets of a table of so many entries: a power of two, at least 4. */
+export function bucketsFor(entries: number): number {
+  let buckets = 4;
+  while (buckets * WAYS < entries) buckets *= 2;
+  return buckets;
+}
+
+export const BUCKET_BYTES = BUCKET_WORDS * 4;
+export const BUCKET_ENTRIES = WAYS;
+
+/** Zeroed memory for so many buckets. */
+export function tableMemory(buckets: number): SharedArrayBuffer {
+  return new SharedArrayBuffer(buckets * BUCKET_BYTES + LINE);
+}
+
+/** The words of `buckets` buckets in `memory`. Whoever shares it computes the same skew from its size. */
+export function wordsIn(memory: SharedArrayBuffer, buckets: number): Int32Array {
+  const bytes = buckets * BUCKET_BYTES;
+  if (memory.byteLength < bytes) {
+    throw new RangeError(`a flow table of ${buckets * WAYS} entries needs ${bytes} bytes, got ${memory.byteLength}`);
+  }
+  return new Int32Array(memory, memory.byteLength >= bytes + LINE ? TO_LINE : 0, buckets * BUCKET_WORDS);
+}
+
 export class FlowTable {
   /** Entries, for status and metrics. */
   readonly capacity: number;
@@ -81,20 +105,16 @@ export class FlowTable {
 
   /**
    * `entries` is rounded up to a power of two, at least 16. `key`: two secret words. `memory`, when given, holds 16 bytes per entry,
-   * zeroed or as another FlowTable of the same size and key left it: its `words.buffer`. `shared`: other threads read this shard; a store that they may
+   * zeroed or as another FlowTable of the same size and key left it: its `words.buffer`; or it is the table's words themselves, a power of two of
+   * buckets (flow-regions.ts). `shared`: other threads read this shard; a store that they may
    * see half done is then ordered by Atomics, which waits for the stores before it.
    */
-  constructor(entries: number, key: Int32Array, memory?: SharedArrayBuffer, shared = false) {
-    let buckets = 4;
-    while (buckets * WAYS < entries) buckets *= 2;
-    const bytes = buckets * BUCKET_WORDS * 4;
-    if (memory !== undefined && memory.byteLength < bytes) {
-      throw new RangeError(`a flow table of ${entries} entries needs ${bytes} bytes, got ${memory.byteLength}`);
+  constructor(entries: number, key: Int32Array, memory?: SharedArrayBuffer | Int32Array, shared = false) {
+    const buckets = bucketsFor(entries);
+    this.words = memory instanceof Int32Array ? memory : wordsIn(memory ?? tableMemory(buckets), buckets);
+    if (this.words.length !== buckets * BUCKET_WORDS) {
+      throw new RangeError(`a flow table of ${entries} entries has ${buckets * BUCKET_WORDS} words, got ${this.words.length}`);
     }
-    const held = memory ?? new SharedArrayBuffer(bytes + LINE);
-    // Whoever shares this memory computes the same skew from its size.
-    const skew = held.byteLength >= bytes + LINE ? TO_LINE : 0;
-    this.words = new Int32Array(held, skew, buckets * BUCKET_WORDS);
     this.capacity = buckets * WAYS;
     this.mask = buckets - 1;
     this.#shared = shared;
@@ -166,13 +186,42 @@ export class FlowTable {
     const state = (backend + 1) | (confirmed ? CONFIRMED : 0);
     const age = (best >> 2) & MAX_AGE;
     this.evictions += (~best >>> 30) & ((age - CONFIRMED_IDLE) >>> 31);
-    if (this.#shared) Atomics.store(words, victim + 2, 0);
-    words[victim] = low;
+    if (this.#shared) {
+      Atomics.store(words, victim + 2, 0);
+      words[victim] = low;
+      words[victim + 1] = high;
+      words[victim + 3] = now;
+      Atomics.store(words, victim + 2, state);
+      return true;
+    }
+    // In this order, whatever moment the process is killed at: no half-written entry bears the fingerprint of a flow.
     words[victim + 1] = high;
     words[victim + 3] = now;
-    if (this.#shared) Atomics.store(words, victim + 2, state);
-    else words[victim + 2] = state;
+    words[victim + 2] = state;
+    words[victim] = low;
     return true;
+  }
+
+  /**
+   * Clears what can be of no flow: entries last used after `now` (seconds), and those of backend ids from `idLimit` on. For memory that
+   * somebody else left, before anybody reads it. How many entries are left, and how many of them are confirmed.
+   */
+  scrub(now: number, idLimit: number): { entries: number; confirmed: number } {
+    const words = this.words;
+    let entries = 0;
+    let confirmed = 0;
+    for (let at = 0; at < words.length; at += ENTRY_WORDS) {
+      const state = words[at + 2];
+      if (state === 0) continue;
+      const id = (state & ID_MASK) - 1;
+      if (id < 0 || id >= idLimit || words[at + 3] < 0 || words[at + 3] > now) {
+        words[at + 2] = 0;
+        continue;
+      }
+      entries++;
+      if ((state & CONFIRMED) !== 0) confirmed++;
+    }
+    return { entries, confirmed };
   }
 
   /** Live entries: a scan of the whole table, for status and tests. */

@@ -14,6 +14,15 @@ interface Holder {
   gone: number;
 }
 
+/** A holder as it is written down: [identity, id, since, seconds when it was last wanted or null while it is]. */
+export type SavedHolder = readonly [string, number, number, number | null];
+
+export interface SavedIdentities {
+  /** One above the highest id given. */
+  readonly next: number;
+  readonly holders: readonly SavedHolder[];
+}
+
 /**
  * One build is one transaction: `begin`, a `claim` for everybody who is part of it, `commit`. Without the commit, because the
  * build failed, nothing has changed.
@@ -27,6 +36,8 @@ export class IdentityRegistry {
   /** Identities whose id was given to a claimant. */
   #recycled = new Set<string>();
   #nextClaimed = 0;
+  /** Grows with every commit after which an id means somebody it did not mean before. */
+  #changes = 0;
 
   constructor(limit: number, noun: string) {
     this.#limit = limit;
@@ -37,6 +48,36 @@ export class IdentityRegistry {
     this.#claimed = new Map();
     this.#recycled = new Set();
     this.#nextClaimed = this.#next;
+  }
+
+  get changes(): number {
+    return this.#changes;
+  }
+
+  /** Everything that is known, for `restore`. */
+  save(): SavedIdentities {
+    const holders = [...this.#holders].map(([identity, { id, since, gone }]): SavedHolder => {
+      return [identity, id, since, gone === Infinity ? null : gone];
+    });
+    return { next: this.#next, holders };
+  }
+
+  /**
+   * Begins with what an earlier registry of the same kind knew; before the first `begin`. Throws RangeError when it can not be true: then
+   * nothing is known.
+   */
+  restore({ next, holders }: SavedIdentities): void {
+    const ids = new Set(holders.map(([, id]) => id));
+    const isRight =
+      Number.isInteger(next) &&
+      next >= 0 &&
+      next <= this.#limit &&
+      ids.size === holders.length &&
+      holders.every(([, id, since]) => Number.isInteger(id) && id >= 0 && id < next && Number.isInteger(since) && since >= 0);
+    if (!isRight) throw new RangeError(`the identities of ${this.#noun} contradict themselves`);
+    this.#next = next;
+    this.#holders.clear();
+    for (const [identity, id, since, gone] of holders) this.#holders.set(identity, { id, since, gone: gone ?? Infinity });
   }
 
   /** The id of `identity`, new or known. Throws GD_SNAPSHOT_IDS when more than `limit` are alive or recently gone. */
@@ -50,6 +91,7 @@ export class IdentityRegistry {
 
   /** The build succeeded: who was not claimed is gone since `now`. */
   commit(now: number): void {
+    if (this.#recycled.size > 0 || this.#nextClaimed !== this.#next) this.#changes++;
     for (const identity of this.#recycled) this.#holders.delete(identity);
     for (const holder of this.#holders.values()) if (holder.gone === Infinity) holder.gone = now;
     for (const [identity, holder] of this.#claimed) {

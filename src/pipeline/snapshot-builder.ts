@@ -5,12 +5,21 @@ import { CodedError } from '../base/errors.ts';
 import { fragmentRules } from './fragment-rules.ts';
 import { policyWord } from './header-policy.ts';
 import { writeIcmp } from './icmp-policy.ts';
-import { IdentityRegistry } from './identity.ts';
+import { IdentityRegistry, type SavedIdentities } from './identity.ts';
 import * as L from './layout.ts';
 import { outerTemplate, TEMPLATE_BYTES } from './outer-template.ts';
-import { buildPoolTable, digestOf, slotCounts } from './pool-table.ts';
+import {
+  contentOf,
+  type PoolHistory,
+  type PoolTable,
+  PREVIOUS_SECONDS,
+  PREVIOUS_SECONDS_OTHERS,
+  poolTable,
+  restoredHistory,
+  type SavedPool,
+  savedPool,
+} from './pool-history.ts';
 import { protocolBits, quicWord, serverIdTable } from './protocol-words.ts';
-import { type SchemeBlock, schemeBlock } from './scheme-block.ts';
 import { buildIndex, type IndexParts } from './service-index.ts';
 import type { SnapshotNames, SnapshotParts } from './snapshot.ts';
 import { type BackendSpec, DEFAULT_HEADERS, type MssClamp, type PoolSpec, type ServiceSpec, type Spec } from './spec.ts';
@@ -36,33 +45,6 @@ const CHECKSUM = { all: L.CHECKSUM_ALL, trains: L.CHECKSUM_TRAINS, none: L.CHECK
 const FRAGMENTS = { hold: L.FRAGMENTS_HOLD, 'by-address': L.FRAGMENTS_BY_ADDRESS, drop: L.FRAGMENTS_DROP } as const;
 const STATE = { active: L.STATE_SERVING, draining: L.STATE_DRAINING, down: L.STATE_DOWN } as const;
 
-/**
- * How long the table before a change answers for flows without an entry. A TCP packet that is no SYN proves an older flow, so long
- * is right. A UDP packet does not: it may well start a flow, which a new backend should get its share of; so only for as
- * long as a living UDP flow may pause.
- */
-const PREVIOUS_SECONDS = 3600;
-const PREVIOUS_SECONDS_OTHERS = 60;
-
-/** A pool's table as one build left it. `members` are member words (layout.ts) by pool-local number. */
-interface PoolTable {
-  readonly scheme: SchemeBlock;
-  readonly content: string;
-  readonly buffer: SharedArrayBuffer;
-  readonly size: number;
-  readonly seed: number;
-  readonly members: readonly number[];
-  readonly digest: string;
-  readonly slots: ReadonlyMap<number, number>;
-}
-
-interface PoolHistory {
-  readonly current: PoolTable;
-  readonly previous: PoolTable | null;
-  /** Seconds when `current` took over. */
-  readonly changedAt: number;
-}
-
 interface NumberedBackend {
   readonly id: number;
   readonly since: number;
@@ -71,11 +53,37 @@ interface NumberedBackend {
   readonly poolSpec: PoolSpec;
 }
 
+/** What a builder must know after a restart so that flows stay: which id names which backend, and of what the pools' tables were made. */
+export interface SavedState {
+  readonly backends: SavedIdentities;
+  readonly services: SavedIdentities;
+  readonly pools: readonly SavedPool[];
+}
+
 export class SnapshotBuilder {
   #generation = 0;
   readonly #backendIds = new IdentityRegistry(MAX_BACKENDS, 'backends');
   readonly #serviceIds = new IdentityRegistry(MAX_SERVICES, 'services');
   #histories = new Map<string, PoolHistory>();
+  #tables = 0;
+
+  /** Changes whenever `save` would answer otherwise than before in a way that matters for flows. */
+  get changes(): string {
+    return `${this.#backendIds.changes} ${this.#serviceIds.changes} ${this.#tables}`;
+  }
+
+  /** For `restore`. */
+  save(): SavedState {
+    const pools = [...this.#histories].flatMap(([name, history]) => savedPool(name, history) ?? []);
+    return { backends: this.#backendIds.save(), services: this.#serviceIds.save(), pools };
+  }
+
+  /** Goes on where another builder was; before the first build. Throws RangeError when that can not be true: then build with a new one. */
+  restore(saved: SavedState, now: number): void {
+    this.#backendIds.restore(saved.backends);
+    this.#serviceIds.restore(saved.services);
+    this.#histories = new Map(saved.pools.map((pool) => [pool.name, restoredHistory(pool, now)]));
+  }
 
   /**
    * `now`: seconds of the clock that the pipeline is given. Throws CodedError on a spec that contradicts itself, and RangeError on one
@@ -114,6 +122,7 @@ export class SnapshotBuilder {
 
     this.#backendIds.commit(now);
     this.#serviceIds.commit(now);
+    if (pools.some(({ name }) => histories.get(name)?.current !== this.#histories.get(name)?.current)) this.#tables++;
     this.#histories = histories;
     this.#generation = generation;
     return { generation, root, tables, names };
@@ -128,40 +137,13 @@ export class SnapshotBuilder {
 
   /** The pool's history as it is while the table's content is the same; otherwise with a new table, the old one as `previous`. */
   #historyOf(pool: PoolSpec, backends: readonly NumberedBackend[], now: number): PoolHistory {
-    const ids = new Map(backends.filter((b) => b.poolSpec === pool).map((b) => [b.spec, b]));
-    const name = pool.scheme?.name ?? 'maglev';
-    const content = JSON.stringify([
-      name === 'maglev' ? null : pool.scheme,
-      pool.tableSize,
-      pool.seed,
-      // Only ipvs-mh has an order of its own, and tells those that are down from those that are draining.
-      [...ids.values()]
-        .filter(({ spec }) => name === 'ipvs-mh' || name === 'glb' || (spec.state === 'active' && spec.weight > 0))
-        .map((b) => [b.id, b.since, ...b.spec.address, b.spec.weight, b.spec.state])
-        .sort(name === 'ipvs-mh' ? () => 0 : (a, b) => Number(a[0]) - Number(b[0])),
-    ]);
+    const numbers = backends.filter((b) => b.poolSpec === pool);
+    const content = contentOf(pool, numbers);
     const history = this.#histories.get(pool.name);
     if (history?.current.content === content) return history;
-    const built = buildPoolTable(pool);
-    const length = built.slots.length;
-    const buffer = new SharedArrayBuffer((built.seconds === null ? 1 : 2) * built.slots.byteLength);
-    const slots = new Uint16Array(buffer);
-    slots.set(built.slots);
-    if (built.seconds !== null) slots.set(built.seconds, length);
-    const numbered = built.backends.map((spec) => ids.get(spec)?.id ?? -1);
-    const counts = slotCounts(built);
-    const current: PoolTable = {
-      scheme: schemeBlock(pool, built.unavailable),
-      content,
-      buffer,
-      size: pool.tableSize,
-      seed: pool.seed,
-      members: numbered.map((id, i) => (built.unavailable[i] ? id | L.MEMBER_UNAVAILABLE : id)),
-      digest: digestOf(pool, built),
-      slots: new Map(numbered.flatMap((id, i) => (counts[i] > 0 ? [[id, counts[i]] as const] : []))),
-    };
+    const current = poolTable(pool, numbers, content);
     // GLB's directors keep no flows: what the row says is what its workers expect, from the first packet on.
-    if (name === 'glb') return { current, previous: null, changedAt: now };
+    if (current.scheme.number === L.SCHEME_GLB) return { current, previous: null, changedAt: now };
     return { current, previous: history?.current ?? null, changedAt: now };
   }
 

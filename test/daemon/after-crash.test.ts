@@ -1,11 +1,12 @@
 // What happens to clients' packets around a director that starts, and after one that was killed: captured, with the real daemon.
 
 import assert from 'node:assert/strict';
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { formatAddress } from '../../src/base/address.ts';
+import { flowFiles } from '../../src/daemon/flow-path.ts';
 import { Actor } from '../../src/demo/cast.ts';
 import { Capture } from '../../src/demo/lab/capture.ts';
 import type { Lab } from '../../src/demo/lab/topology.ts';
@@ -114,7 +115,9 @@ for (const ingress of ['{ driver: tun, device: gd0 }', '{ driver: packet, interf
       const left = [
         ...lab.leftovers().map((fact) => fact.replace(/^.*?((?:blackhole )?\S+) (?:dev lo )?(proto 77 metric \d+).*$/, '$1 $2')),
         ...tablesOf(lab),
+        ...flowFiles(`${lab.director.runtimeDirectory}/flows`).filter((path) => existsSync(path)),
       ];
+      assert.equal(left.filter((fact) => fact.startsWith('/')).length, 2, 'the flow table and whom it names');
       assert.equal(left.filter((fact) => fact.startsWith('blackhole ')).length, 2);
       const listed = [...(await clean('--dry-run')).matchAll(/^would remove (.*)$/gm)].map((match) =>
         match[1].replace(/\/(32|128) /, ' '),
@@ -123,6 +126,7 @@ for (const ingress of ['{ driver: tun, device: gd0 }', '{ driver: packet, interf
       await clean();
       assert.deepEqual(lab.leftovers(), []);
       assert.deepEqual(tablesOf(lab), []);
+      assert.deepEqual(existsSync(`${lab.director.runtimeDirectory}/flows`), false);
     },
   );
 }

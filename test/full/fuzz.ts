@@ -200,7 +200,7 @@ function configOf(spec: Spec): Config {
     ingress: { driver: 'memory' },
     egress: { driver: 'memory' },
     threads: 1,
-    flows: { entries: 4096 },
+    flows: { entries: 4096, file: 'off' },
     fragments: { entries: 256, timeout: 5, holdBytes: 65_536, holdPackets: 64, holdPerSource: 64, holdTimeout: 1 },
     listen: { metrics: null },
     admin: { socket: 'off' },

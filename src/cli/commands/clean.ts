@@ -4,13 +4,16 @@ import type { Command } from 'commander';
 export function register(program: Command): void {
   program
     .command('clean')
-    .description('remove what a crashed director left in this network namespace (routes, nftables table)')
+    .description('remove what a crashed director left: routes and nftables table of this network namespace, the flow table file')
     .option('--dry-run', 'only list it, with the commands that would remove it by hand')
+    .option('--flows <file>', 'flow table file to remove, where flows.file is set (default: that of the runtime directory)')
     .option('--json', 'print the report as JSON')
-    .action(async (options: { dryRun?: boolean; json?: boolean }) => {
+    .action(async (options: { dryRun?: boolean; flows?: string; json?: boolean }) => {
       const { clean, cleanFailure, renderClean } = await import('../../host/clean.ts');
+      const { flowFilePath, flowFiles } = await import('../../daemon/flow-path.ts');
       const dryRun = options.dryRun === true;
-      const report = clean({ dryRun });
+      const locked = options.flows ?? (flowFilePath('auto') as string);
+      const report = clean({ dryRun, files: { locked, paths: flowFiles(locked) } });
       process.stdout.write(options.json === true ? `${JSON.stringify(report, null, 2)}\n` : renderClean(report, dryRun));
       const failure = cleanFailure(report);
       if (failure !== null) throw failure;

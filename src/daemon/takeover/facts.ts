@@ -5,13 +5,14 @@ import type { Config } from '../../config/config.ts';
 /** Settings as an operator knows them, by key of the configuration. */
 export type Facts = Readonly<Record<string, string>>;
 
-export function factsOf({ threads, ingress, egress }: Config): Facts {
+export function factsOf({ threads, flows, ingress, egress }: Config): Facts {
   const devices: Record<string, string> = {};
   if (ingress.driver === 'packet') devices['ingress.interface'] = ingress.interface;
   if (ingress.driver === 'tun' || ingress.driver === 'tap') devices['ingress.device'] = ingress.device;
   if (ingress.driver === 'tap') devices['ingress.bridge'] = ingress.bridge ?? 'none';
   return {
     threads: String(threads),
+    'flows.file': flows.file,
     'ingress.driver': ingress.driver,
     ...devices,
     // Any other egress opens sockets of its own: they can be of another kind.

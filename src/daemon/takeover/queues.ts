@@ -8,8 +8,12 @@ import type { Inheritance } from './inheritance.ts';
 /** Milliseconds from the old process's word that it left until every thread here reads. */
 const BATON_PATIENCE = 3000;
 
-/** Descriptors for a successor, with their roles. Throws CodedError GD_TAKEOVER_NOT_NOW when there is not one for every thread. */
-export function lent(threads: ForwardingThreads, lock: number | null): { threads: number; descriptors: Lent[] } {
+/** Descriptors for a successor, with their roles; `flows`: of the flow table file, null without one. Throws CodedError GD_TAKEOVER_NOT_NOW when there is not one for every thread. */
+export function lent(
+  threads: ForwardingThreads,
+  lock: number | null,
+  flows: number | null,
+): { threads: number; descriptors: Lent[] } {
   const queues = threads.descriptors();
   if (queues === null || lock === null) {
     throw new CodedError('GD_TAKEOVER_NOT_NOW', 'not every forwarding thread reads from a network now', {
@@ -20,7 +24,8 @@ export function lent(threads: ForwardingThreads, lock: number | null): { threads
     [`queue ${seat}`, queue],
     ...(egressQueue === null ? [] : [[`egress-queue ${seat}`, egressQueue] as const]),
   ]);
-  return { threads: queues.length, descriptors: [['lock', lock], ...descriptors] };
+  const file: Lent[] = flows === null ? [] : [['flows', flows]];
+  return { threads: queues.length, descriptors: [['lock', lock], ...file, ...descriptors] };
 }
 
 /** The file says what nobody has confirmed: a successor would make it last. */
@@ -52,14 +57,16 @@ export interface TakenOver {
 }
 
 /**
- * The other side: threads become ready, queues are handed over, then `settle` is given the lock and makes the host ours. Throws CodedError; then the threads may read, and must be stopped before the predecessor is told.
+ * The other side: threads become ready and wait, `poised` is called while the predecessor's still forward, queues are handed over, then `settle` is given
+ * the lock and makes the host ours. Throws CodedError; then the threads may read, and must be stopped before the predecessor is told.
  */
 export async function takeOver(
   inheritance: Inheritance,
   threads: ForwardingThreads,
-  settle: (lock: number) => void,
+  { poised, settle }: { readonly poised: () => void; readonly settle: (lock: number) => void },
 ): Promise<TakenOver> {
   await threads.start();
+  poised();
   const words = await inheritance.poised();
   const counters = words?.counters as SavedCounters | undefined;
   const carried = counters === undefined ? [] : [restoreCounters(counters)];

@@ -1,0 +1,167 @@
+/**
+ * The flow table's memory, and what its entries mean, from one director to the next: the file is picked up when it fits, made anew when it does not,
+ * and done without where it can not be had. Whatever happens, the director forwards; what happened is told once.
+ */
+import { dirname } from 'node:path';
+import { makeDirectory } from '../admin/socket.ts';
+import type { Clock } from '../base/clock.ts';
+import { CodedError } from '../base/errors.ts';
+import type { EventJournal } from '../observe/events.ts';
+import { SnapshotBuilder, type SnapshotParts } from '../pipeline/snapshot.ts';
+import type { Spec } from '../pipeline/spec.ts';
+import { FlowFile, type FlowFileOptions } from './flow-file.ts';
+import { readIdentities, writeIdentities } from './flow-identities.ts';
+import { type FlowMemory, processMemory } from './flow-memory.ts';
+import { flowFilePath, identitiesPath } from './flow-path.ts';
+
+export interface FlowKeeperOptions {
+  readonly entries: number;
+  readonly threads: number;
+  /** As in the configuration: a path, `auto` or `off`. */
+  readonly file: 'auto' | 'off' | (string & {});
+  readonly clock: Clock;
+  readonly journal: EventJournal;
+}
+
+export class FlowKeeper {
+  readonly #options: FlowKeeperOptions;
+  #builder = new SnapshotBuilder();
+  #file: FlowFile | null = null;
+  #memory: FlowMemory | null = null;
+  /** `changes` of the builder as they were written last. */
+  #written = '';
+  #writeFailed = false;
+  /** Its predecessor has the file still, or its successor has it already. */
+  #isOthers = false;
+
+  constructor(options: FlowKeeperOptions) {
+    this.#options = options;
+  }
+
+  /** For forwarding threads. After `open`. */
+  get memory(): FlowMemory {
+    if (this.#memory === null) throw new RangeError('the flow table was not opened');
+    return this.#memory;
+  }
+
+  /** The file that the table lies in; null when it lies in this process's memory alone. */
+  get file(): FlowFile | null {
+    return this.#file;
+  }
+
+  /**
+   * Before the first `build`. `inherited`: descriptor of the file, from a predecessor that forwards with it until `begin`; null without one: then nobody
+   * else may forward with this file.
+   */
+  open(inherited: number | null = null): void {
+    const { entries, threads, file, clock, journal } = this.#options;
+    const path = flowFilePath(file);
+    if (path !== null) {
+      try {
+        if (file === 'auto') makeDirectory(dirname(path));
+        if (inherited === null) this.#pickUp(path, { entries, threads, now: clock.seconds() });
+        else this.#share(path, inherited, { threads, now: clock.seconds() });
+      } catch (error) {
+        const { code, message } = error as NodeJS.ErrnoException;
+        const hint = error instanceof CodedError ? error.hint : 'its directory must be writable: set flows.file, or off for none';
+        journal.record('warn', 'flow-file', `flows will not outlive this process: ${message}`, { path, code, hint });
+      }
+    }
+    this.#memory = this.#file?.memory ?? processMemory(entries, threads);
+  }
+
+  #share(path: string, descriptor: number, options: Omit<FlowFileOptions, 'entries'>): void {
+    const file = FlowFile.openShared(path, descriptor, options);
+    const why = this.#restore(file, options.now);
+    if (why !== '') throw new CodedError('GD_FLOW_FILE_UNFIT', `the flow table file ${path} can not be shared: ${why}`);
+    this.#isOthers = true;
+    this.#file = file;
+  }
+
+  /** The predecessor's threads are about to leave, and ours wait: the file is ours. Does nothing without one that is shared. */
+  begin(): void {
+    if (this.#file === null || !this.#isOthers) return;
+    this.#file.begin(this.#options.clock.seconds());
+    this.#isOthers = false;
+    this.#write(this.#file);
+  }
+
+  /** The file is somebody else's, or stays so: `close` changes nothing of it. */
+  leave(): void {
+    this.#isOthers = true;
+  }
+
+  #pickUp(path: string, options: FlowFileOptions): void {
+    const { file, fits, why } = FlowFile.open(path, options);
+    try {
+      this.#adopt(file, fits, why, options);
+    } catch (error) {
+      file.abandon();
+      throw error;
+    }
+    this.#file = file;
+  }
+
+  /** Makes an opened file ours. Throws when there is no room to make it anew; then it is of no use. */
+  #adopt(file: FlowFile, fits: boolean, why: string, options: FlowFileOptions): void {
+    const { journal } = this.#options;
+    const { path } = file;
+    const reason = fits ? this.#restore(file, options.now) : why;
+    if (fits && reason === '') {
+      const { entries, confirmed, afterCrash, resized } = file.pickUp(options, this.#builder.save().backends.next);
+      const text = `the flow table of the director before was picked up${afterCrash ? ', which did not stop cleanly' : ''}`;
+      journal.record('info', 'flow-file', text, { path, entries, confirmed, resized });
+      return;
+    }
+    if (fits) file.renew(options);
+    if (reason === '') journal.record('info', 'flow-file', 'a flow table file was made', { path });
+    else
+      journal.record('warn', 'flow-file', `the flow table file could not be picked up, an empty one was made: ${reason}`, {
+        path,
+      });
+  }
+
+  /** Takes over what entries mean; why that can not be, or an empty text. */
+  #restore(file: FlowFile, now: number): string {
+    const { state, why } = readIdentities(file.path, file.id);
+    if (state === null) return why;
+    try {
+      this.#builder.restore(state, now);
+      return '';
+    } catch (error) {
+      if (!(error instanceof RangeError || error instanceof TypeError)) throw error;
+      this.#builder = new SnapshotBuilder();
+      return `its identities are damaged: ${error.message}`;
+    }
+  }
+
+  /** The snapshot of a spec; what its ids mean is written down before anybody is given it. Throws what the builder throws. */
+  build(spec: Spec, now: number): SnapshotParts {
+    const parts = this.#builder.build(spec, now);
+    if (this.#file !== null && !this.#isOthers && this.#written !== this.#builder.changes) this.#write(this.#file);
+    return parts;
+  }
+
+  #write(file: FlowFile): void {
+    const { journal } = this.#options;
+    const path = identitiesPath(file.path);
+    try {
+      writeIdentities(file.path, file.id, this.#builder.save());
+      this.#written = this.#builder.changes;
+      this.#writeFailed = false;
+    } catch (error) {
+      if (!this.#writeFailed) {
+        const hint = 'flows of backends that are new would not outlive a crash; df -h shows how much room there is';
+        const { code, message } = error as NodeJS.ErrnoException;
+        journal.record('warn', 'flow-file', `whom flows belong to could not be written down: ${message}`, { path, code, hint });
+      }
+      this.#writeFailed = true;
+    }
+  }
+
+  /** Lets go of the file, which stays for the next director. After the threads have stopped. */
+  close(): void {
+    this.#file?.close(this.#options.clock.seconds(), { handedOver: this.#isOthers });
+    this.#file = null;
+  }
+}
