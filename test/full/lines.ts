@@ -12,6 +12,7 @@ import { fragments } from './fragments.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
+import { health } from './health.ts';
 import { importIpvsLine } from './import-ipvs.ts';
 import { incident } from './incident.ts';
 import { interop } from './interop.ts';
@@ -57,6 +58,7 @@ export const LINES: readonly Line[] = [
   peers,
   ipvsBytes,
   replyPathMtu,
+  health,
   importIpvsLine,
   quic,
   privileges,
