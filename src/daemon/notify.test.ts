@@ -25,12 +25,13 @@ test('a start, a reload, an upgrade and a stop as sd_notify(3) has them', (t) =>
   manager.status('forwarding');
   manager.reloading();
   manager.ready();
+  manager.stopping();
   manager.mainProcess(4711);
   manager.stopping();
   const heard = receiver.heard();
   assert.deepEqual(
     heard.map((message) => message.split('\n')[0]),
-    ['READY=1', 'STATUS=forwarding', 'RELOADING=1', 'READY=1', 'MAINPID=4711', 'STOPPING=1'],
+    ['READY=1', 'STATUS=forwarding', 'RELOADING=1', 'READY=1', 'STOPPING=1', 'MAINPID=4711'],
   );
   const [, microseconds] = /MONOTONIC_USEC=(\d+)$/.exec(heard[2]) ?? [];
   const age = Number(process.hrtime.bigint() / 1000n) - Number(microseconds);

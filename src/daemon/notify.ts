@@ -18,6 +18,7 @@ export class ServiceManager {
   #socket: NotifySocket | null = null;
   #status = '';
   #closed = false;
+  #handedOver = false;
   /** What found the queue full, in order. */
   #waiting: string[] = [];
   #reported = false;
@@ -67,9 +68,10 @@ export class ServiceManager {
     this.#send('WATCHDOG=1');
   }
 
-  /** Another process is the service from now on: that with this id. */
+  /** Another process is the service from now on: that with this id. This one says nothing more, for what it said would be about itself. */
   mainProcess(pid: number): void {
     this.#send(`MAINPID=${pid}`);
+    this.#handedOver = true;
   }
 
   /** Nothing is sent from now on. */
@@ -81,7 +83,7 @@ export class ServiceManager {
   }
 
   #send(text: string): void {
-    if (!this.present || this.#closed) return;
+    if (!this.present || this.#closed || this.#handedOver) return;
     this.#waiting.push(text);
     if (this.#waiting.length === 1) this.#flush(MOST_TRIES);
   }

@@ -1,4 +1,4 @@
-// Reads a Dockerfile as far as this project's own needs: stages, RUN, COPY, WORKDIR, USER, ENTRYPOINT, CMD in their plain forms. What
+// Reads a Dockerfile as far as this project's own needs: stages, RUN, COPY, WORKDIR, USER, ENTRYPOINT, CMD, HEALTHCHECK in their plain forms. What
 // it does not know is an error, so that nothing in the file goes untested.
 
 export type Instruction =
@@ -13,6 +13,7 @@ export type Instruction =
   | { readonly kind: 'workdir'; readonly path: string; readonly line: number }
   | { readonly kind: 'user'; readonly name: string; readonly line: number }
   | { readonly kind: 'entrypoint'; readonly words: readonly string[]; readonly line: number }
+  | { readonly kind: 'healthcheck'; readonly words: readonly string[]; readonly line: number }
   | { readonly kind: 'cmd'; readonly words: readonly string[]; readonly line: number };
 
 export interface Stage {
@@ -69,6 +70,11 @@ function read(stages: Stage[], word: string, rest: string, line: number): void {
     case 'ENTRYPOINT':
       stage.instructions.push({ kind: 'entrypoint', words: JSON.parse(rest) as string[], line });
       return;
+    case 'HEALTHCHECK': {
+      const [, words] = /^(?:--[a-z-]+=\S+\s+)*CMD\s+(\[.*\])$/.exec(rest) ?? fail(line, rest);
+      stage.instructions.push({ kind: 'healthcheck', words: JSON.parse(words) as string[], line });
+      return;
+    }
     case 'CMD':
       stage.instructions.push({ kind: 'cmd', words: JSON.parse(rest) as string[], line });
       return;

@@ -18,6 +18,7 @@ import {
 } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { capabilitySet, readCredentials } from '../../src/raw-socket/privileges.ts';
 import { type Instruction, parseDockerfile, type Stage } from './dockerfile.ts';
 
 const repository = resolve(import.meta.dirname, '../..');
@@ -82,7 +83,7 @@ function execute(instruction: Instruction, root: string, roots: ReadonlyMap<stri
       return;
     }
     default:
-      // USER, ENTRYPOINT and CMD count when the image runs.
+      // USER, ENTRYPOINT, CMD and HEALTHCHECK count when the image runs.
       return;
   }
 }
@@ -155,6 +156,26 @@ log: { level: info, format: json }
 `;
 const READY_SECONDS = 30;
 
+/** What an engine does every half minute, in the running container. */
+function healthCheck(root: string, stage: Stage, enter: string): void {
+  const [, ...words] = stage.instructions.find((one) => one.kind === 'healthcheck')?.words ?? [];
+  const checked = spawnSync('nsenter', [enter, ...imageCommand(root, stage, words)], { encoding: 'utf8' });
+  console.log(`$ gue-director ${words.join(' ')}\n(exit ${checked.status})`);
+  if (checked.status !== 0) throw new Error(`the health check of a healthy director: ${checked.stdout}${checked.stderr}`);
+}
+
+/** Every thread has the two capabilities and no-new-privs; the ambient set is empty, because the binary carries them. */
+function rightsOfTasks(pid: number): void {
+  for (const task of readdirSync(`/proc/${pid}/task`)) {
+    const { permitted, effective, inheritable, noNewPrivileges } = readCredentials(
+      readFileSync(`/proc/${pid}/task/${task}/status`, 'utf8'),
+    );
+    const needed = capabilitySet(['CAP_NET_ADMIN', 'CAP_NET_RAW']);
+    if (noNewPrivileges && [permitted, effective, inheritable].every((set) => set === needed)) continue;
+    throw new Error(`task ${task} has other rights: ${[permitted, effective, inheritable].join(' ')} ${noNewPrivileges}`);
+  }
+}
+
 /** In a network namespace, the image's own command directs as the image's user: rules and routes are there, and gone after SIGTERM. */
 async function directTraffic(root: string, stage: Stage): Promise<void> {
   const holder = spawn('unshare', ['--net', 'sleep', 'infinity'], { stdio: 'ignore' });
@@ -189,6 +210,8 @@ async function directTraffic(root: string, stage: Stage): Promise<void> {
     }
     const user = readFileSync(`/proc/${director.pid}/status`, 'utf8').match(/^Uid:\t(\d+)/m)?.[1];
     if (user === undefined || user === '0') throw new Error(`the image's director runs as user ${user}`);
+    healthCheck(root, stage, enter);
+    rightsOfTasks(director.pid!);
     const rules = inside('nft list table inet gue_director');
     if (!rules.includes('notrack')) throw new Error(`no notrack rule: ${rules}`);
     if (!inside('ip route show proto 77').includes('198.51.100.1')) throw new Error('no route to the service');
@@ -235,6 +258,7 @@ async function main(): Promise<void> {
     if (existsSync(join(image, 'opt/gue-director/node_modules', name)))
       throw new Error(`${name} is for development and has no place in the image`);
   }
+  expectRun(image, stage, ['status', '--check', 'healthy', '--listen', '127.0.0.1:6079'], 69, /no director answers/);
   await directTraffic(image, stage);
   const run = stage.instructions.find((one) => one.kind === 'cmd')?.words ?? [];
   expectRun(image, stage, run, 77, /CAP_NET_ADMIN/, NO_NEW_PRIVILEGES);

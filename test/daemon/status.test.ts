@@ -1,8 +1,10 @@
 // `gue-director status` against the running daemon, while UDP clients that never fragment learn what its tunnels carry.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -218,4 +220,29 @@ test('status without a director: exit code 69 and the next step; without a place
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test('status --check: silent and 0 when it is so, the reasons and 1 when not', async (t) => {
+  const answer = {
+    version: '1',
+    backends: [],
+    healthy: { ok: true, reasons: [] },
+    ready: { ok: false, reasons: ['draining', 'x'] },
+  };
+  const server = createServer((_, response) => response.end(JSON.stringify(answer)));
+  t.after(() => server.close());
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const check = async (condition: string) => {
+    const parameters = ['--import', 'tsx', MAIN, 'status', '--check', condition, '--listen', `127.0.0.1:${port}`];
+    const child = spawn(process.execPath, parameters, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let words = '';
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (words += text));
+    const [code] = await once(child, 'close');
+    return [code, words];
+  };
+  assert.deepEqual(await check('healthy'), [0, '']);
+  assert.deepEqual(await check('ready'), [1, 'not ready\ndraining\nx\n']);
+  assert.equal((await check('well'))[0], 2);
 });

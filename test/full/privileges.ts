@@ -24,8 +24,8 @@ const ROUNDS: Readonly<Record<Scale, Readonly<Record<Mode, { restarts: number; d
   full: { root: { restarts: 3, devices: 5, crashes: 0 }, service: { restarts: 3, devices: 5, crashes: 5 } },
   scaled: { root: { restarts: 1, devices: 1, crashes: 0 }, service: { restarts: 0, devices: 0, crashes: 1 } },
 };
-/** Seconds from a crash until packets are forwarded again: RestartSec is one of them, the start the rest. */
-const BACK_WITHIN: Readonly<Record<Scale, number>> = { full: 15, scaled: 40 };
+/** Seconds from a crash until packets are forwarded again, on a machine however busy: RestartSec is one of them, a start two or three. */
+const BACK_WITHIN = 40;
 const PATIENCE = 40_000;
 const THREADS = 2;
 /** What docs/privileges.md says of this configuration. */
@@ -216,7 +216,7 @@ async function runMode(
       await run.forwardsMore();
       const seconds = (performance.now() - crashed) / 1000;
       slowest = Math.max(slowest, seconds);
-      if (seconds > BACK_WITHIN[scale]) faults.push(`back only ${seconds.toFixed(1)} s after a crash`);
+      if (seconds > BACK_WITHIN) faults.push(`back only ${seconds.toFixed(1)} s after a crash`);
       if (director.ends[count - 1] !== 'SIGSEGV') faults.push(`it ended by ${director.ends[count - 1]}`);
       await run.look('after a crash');
     }

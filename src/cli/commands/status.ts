@@ -1,5 +1,5 @@
 /** `gue-director status`: what a running director says of itself. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { CodedError, EXIT } from '../../base/errors.ts';
 import type { ListenAddress } from '../../config/config.ts';
 import { configOption, jsonOption } from '../options.ts';
@@ -9,6 +9,7 @@ interface Options {
   readonly config: string;
   readonly json: boolean;
   readonly listen?: string;
+  readonly check?: 'healthy' | 'ready';
 }
 
 export function register(program: Command): void {
@@ -19,11 +20,18 @@ export function register(program: Command): void {
     .addOption(configOption())
     .addOption(jsonOption())
     .option('-l, --listen <address:port>', 'ask there, whatever the configuration says')
+    .addOption(
+      new Option('--check <condition>', 'print nothing when it holds; else the reasons, and exit code 1').choices([
+        'healthy',
+        'ready',
+      ]),
+    )
     .addHelpText(
       'after',
       `
 Examples:
   gue-director status
+  gue-director status --check ready || birdc disable gue_services
   gue-director status --json | jq '.backends[] | select(.pathMtu.cause == "icmp")'
   gue-director status --listen 127.0.0.1:6079      without reading a configuration
 
@@ -38,6 +46,12 @@ async function status(options: Options): Promise<number> {
   const { askStatus } = await import('../../admin/client.ts');
   const { statusText } = await import('../render/status.ts');
   const answer = await askStatus(await placeOf(options));
+  if (options.check !== undefined) {
+    const { ok, reasons } = answer[options.check];
+    if (ok) return EXIT.OK;
+    process.stderr.write(`not ${options.check}\n${reasons.map((reason) => `${reason}\n`).join('')}`);
+    return EXIT.FAILED;
+  }
   process.stdout.write(options.json ? `${JSON.stringify(answer, null, 2)}\n` : statusText(answer, paintFor(process.stdout)));
   return EXIT.OK;
 }

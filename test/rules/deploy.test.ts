@@ -1,0 +1,74 @@
+// What lies in deploy/ is copied by people: the metrics in it exist, and the script does what it says.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { parse } from 'yaml';
+import { filesBelow, read } from './sources.ts';
+
+test('every file in deploy/ is named in the documentation', () => {
+  const pages = ['README.md', 'Dockerfile', ...filesBelow('docs', '.md')].map(read).join('\n');
+  const unnamed = filesBelow('deploy', '').filter((file) => !pages.includes(file));
+  assert.deepEqual(unnamed, []);
+});
+
+test('every metric of an alert stands in docs/metrics.md, and every alert says what to do', () => {
+  const { groups } = parse(read('deploy/prometheus/gue-director.rules.yml')) as {
+    groups: { rules: { alert: string; expr: string; annotations: Record<string, string> }[] }[];
+  };
+  const page = read('docs/metrics.md');
+  const rules = groups.flatMap((group) => group.rules);
+  assert.ok(rules.length >= 5);
+  for (const { alert, expr, annotations } of rules) {
+    for (const [name] of expr.matchAll(/gue_director_[a-z_]+/g)) assert.ok(page.includes(`\`${name}\``), `${alert}: ${name}`);
+    assert.ok(annotations.summary && annotations.action, alert);
+  }
+});
+
+test('the compose file and the scrape configuration are YAML, and grant what the unit grants', () => {
+  const compose = parse(read('deploy/docker/compose.yaml')) as {
+    services: { director: { cap_add: string[]; cap_drop: string[] } };
+  };
+  const granted = /^AmbientCapabilities=(.*)$/m.exec(read('deploy/systemd/gue-director.service'))?.[1] ?? '';
+  assert.deepEqual(
+    compose.services.director.cap_add.map((name) => `CAP_${name}`),
+    granted.split(' '),
+  );
+  assert.deepEqual(compose.services.director.cap_drop, ['ALL']);
+  assert.ok(parse(read('deploy/prometheus/prometheus.yml')));
+});
+
+test('follow-ready.sh announces after three good looks, withdraws after one bad, and when it ends', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'gue-director-deploy-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const [ready, looks, said] = ['ready', 'looks', 'said'].map((name) => join(folder, name));
+  for (const file of [looks, said]) writeFileSync(file, '');
+  const script = resolve(import.meta.dirname, '../../deploy/bgp/follow-ready.sh');
+  const env = { ...process.env, CHECK: `echo look >> ${looks}; test -e ${ready}`, FOLLOW_EVERY: '0.05' };
+  const child = spawn('sh', [script, `echo on >> ${said}`, `echo off >> ${said}`], { env, stdio: 'ignore' });
+  t.after(() => child.kill('SIGKILL'));
+  const ended = new Promise<number | null>((done) => child.once('exit', done));
+  const until = async (words: string) => {
+    for (let left = 400; readFileSync(said, 'utf8').trim().replaceAll('\n', ' ') !== words; left--) {
+      assert.ok(left > 0, `${readFileSync(said, 'utf8')} is not ${words}`);
+      await delay(20);
+    }
+  };
+  const count = () => readFileSync(looks, 'utf8').split('\n').length - 1;
+  await until('off');
+  writeFileSync(ready, '');
+  const before = count();
+  await until('off on');
+  assert.ok(count() - before >= 3, `${count() - before} looks`);
+  rmSync(ready);
+  await until('off on off');
+  writeFileSync(ready, '');
+  await until('off on off on');
+  child.kill('SIGTERM');
+  assert.equal(await ended, 0);
+  await until('off on off on off');
+});
