@@ -29,6 +29,7 @@ import { reloads } from './reloads.ts';
 import { replyPathMtu } from './reply-path-mtu.ts';
 
 import { tables } from './tables.ts';
+import { takeover } from './takeover.ts';
 import { transfers } from './transfers.ts';
 import { umlInterop } from './uml-interop.ts';
 
@@ -62,4 +63,5 @@ export const LINES: readonly Line[] = [
   quic,
   privileges,
   reloads,
+  takeover,
 ];
