@@ -144,7 +144,7 @@ async function run(scale: Scale): Promise<Outcome> {
 export const crashFlows: Line = {
   name: 'crash-flows',
   claim:
-    '500 TCP connections stay with their worker when the director is killed and started again with another pool and other threads; a flow table file that does not fit is ignored with the reason.',
+    'All of 500 TCP connections stay with their worker when the director is killed and started again with another pool and other threads; a flow table file that does not fit is ignored with the reason.',
   twin: 'test/full/crash-flows.test.ts',
   run,
 };
