@@ -22,6 +22,7 @@ export const PARTS = [
   'iperf3',
   'haproxy',
   'ipvsadm',
+  'keepalived',
   'ngtcp2',
   'openssl',
   'cc',
@@ -96,6 +97,7 @@ const descriptions: Record<Part, Description> = {
   haproxy: command('haproxy', 'haproxy'),
   ping: command('ping', 'iputils-ping'),
   ipvsadm: command('ipvsadm', 'ipvsadm'),
+  keepalived: command('keepalived', 'keepalived'),
   ngtcp2: {
     packages: ['ngtcp2-client', 'ngtcp2-server', 'openssl'],
     present: () => ['gtlsclient', 'gtlsserver', 'openssl'].every((name) => findCommand(name) !== null),

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inKernelOrder, parseKernelOrder } from './ipvs-order.ts';
 import { applyCommands, formatEndpoint } from './ipvs-rules.ts';
-import { Problems, parseIpvsSave } from './ipvs-save.ts';
+import { parseIpvsSave } from './ipvs-save.ts';
+import { Problems } from './place.ts';
 
 /** Of a Linux 6.1 to which the servers were added in the order .9, .1, .5. */
 const PROC = `IP Virtual Server version 1.2.1 (size=4096)

@@ -5,7 +5,8 @@
 import { formatAddress } from '../base/address.ts';
 import { parseAnyAddress } from '../config/address.ts';
 import { formatEndpoint, formatServiceName, type IpvsService } from './ipvs-rules.ts';
-import type { IpvsProtocol, Problems, ServiceName } from './ipvs-save.ts';
+import type { IpvsProtocol, ServiceName } from './ipvs-save.ts';
+import type { Problems } from './place.ts';
 
 /** `formatServiceName` of each service → `formatEndpoint` of its servers, in the kernel's order. */
 export type KernelOrder = ReadonlyMap<string, readonly string[]>;

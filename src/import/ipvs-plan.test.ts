@@ -3,13 +3,15 @@ import { test } from 'node:test';
 import { parseMarkedTraffic } from './ipvs-mark.ts';
 import { MH_TABLE_SIZE, type Plan, planImport } from './ipvs-plan.ts';
 import { applyCommands } from './ipvs-rules.ts';
-import { Problems, parseIpvsSave } from './ipvs-save.ts';
+import { parseIpvsSave } from './ipvs-save.ts';
+import { Problems } from './place.ts';
+import { IPVSADM } from './wording.ts';
 
 function plan(rules: string, marks: readonly string[] = []): Plan {
   const problems = new Problems('rules');
   const read = applyCommands(parseIpvsSave(rules, problems), problems);
   assert.deepEqual(problems.list, []);
-  return planImport(read, { marks: marks.map(parseMarkedTraffic), order: null, mhTableSize: MH_TABLE_SIZE });
+  return planImport(read, { marks: marks.map(parseMarkedTraffic), order: null, mhTableSize: MH_TABLE_SIZE, wording: IPVSADM });
 }
 
 /** A service with scheduler `scheduler` and servers 10.0.0.1, 10.0.0.2 … of these weights, in GUE. */

@@ -2,20 +2,23 @@
  * What IPVS does → what this director would do, as plain data: services, pools and backends as the configuration will name them, and a note
  * for everything that is not the same. Nothing is guessed: what can not be said in a configuration is left out, with its note.
  */
-import { formatAddress, prefixContains } from '../base/address.ts';
+import { formatAddress, formatPrefix, prefixContains } from '../base/address.ts';
 import { parsePrefix } from '../config/address.ts';
 import { primeAtLeast } from '../config/prime.ts';
 import { MAX_TABLE_SIZE } from '../config/schema.ts';
 import type { Affinity } from '../pipeline/spec.ts';
+import { healthLines, type PlannedHealth } from './health-plan.ts';
 import type { MarkedTraffic } from './ipvs-mark.ts';
 import { inKernelOrder, type KernelOrder } from './ipvs-order.ts';
 import { formatServiceName, type IpvsRules, type IpvsService } from './ipvs-rules.ts';
-import type { IpvsProtocol, Place } from './ipvs-save.ts';
+import type { IpvsProtocol } from './ipvs-save.ts';
 import { planMh, planScheduler } from './ipvs-scheduler.ts';
 import { type PlannedBackend, planServers } from './ipvs-servers.ts';
 import { commonest, type PlannedTunnel } from './ipvs-tunnel.ts';
 import { label } from './name.ts';
 import type { Note, Say } from './note.ts';
+import { comparePlaces, type Place } from './place.ts';
+import type { Wording } from './wording.ts';
 
 /** CONFIG_IP_VS_MH_TAB_INDEX 12, the default of the kernel. */
 export const MH_TABLE_SIZE = 4093;
@@ -27,6 +30,7 @@ export interface PlanOptions {
   readonly order: KernelOrder | null;
   /** Of the kernel's mh, CONFIG_IP_VS_MH_TAB_INDEX. */
   readonly mhTableSize: number;
+  readonly wording: Wording;
 }
 
 export interface PlannedService {
@@ -39,7 +43,7 @@ export interface PlannedService {
   readonly affinity: Affinity;
   readonly pool: string;
   readonly at: Place;
-  /** The rule as ipvsadm-save prints it, without its servers. */
+  /** The rule as ipvsadm-save prints it, without its servers, or what its own file calls it. */
   readonly rule: string;
   readonly notes: readonly Note[];
 }
@@ -64,6 +68,8 @@ export interface PlannedPool {
   readonly tunnel: PlannedTunnel;
   /** In the order of the kernel's own list under mh, else of the file. */
   readonly backends: readonly PlannedBackend[];
+  /** Null: nobody checks them. */
+  readonly health: PlannedHealth | null;
   /** About every backend alike. */
   readonly notes: readonly Note[];
 }
@@ -88,6 +94,7 @@ export function planImport(rules: IpvsRules, options: PlanOptions): Plan {
     const message = `${what} is no rule: timeouts of connections and their synchronisation have no meaning here`;
     return { kind: 'remark', code: 'GD_IMPORT_ASIDE', message, at, service: '', server: '' };
   });
+  notes.push(...(rules.notes ?? []));
   const traffics = rules.services.map((service) => trafficOf(service, options.marks));
   const prefixes = traffics.flatMap((one) => one.traffic.map(({ address }) => parsePrefix(address).value!));
   const isDirected = (address: Uint8Array) => prefixes.some((prefix) => prefixContains(prefix, address));
@@ -96,11 +103,12 @@ export function planImport(rules: IpvsRules, options: PlanOptions): Plan {
   const leftOut: Plan['leftOut'][number][] = [];
   rules.services.forEach((service, i) => {
     const { traffic, refusal } = traffics[i];
-    const rule = formatRule(service);
+    const rule = service.title ?? formatRule(service);
     const own: Note[] = [];
-    const about = { service: formatServiceName(service.name) };
+    const about = { service: service.title ?? formatServiceName(service.name) };
     const say: Say = (kind, code, message, server) =>
       own.push({ kind, code, message, at: server?.at ?? service.at, ...about, server: server?.text ?? '' });
+    for (const { kind, code, message, at } of service.told ?? []) own.push({ kind, code, message, at, ...about, server: '' });
     if (refusal !== null) {
       say('left-out', refusal.code, refusal.message);
       leftOut.push({ rule, at: service.at, notes: own });
@@ -132,7 +140,7 @@ export function planImport(rules: IpvsRules, options: PlanOptions): Plan {
     services: services.map(({ key, ...service }) => ({ ...service, pool: names.get(key)! })),
     pools: [...planned.values()],
     leftOut,
-    notes: notes.sort((a, b) => a.at.line - b.at.line || a.at.column - b.at.column),
+    notes: notes.sort((a, b) => comparePlaces(a.at, b.at)),
     count: {
       services: rules.services.length,
       servers: rules.services.reduce((sum, { servers }) => sum + servers.length, 0),
@@ -158,7 +166,8 @@ function trafficOf(
     const message = `IPVS does not know which traffic has mark ${name.mark}, the packet filter does: say it with --fwmark ${name.mark}=tcp:${example}:80`;
     return { traffic: [], refusal: { code: 'GD_IMPORT_FWMARK', message } };
   }
-  const address = formatAddress(name.address);
+  const { address: bytes, length = bytes.length * 8 } = name;
+  const address = length < bytes.length * 8 ? formatPrefix({ bytes, length }) : formatAddress(bytes);
   const { refusal } = parsePrefix(address);
   if (refusal !== null) return { traffic: [], refusal: { code: 'GD_IMPORT_VIRTUAL_ADDRESS', message: refusal.message } };
   return { traffic: [{ protocol: name.protocol, address, port: name.port === 0 ? 'all' : String(name.port) }], refusal: null };
@@ -174,21 +183,22 @@ function planService(
   say: Say,
 ): { affinity: Affinity; pool: PoolDraft } {
   const isMh = given.options.scheduler === 'mh';
-  const service = isMh ? orderedForMh(given, options.order, say) : given;
+  const service = isMh ? orderedForMh(given, options, say) : given;
   const { affinity, weights } = isMh ? planMh(service.options, say) : planScheduler(service.options, isUdp, say);
   const { flags, persistence, mask, engine } = service.options;
   if (mask !== null) {
-    const message = `-M ${mask}: each client address goes for itself here, its network does not stay together`;
+    const message = `${options.wording.netmask(mask)}: each client address goes for itself here, its network does not stay together`;
     say('differs', 'GD_IMPORT_NETMASK', message);
   }
   if (engine !== null) {
-    const message = `--pe ${engine}: packets are not read beyond their ports; what belongs together is kept together by the client's address alone`;
+    const message = `${options.wording.engine(engine)}: packets are not read beyond their ports; what belongs together is kept together by the client's address alone`;
     say('left-out', 'GD_IMPORT_ENGINE', message);
   }
-  const { backends, tunnel, notes } = planServers(service, { isMh, weights, isDirected }, say);
+  const { backends, tunnel, notes } = planServers(service, { isMh, weights, isDirected, wording: options.wording }, say);
   const here = backends.filter(({ leftOut }) => leftOut === null).length;
   const tableSize = !isMh && here * 100 > 65537 ? primeAtLeast(here * 100, MAX_TABLE_SIZE) : null;
-  const pool = { tableSize, tunnel, backends, notes };
+  const health = given.health ?? null;
+  const pool = { tableSize, tunnel, backends, health, notes };
   if (!isMh) return { affinity, pool: { mh: null, ...pool } };
   if (new Set(service.servers.map(({ port }) => port)).size > 1) {
     const message = 'the servers have different ports, which mh hashes: the choices differ from those of IPVS';
@@ -215,22 +225,16 @@ function planService(
 }
 
 /** The servers in the order in which the kernel lists them: the one that was added last comes first. */
-function orderedForMh(service: IpvsService, order: KernelOrder | null, say: Say): IpvsService {
+function orderedForMh(service: IpvsService, { order, wording }: PlanOptions, say: Say): IpvsService {
   let found: IpvsService | null = null;
   if (service.servers.length > 1) {
     if (order === null) {
-      const message =
-        'mh depends on the order in which servers were added: here they stand as ipvsadm-restore of this file adds them; for rules that were made ' +
-        'otherwise import with --order and a copy of /proc/net/ip_vs';
-      say('remark', 'GD_IMPORT_MH_ORDER', message);
+      say('remark', 'GD_IMPORT_MH_ORDER', wording.order);
     } else {
       found = inKernelOrder(service, order);
       if (found === null) {
-        say(
-          'differs',
-          'GD_IMPORT_MH_ORDER',
-          'the file of --order has no such service with these servers: the order is that after ipvsadm-restore',
-        );
+        const message = `the file of --order has no such service with these servers: ${wording.shortOrder}`;
+        say('differs', 'GD_IMPORT_MH_ORDER', message);
       }
     }
   }
@@ -260,7 +264,8 @@ class PoolBook {
       draft.tableSize,
       draft.tunnel,
       told(draft.notes),
-      draft.backends.map((one) => ({ ...one, notes: told(one.notes) })),
+      draft.health === null ? null : healthLines(draft.health, false),
+      draft.backends.map((one) => ({ ...one, at: null, notes: told(one.notes) })),
     ]);
     if (!this.#drafts.has(key)) this.#drafts.set(key, { draft, users: [] });
     return key;

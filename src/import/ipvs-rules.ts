@@ -1,12 +1,17 @@
 /** Commands → the virtual services that a kernel has after them, as `ipvsadm-restore` leaves it. */
-import { formatAddress, sameAddress } from '../base/address.ts';
-import type { IpvsCommand, Place, Problems, ServerOptions, ServiceName, ServiceOptions } from './ipvs-save.ts';
+import { formatAddress, formatPrefix, sameAddress } from '../base/address.ts';
+import type { PlannedHealth } from './health-plan.ts';
+import type { IpvsCommand, ServerOptions, ServiceName, ServiceOptions } from './ipvs-save.ts';
+import type { Note, Told } from './note.ts';
+import type { Place, Problems } from './place.ts';
 
 export interface IpvsServer extends ServerOptions {
   /** Where it was added. */
   readonly at: Place;
   /** The last weight above 0 that it had; 0: none. The scheduler mh gives a quiesced server the slots of that weight. */
   readonly lastWeight: number;
+  /** What its own file says beyond IPVS. */
+  readonly told?: readonly Told[];
 }
 
 export interface IpvsService {
@@ -15,6 +20,12 @@ export interface IpvsService {
   readonly options: ServiceOptions;
   /** In the order in which they were added; the kernel's own list (/proc/net/ip_vs) is the other way round. */
   readonly servers: readonly IpvsServer[];
+  /** As its own file calls it; absent: as ipvsadm-save prints it. */
+  readonly title?: string;
+  /** What its own file says beyond IPVS. */
+  readonly told?: readonly Told[];
+  /** How its servers were checked; absent: nobody checked them. */
+  readonly health?: PlannedHealth;
 }
 
 interface Draft {
@@ -28,6 +39,9 @@ interface Draft {
 export function formatServiceName(name: ServiceName): string {
   if (name.kind === 'mark') return `-f ${name.mark}${name.family === 6 ? ' -6' : ''}`;
   const option = { tcp: '-t', udp: '-u', sctp: '--sctp-service' }[name.protocol];
+  if (name.length !== undefined && name.length < name.address.length * 8) {
+    return `${option} ${formatPrefix({ bytes: name.address, length: name.length })} ${name.port}`;
+  }
   return `${option} ${formatEndpoint(name.address, name.port)}`;
 }
 
@@ -41,6 +55,8 @@ export interface IpvsRules {
   readonly services: readonly IpvsService[];
   /** Commands that are no rules: timeouts, the synchronisation daemon. */
   readonly asides: readonly { readonly at: Place; readonly what: string }[];
+  /** What else the file holds, in words. */
+  readonly notes?: readonly Note[];
 }
 
 /** What the kernel would refuse (a server for no service, a service twice) is a problem with its place. */

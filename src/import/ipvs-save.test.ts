@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import fc from '../../test/property.ts';
 import { formatAddress } from '../base/address.ts';
 import { applyCommands, formatEndpoint, formatServiceName, type IpvsService } from './ipvs-rules.ts';
-import { Problems, parseIpvsSave, type ServerOptions, type ServiceName, type ServiceOptions } from './ipvs-save.ts';
+import { parseIpvsSave, type ServerOptions, type ServiceName, type ServiceOptions } from './ipvs-save.ts';
+import { Problems } from './place.ts';
 
 function read(text: string): { services: readonly IpvsService[]; problems: string[] } {
   const problems = new Problems('rules');

@@ -5,14 +5,8 @@
  */
 import { parseAnyAddress } from '../config/address.ts';
 import { didYouMean } from '../config/nearest-word.ts';
-import type { Problem } from '../config/problem.ts';
 import { type Given, OPTION_NAMES, optionsOf, type Word, wordsOf } from './ipvs-options.ts';
-
-/** 1-based; the column in UTF-16 units. */
-export interface Place {
-  readonly line: number;
-  readonly column: number;
-}
+import type { Place, Problems } from './place.ts';
 
 export type IpvsProtocol = 'tcp' | 'udp' | 'sctp';
 
@@ -23,6 +17,8 @@ export type ServiceName =
       readonly protocol: IpvsProtocol;
       /** 4 or 16 bytes. */
       readonly address: Uint8Array;
+      /** Of a prefix; absent: the whole address. ipvsadm has no prefixes, keepalived's ranges become some. */
+      readonly length?: number;
       /** 0: every port. */
       readonly port: number;
     }
@@ -96,20 +92,6 @@ const COMMANDS: ReadonlySet<string> = new Set([
   ...ASIDE,
 ]);
 const SERVICE_OPTIONS: ReadonlySet<string> = new Set(['tcp-service', 'udp-service', 'sctp-service', 'fwmark-service']);
-
-/** Problems of a file as they are found; `file` is the name that they bear. */
-export class Problems {
-  readonly file: string;
-  readonly list: Problem[] = [];
-
-  constructor(file: string) {
-    this.file = file;
-  }
-
-  add(at: Place, code: string, message: string): void {
-    this.list.push({ file: this.file, line: at.line, column: at.column, path: '', message, code, severity: 'error' });
-  }
-}
 
 /** The commands of `text`, in order. A line with a problem gives no command; its problem is added to `problems`. */
 export function parseIpvsSave(text: string, problems: Problems): IpvsCommand[] {

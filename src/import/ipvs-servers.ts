@@ -6,6 +6,8 @@ import type { WeightRule } from './ipvs-scheduler.ts';
 import { commonest, type PlannedTunnel, sameTunnel, tunnelOf, tunnelText } from './ipvs-tunnel.ts';
 import { label } from './name.ts';
 import { groupNotes, type Note, type NoteKind, type Say } from './note.ts';
+import type { Place } from './place.ts';
+import type { Wording } from './wording.ts';
 
 export interface PlannedBackend {
   readonly name: string;
@@ -16,6 +18,7 @@ export interface PlannedBackend {
   readonly tunnel: PlannedTunnel | null;
   /** Why it is not in the configuration; null when it is. */
   readonly leftOut: string | null;
+  readonly at: Place;
   readonly notes: readonly Note[];
 }
 
@@ -24,6 +27,7 @@ interface Circumstances {
   readonly weights: WeightRule;
   /** True for an address that belongs to a virtual service. */
   readonly isDirected: (address: Uint8Array) => boolean;
+  readonly wording: Wording;
 }
 
 /** Weights of the configuration end there. */
@@ -47,33 +51,37 @@ export function planServers(
   const tunnel = commonest(servers.flatMap((server) => tunnelOf(server) ?? []));
   const weights = weightsOf(servers, circumstances, say);
   const drafts: Draft[] = [];
+  const places = new Map<string, number>();
   servers.forEach((server, i) => {
     const text = formatEndpoint(server.address, server.port);
     const own: Note[] = [];
-    const note = (kind: NoteKind, code: string, message: string) => {
-      say(kind, code, message, { at: server.at, text });
-      own.push({ kind, code, message, at: server.at, service: '', server: text });
+    const note = (kind: NoteKind, code: string, message: string, at = server.at) => {
+      say(kind, code, message, { at, text });
+      own.push({ kind, code, message, at, service: '', server: text });
     };
     const address = formatAddress(server.address);
-    const twin = drafts.find((draft) => formatAddress(draft.server.address) === address);
-    if (twin !== undefined && twin.leftOut === null) {
+    const place = places.get(address);
+    const twin = place === undefined ? undefined : drafts[place];
+    if (place !== undefined && twin?.leftOut === null) {
       note(
         'differs',
         'GD_IMPORT_SAME_ADDRESS',
         `${address} is in the pool already, with another port: the weights of both are added`,
       );
-      told[drafts.indexOf(twin)].push(...own);
+      told[place].push(...own);
       twin.weight = Math.min(LARGEST_WEIGHT, twin.weight + weights[i]);
       return;
     }
     const leftOut = reasonToLeaveOut(server, circumstances);
     if (leftOut !== null) note('left-out', 'GD_IMPORT_SERVER_LEFT_OUT', leftOut);
-    else tellWorker(service, server, tunnelOf(server) ?? tunnel, note);
-    if (leftOut === null && server.weight === 0) tellQuiesced(server, circumstances.isMh, note);
+    else tellWorker(service, server, tunnelOf(server) ?? tunnel, circumstances.wording, note);
+    if (leftOut === null && server.weight === 0) tellQuiesced(server, circumstances, note);
     if (server.upper > 0 || server.lower > 0) {
-      const message = `-x ${server.upper} -y ${server.lower}: connections are not counted, a server is never full`;
+      const message = `${circumstances.wording.thresholds(server.upper, server.lower)}: connections are not counted, a server is never full`;
       note('left-out', 'GD_IMPORT_THRESHOLD', message);
     }
+    for (const { kind, code, message, at } of server.told ?? []) note(kind, code, message, at);
+    if (place === undefined) places.set(address, drafts.length);
     drafts.push({ server, tunnel: tunnelOf(server) ?? tunnel, leftOut, weight: weights[i] });
     told.push(own);
   });
@@ -90,6 +98,7 @@ export function planServers(
       draining: circumstances.isMh && draft.server.weight === 0 && draft.weight > 0,
       tunnel: sameTunnel(draft.tunnel, tunnel) ? null : draft.tunnel,
       leftOut: draft.leftOut,
+      at: draft.server.at,
       notes: told[i].filter((note) => !isCommon(note)),
     };
   });
@@ -111,7 +120,7 @@ function reasonToLeaveOut(server: IpvsServer, { isDirected }: Circumstances): st
 type Tell = (kind: NoteKind, code: string, message: string) => void;
 
 /** What the worker must be able to do, that it did not need under IPVS. */
-function tellWorker({ name }: IpvsService, server: IpvsServer, tunnel: PlannedTunnel, note: Tell): void {
+function tellWorker({ name }: IpvsService, server: IpvsServer, tunnel: PlannedTunnel, wording: Wording, note: Tell): void {
   if (server.forwarding === 'gatewaying') {
     note('worker', 'GD_IMPORT_DIRECT_ROUTING', `direct routing had no tunnel: the worker must unwrap ${tunnelText(tunnel)}`);
   }
@@ -128,12 +137,12 @@ function tellWorker({ name }: IpvsService, server: IpvsServer, tunnel: PlannedTu
     note(
       'remark',
       'GD_IMPORT_PORT',
-      `the port ${server.writtenPort} is not the service's; ipvsadm itself takes ${server.port} without masquerading`,
+      `the port ${server.writtenPort} is not the service's; ${wording.program} itself takes ${server.port} without masquerading`,
     );
   }
 }
 
-function tellQuiesced(server: IpvsServer, isMh: boolean, note: Tell): void {
+function tellQuiesced(server: IpvsServer, { isMh, wording }: Circumstances, note: Tell): void {
   if (!isMh) note('remark', 'GD_IMPORT_QUIESCED', 'weight 0 as under IPVS: keeps the flows it has, takes no new one');
   else if (server.lastWeight > 0) {
     note(
@@ -142,8 +151,7 @@ function tellQuiesced(server: IpvsServer, isMh: boolean, note: Tell): void {
       `weight 0 after ${server.lastWeight}: under mh it keeps its slots, and gets none of their flows`,
     );
   } else {
-    const message =
-      'weight 0: as after ipvsadm-restore it has no slots; where it had a weight before, the kernel keeps its slots: then write that weight and "state: draining"';
+    const message = `weight 0: ${wording.asAdded} it has no slots; where it had a weight before, the kernel keeps its slots: then write that weight and "state: draining"`;
     note('remark', 'GD_IMPORT_QUIESCED', message);
   }
 }

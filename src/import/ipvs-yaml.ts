@@ -1,8 +1,11 @@
 /** A plan as the text of a configuration, with a comment at every place that is not the same as under IPVS. The same plan gives the same text. */
+import { healthLines } from './health-plan.ts';
 import { MH_TABLE_SIZE, type MhPlan, type Plan, type PlannedPool, type PlannedService } from './ipvs-plan.ts';
 import type { PlannedBackend } from './ipvs-servers.ts';
 import { type PlannedTunnel, sameTunnel } from './ipvs-tunnel.ts';
 import { groupNotes, type Note } from './note.ts';
+import { lineText, type Place } from './place.ts';
+import type { Wording } from './wording.ts';
 
 /** Comments are folded before this column. */
 const WIDTH = 118;
@@ -14,19 +17,19 @@ export interface Sources {
 }
 
 /** `from`: the name of the imported file. */
-export function planYaml(plan: Plan, sources: Sources, from: string): string {
+export function planYaml(plan: Plan, sources: Sources, from: string, wording: Wording): string {
   const { services, servers } = plan.count;
   return [
-    `# Imported from ${from} by gue-director import ipvs: ${counted(services, 'virtual service')}, ${counted(servers, 'real server')}.`,
+    `# Imported from ${from} by gue-director import ${wording.command}: ${counted(services, 'virtual service')}, ${counted(servers, 'real server')}.`,
     '# A comment stands at every place that is not the same as under IPVS. docs/import.md says what each means.',
     '# Next: gue-director check FILE',
-    ...plan.leftOut.flatMap(({ rule, at, notes }) => ['', ...leftOutLines(rule, at.line, notes)]),
+    ...plan.leftOut.flatMap(({ rule, at, notes }) => ['', ...leftOutLines(rule, at, notes)]),
     '',
     'services:',
     ...plan.services.flatMap((service, i) => [...(i === 0 ? [] : ['']), ...serviceLines(service)]),
     '',
     'pools:',
-    ...plan.pools.flatMap((pool, i) => [...(i === 0 ? [] : ['']), ...poolLines(pool, plan.tunnel)]),
+    ...plan.pools.flatMap((pool, i) => [...(i === 0 ? [] : ['']), ...poolLines(pool, plan.tunnel, wording)]),
     '',
     ...tunnelLines(plan, sources),
     '',
@@ -37,12 +40,12 @@ function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
-function leftOutLines(rule: string, line: number, notes: readonly Note[]): string[] {
-  return [`# left out: ${rule} (line ${line})`, ...noteLines(notes, '')];
+function leftOutLines(rule: string, at: Place, notes: readonly Note[]): string[] {
+  return [`# left out: ${rule} (${lineText(at)})`, ...noteLines(notes, '')];
 }
 
 function serviceLines(service: PlannedService): string[] {
-  const lines = [`  # line ${service.at.line}: ${service.rule}`, ...noteLines(service.notes, '  ')];
+  const lines = [`  # ${lineText(service.at)}: ${service.rule}`, ...noteLines(service.notes, '  ')];
   lines.push(`  - name: ${service.name}`);
   lines.push(`    address: ${scalar(service.address)}`);
   lines.push(`    protocol: ${service.protocol}`);
@@ -52,15 +55,16 @@ function serviceLines(service: PlannedService): string[] {
   return lines;
 }
 
-function poolLines(pool: PlannedPool, standard: PlannedTunnel): string[] {
+function poolLines(pool: PlannedPool, standard: PlannedTunnel, { showsPlaces }: Wording): string[] {
   const lines = [`  ${pool.name}:`, ...noteLines(pool.notes, '    ')];
   if (pool.mh !== null) lines.push(...schemeLines(pool.mh));
   if (pool.tableSize !== null) lines.push(`    table-size: ${pool.tableSize}`);
   const own = tunnelKeys(pool.tunnel, standard);
   if (own.length > 0) lines.push(`    tunnel: { ${own.join(', ')} }`);
+  if (pool.health !== null) lines.push(...healthLines(pool.health, true));
   const here = pool.backends.filter(({ leftOut }) => leftOut === null).length;
   lines.push(here === 0 ? '    backends: []' : '    backends:');
-  for (const backend of pool.backends) lines.push(...backendLines(backend, pool));
+  for (const backend of pool.backends) lines.push(...backendLines(backend, pool, showsPlaces));
   return lines;
 }
 
@@ -76,13 +80,16 @@ function schemeLines({ port, fallback, tableSize, serverPort, isServicePort }: M
   return lines;
 }
 
-function backendLines(backend: PlannedBackend, pool: PlannedPool): string[] {
+function backendLines(backend: PlannedBackend, pool: PlannedPool, showsPlace: boolean): string[] {
   const words = [`name: ${backend.name}`, `address: ${scalar(backend.address)}`];
   if (backend.weight !== 1) words.push(`weight: ${backend.weight}`);
   if (backend.draining) words.push('state: draining');
   if (backend.tunnel !== null) words.push(`tunnel: { ${tunnelKeys(backend.tunnel, pool.tunnel).join(', ')} }`);
   const mark = backend.leftOut === null ? '' : '# ';
-  return [...noteLines(backend.notes, '      '), `      ${mark}- { ${words.join(', ')} }`];
+  return [
+    ...noteLines(backend.notes, '      '),
+    `      ${mark}- { ${words.join(', ')} }${showsPlace ? ` # ${lineText(backend.at)}` : ''}`,
+  ];
 }
 
 function tunnelLines(plan: Plan, sources: Sources): string[] {

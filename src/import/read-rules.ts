@@ -4,29 +4,29 @@ import { isatty } from 'node:tty';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { ConfigError } from '../config/problem.ts';
 import { readSource } from '../config/source.ts';
-import type { NamedText } from './ipvs.ts';
+import type { NamedText } from './imported.ts';
 
 const STANDARD_INPUT = 0;
 
-/** `path`: `-` is standard input. Throws GD_IMPORT_FILE; exit code 2 when standard input is a terminal. */
-export function readRules(path: string): NamedText {
-  if (path === '-') return { text: readStandardInput(), name: 'standard input' };
+const IPVSADM_HINT = 'write it with: ipvsadm-save -n > FILE';
+const IPVSADM_PIPE = 'ipvsadm-save -n | gue-director import ipvs';
+
+/** `path`: `-` is standard input. `hint`, `pipe`: what to do. Throws GD_IMPORT_FILE; exit code 2 when standard input is a terminal. */
+export function readRules(path: string, hint = IPVSADM_HINT, pipe = IPVSADM_PIPE): NamedText {
+  if (path === '-') return { text: readStandardInput(pipe), name: 'standard input' };
   try {
     return { text: readSource(path), name: path };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     // Its words are for people who name a configuration.
     const [{ message }] = error.problems;
-    throw new CodedError('GD_IMPORT_FILE', `${path}: ${message.split('; ')[0]}`, {
-      hint: 'write it with: ipvsadm-save -n > FILE',
-    });
+    throw new CodedError('GD_IMPORT_FILE', `${path}: ${message.split('; ')[0]}`, { hint });
   }
 }
 
-function readStandardInput(): string {
+function readStandardInput(hint: string): string {
   if (isatty(STANDARD_INPUT)) {
-    const hint = 'ipvsadm-save -n | gue-director import ipvs';
-    throw new CodedError('GD_IMPORT_FILE', 'name a file, or pipe the rules in', { exitCode: EXIT.USAGE, hint });
+    throw new CodedError('GD_IMPORT_FILE', 'name a file, or pipe it in', { exitCode: EXIT.USAGE, hint });
   }
   const bytes = readFileSync(STANDARD_INPUT);
   try {

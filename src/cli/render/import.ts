@@ -1,6 +1,7 @@
 /** What an import has to say besides the configuration. */
-import type { Imported } from '../../import/ipvs.ts';
+import type { Imported } from '../../import/imported.ts';
 import { groupNotes, type Note, type NoteKind } from '../../import/note.ts';
+import type { Place } from '../../import/place.ts';
 import { problemLines } from './error.ts';
 import type { Paint } from './paint.ts';
 
@@ -35,7 +36,7 @@ export function importText({ plan, problems, accepted }: Imported, file: string,
 function places(group: readonly Note[], file: string): string {
   const named = group.slice(0, MOST_PLACES).map(({ at, service, server }) => {
     const what = [service, server].filter((one) => one !== '').join(' ');
-    return `${file}:${at.line}:${at.column}${what === '' ? '' : ` ${what}`}`;
+    return `${at.file ?? file}:${at.line}:${at.column}${what === '' ? '' : ` ${what}`}`;
   });
   const more = group.length - named.length;
   return more === 0 ? named.join(', ') : `${named.join(', ')} and ${more} more`;
@@ -46,10 +47,15 @@ export function importReport({ yaml, plan, problems, accepted }: Imported, file:
   return {
     file,
     ok: accepted,
-    services: plan.services.map(({ at, rule, name, pool }) => ({ line: at.line, rule, name, pool })),
-    leftOut: plan.leftOut.map(({ at, rule }) => ({ line: at.line, rule })),
-    notes: plan.notes.map(({ at, ...note }) => ({ line: at.line, column: at.column, ...note })),
+    services: plan.services.map(({ at, rule, name, pool }) => ({ ...placed(at), rule, name, pool })),
+    leftOut: plan.leftOut.map(({ at, rule }) => ({ ...placed(at), rule })),
+    notes: plan.notes.map(({ at, ...note }) => ({ ...placed(at), column: at.column, ...note })),
     problems,
     yaml,
   };
+}
+
+/** `file` where it is one that the named file includes. */
+function placed({ file, line }: Place) {
+  return file === undefined ? { line } : { file, line };
 }
