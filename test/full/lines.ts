@@ -5,6 +5,7 @@ import { tooBig } from '../oracle/too-big.ts';
 import { bulk } from './bulk.ts';
 import { clients } from './clients.ts';
 import { configs } from './configs.ts';
+import { crashFlows } from './crash-flows.ts';
 import { decoders } from './decoders.ts';
 import { drain } from './drain.ts';
 import { fourThreads } from './four-threads.ts';
@@ -40,6 +41,7 @@ export const LINES: readonly Line[] = [
   decoders,
   tables,
   fragments,
+  crashFlows,
   fourThreads,
   drain,
   pipelineCost,
