@@ -16,9 +16,9 @@ export function leavesOf(value: unknown, path = '', leaves: Map<string, string> 
     leaves.set(path, textOf(value));
     return leaves;
   }
-  for (const [key, inner] of Object.entries(value)) {
-    leavesOf(inner, path === '' ? fileKey(key) : `${path}.${fileKey(key)}`, leaves);
-  }
+  // The keys of a map are names that somebody gave, those of an object are ours.
+  const entries = value instanceof Map ? [...value] : Object.entries(value).map(([key, inner]) => [fileKey(key), inner]);
+  for (const [key, inner] of entries) leavesOf(inner, path === '' ? String(key) : `${path}.${key}`, leaves);
   return leaves;
 }
 

@@ -103,6 +103,15 @@ test('a service that gets another pool is named; a pool whose seed changes is re
   assert.equal(gone.pools[0].table?.change, 'none', 'it had no slot left');
 });
 
+test('checks of a pool are settings of it, and part of what a configuration means', () => {
+  const plan = planFor((yaml) => yaml.replace('  a:\n', '  a:\n    health: { checks: [{ type: tcp, port: 80 }] }\n'));
+  assert.ok(!isEmpty(plan));
+  assert.ok(plan.settings.length > 0);
+  for (const { key, effect } of plan.settings)
+    assert.deepEqual([key.startsWith('pools.a.health.'), effect], [true, 'reload'], key);
+  assert.notEqual(plan.id, planFor((yaml) => yaml).id);
+});
+
 test('what only a restart changes, with its place; a driver stands for all of its keys', () => {
   const config = (yaml: string) => loadText(yaml, 'director.yaml');
   const running = config(YAML);

@@ -75,7 +75,7 @@ function settingOf(config: Config, name: keyof Config): unknown {
 
 /** A path means the same whoever reads it from where: the running configuration's may be relative to where it was started. */
 function settled(value: unknown): unknown {
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
+  if (value === null || typeof value !== 'object' || Array.isArray(value) || value instanceof Map) return value;
   const entries = Object.entries(value).map(([key, inner]) => {
     const isPath = (key === 'path' || key === 'socket') && typeof inner === 'string' && inner.includes('/');
     return [key, isPath ? resolve(inner as string) : inner];

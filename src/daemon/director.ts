@@ -40,6 +40,7 @@ import { factsOf } from './takeover/facts.ts';
 import { type Giver, HandOver } from './takeover/hand-over.ts';
 import type { Inheritance } from './takeover/inheritance.ts';
 import { lastWords, lent, notConfirmed, takeOver } from './takeover/queues.ts';
+import { TunnelKeeper } from './tunnel-keeper.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
 import { packageVersion } from './version.ts';
 import { wantedOf } from './wanted.ts';
@@ -73,6 +74,7 @@ export class Director {
   readonly #paths: PathKeeper;
   readonly #sources: SourceKeeper;
   readonly #cuts: CutWatch;
+  readonly #tunnels: TunnelKeeper;
   readonly #health: HealthKeeper;
   readonly #drops = new DropWatch();
   readonly #flows: FlowKeeper;
@@ -121,12 +123,18 @@ export class Director {
     const { flows, threads } = options.config;
     this.#flows = new FlowKeeper({ ...flows, threads, clock: this.#clock, journal: options.journal });
     this.#publisher = new Publisher({ builder: this.#flows, now: () => this.#clock.seconds() });
+    this.#tunnels = new TunnelKeeper({
+      egress: options.config.egress,
+      journal: options.journal,
+      names: () => this.#publisher.current?.names ?? NO_NAMES,
+      unreachable: (id) => this.#paths.unreachable(id),
+    });
     this.#health = new HealthKeeper({
       journal: options.journal,
       clock: this.#clock,
       setLayer: (layer) => this.#controller.setLayer('health', layer),
       file: new HealthFile(runtimeDirectory()),
-      tunnel: () => ({ probe: () => Promise.reject(new CodedError('GD_HEALTH_TUNNEL', 'tunnel probes are not built in')) }),
+      tunnel: (check) => this.#tunnels.probe(check),
     });
     this.#controller = new Controller({
       config: options.config,
@@ -346,6 +354,7 @@ export class Director {
     this.#timers = [];
     this.#controller.close();
     this.#health.close();
+    this.#tunnels.close();
     this.#reloads.close();
     const failures: unknown[] = [];
     const attempt = async (step: () => unknown): Promise<void> => {

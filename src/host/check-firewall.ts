@@ -9,6 +9,9 @@ interface RulesetEntry {
   readonly rule?: { family: string; table: string; chain: string; expr: Record<string, unknown>[] };
 }
 
+/** Ids of every finding here. */
+export const FIREWALL_FINDINGS: readonly string[] = ['forward-policy', 'firewall-unknown'];
+
 /** Our device is where forwarded packets leave by (services on their way to us), or where they come in by (egress `tap-offload`). */
 export type Direction = 'out' | 'in';
 

@@ -13,9 +13,9 @@ import type { Wanted } from './wanted.ts';
 
 /**
  * Looks at the host and changes nothing. A finding of level `error` means that `run` must not start (see `refusal`). Needs no
- * privilege, except that the firewall is then reported as unknown. Throws NetlinkError when the kernel can not be asked.
+ * privilege, except that the firewall is then reported as unknown. `firewall`: it is asked too, by a program of its own. Throws NetlinkError when the kernel can not be asked.
  */
-export function checkHost(wanted: Wanted): Finding[] {
+export function checkHost(wanted: Wanted, { firewall = true } = {}): Finding[] {
   const links = listLinks();
   const paths = findPaths(wanted, links);
   return [
@@ -23,7 +23,7 @@ export function checkHost(wanted: Wanted): Finding[] {
     ...checkDevices(wanted, links),
     ...checkIpv6(wanted),
     ...checkForwarding(wanted, links),
-    ...checkFirewall(wanted),
+    ...(firewall ? checkFirewall(wanted) : []),
     ...notrackFindings(wanted),
     ...checkPrefixes(wanted, links, paths),
     ...checkTunnelSources(wanted, paths),

@@ -5,7 +5,7 @@
 import * as L from './layout.ts';
 import { buildPoolTable, digestOf, slotCounts } from './pool-table.ts';
 import { type SchemeBlock, schemeBlock } from './scheme-block.ts';
-import type { BackendState, PoolSpec, SchemeSpec, TunnelSpec } from './spec.ts';
+import type { BackendSpec, BackendState, PoolSpec, SchemeSpec, TunnelSpec } from './spec.ts';
 
 /**
  * How long the table before a change answers for flows without an entry. A TCP packet that is no SYN proves an older flow, so long
@@ -68,14 +68,21 @@ export function contentOf(pool: PoolSpec, numbers: readonly Numbered[]): string 
     name === 'maglev' ? null : pool.scheme,
     pool.tableSize,
     pool.seed,
-    // Only ipvs-mh has an order of its own, and tells those that are down from those that are draining.
+    // Only ipvs-mh has an order of its own, and tells those that are down from those that are draining. With maglev both keep their place.
     pool.backends
-      .map((spec, i) => [numbers[i].id, numbers[i].since, ...spec.address, spec.weight, spec.state] as const)
+      .map((spec, i) => [numbers[i].id, numbers[i].since, ...spec.address, spec.weight, stateIn(name, spec)] as const)
       .filter(
-        (_, i) => name === 'ipvs-mh' || name === 'glb' || (pool.backends[i].state === 'active' && pool.backends[i].weight > 0),
+        (_, i) =>
+          name === 'ipvs-mh' || name === 'glb' || (pool.backends[i].weight > 0 && stateIn(name, pool.backends[i]) !== 'out'),
       )
       .sort(name === 'ipvs-mh' ? () => 0 : (a, b) => a[0] - b[0]),
   ]);
+}
+
+/** What a backend's state means for the table: `out` of it, or how it stands in it. */
+function stateIn(scheme: string, { state }: BackendSpec): string {
+  if (scheme === 'ipvs-mh' || scheme === 'glb' || state === 'active') return state;
+  return scheme === 'maglev' ? 'placed' : 'out';
 }
 
 /** `numbers`: of the pool's backends, in order. */

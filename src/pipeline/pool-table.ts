@@ -76,9 +76,23 @@ function builtOf(backends: readonly BackendSpec[], slots: Uint16Array): BuiltTab
   return { backends, unavailable: backends.map(() => false), slots, seconds: null, members: membersOf(backends) };
 }
 
+/**
+ * One that takes no new flows for a time, draining or down, keeps its place: its slots are given to those who would have them in a table without it, and
+ * no other slot changes hands. (A table built without it alone moves 0.1 to 0.6 % of the others' slots too.)
+ */
 function maglevTable(pool: PoolSpec): BuiltTable {
-  const backends = pool.backends.filter(takesNewFlows).sort(byAddress);
-  return builtOf(backends, buildTable(membersOf(backends), pool.tableSize, pool.seed));
+  const placed = pool.backends.filter(({ weight }) => weight > 0).sort(byAddress);
+  const backends = placed.filter(takesNewFlows);
+  const slots = buildTable(membersOf(backends), pool.tableSize, pool.seed);
+  if (backends.length < placed.length && backends.length > 0) {
+    const places = buildTable(membersOf(placed), pool.tableSize, pool.seed);
+    const indices = placed.map((backend) => backends.indexOf(backend));
+    for (let slot = 0; slot < slots.length; slot++) {
+      const index = indices[places[slot]];
+      if (index >= 0) slots[slot] = index;
+    }
+  }
+  return builtOf(backends, slots);
 }
 
 /** A server that is draining is one of weight 0 there: it keeps the slots of the weight it had, and gets no new flow. */
