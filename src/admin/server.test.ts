@@ -28,6 +28,7 @@ const status: Status = {
   services: [],
   pools: [],
   backends: [],
+  discovery: [],
   threads: [],
 };
 let server: AdminServer;

@@ -26,7 +26,21 @@ export interface Status {
   readonly services: readonly StatusService[];
   readonly pools: readonly StatusPool[];
   readonly backends: readonly StatusBackend[];
+  /** Watched files with backends. */
+  readonly discovery: readonly StatusDiscovery[];
   readonly threads: readonly StatusThread[];
+}
+
+export interface StatusDiscovery {
+  readonly file: string;
+  /** That name it. */
+  readonly pools: readonly string[];
+  /** In force from it. */
+  readonly backends: number;
+  /** Seconds since it was last seen to hold what is in force; null: it never was right. */
+  readonly age: number | null;
+  /** What is wrong with what it holds now, with its place; null: nothing. */
+  readonly problem: string | null;
 }
 
 /** The configuration in force, and the last wish for another one. */

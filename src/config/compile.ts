@@ -43,6 +43,7 @@ export function compile(section: ConfigSection, file: string, warnings: readonly
     admin: { socket: pathOrWord(file, section.admin.socket) },
     privileges: { user: section.privileges.user ?? null, group: section.privileges.group ?? null },
     reload: { watch: section.reload.watch },
+    discovery: null,
     log: { level: section.log.level, format: section.log.format },
     file,
     warnings,
@@ -98,9 +99,17 @@ function compileQuic(quic: NonNullable<ServiceSection['quic']>): QuicSpec {
 /** `port`: that of the services, for schemes that ask for it. */
 function compilePool(name: string, pool: PoolSection, defaults: TunnelSection, port: number): PoolSpec {
   const scheme = compileScheme(pool.scheme, port);
-  const hops = hopsOf(scheme, pool.backends);
+  const own = pool.backends ?? [];
+  const hops = hopsOf(scheme, own);
   const tunnel = { ...compileTunnel(pool.tunnel, defaults), ...(hops === null ? {} : { hops }) };
-  const backends = pool.backends.map(
+  const backends = compileBackends(own, pool, tunnel);
+  const tableSize = pool['table-size'] ?? DEFAULT_TABLE_SIZE[scheme.name];
+  return { name, scheme, tableSize, seed: pool.seed, tunnel, backends };
+}
+
+/** Backends of a pool, in the file or found elsewhere; `tunnel` is the pool's. */
+export function compileBackends(backends: readonly BackendSection[], pool: PoolSection, tunnel: TunnelSpec): BackendSpec[] {
+  return backends.map(
     (backend): BackendSpec => ({
       name: backend.name,
       address: must(parseHostAddress(backend.address))!,
@@ -113,8 +122,6 @@ function compilePool(name: string, pool: PoolSection, defaults: TunnelSection, p
       ...drainDeadlineOf(backend, pool),
     }),
   );
-  const tableSize = pool['table-size'] ?? DEFAULT_TABLE_SIZE[scheme.name];
-  return { name, scheme, tableSize, seed: pool.seed, tunnel, backends };
 }
 
 function drainDeadlineOf(backend: BackendSection, pool: PoolSection): { drainDeadline?: number } {
@@ -184,7 +191,7 @@ function compileEgress(egress: ConfigSection['egress'], file: string): EgressCon
 }
 
 /** A relative path in a configuration counts from the file it stands in: what it means does not depend on who reads it from where. */
-function besideFile(file: string, path: string): string {
+export function besideFile(file: string, path: string): string {
   return isAbsolute(path) ? path : join(dirname(file), path);
 }
 

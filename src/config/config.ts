@@ -1,6 +1,7 @@
 /** What a configuration file means: checked, completed with defaults, nothing left to parse. Made by `loadConfig`. */
 import type { HealthSpec } from '../health/spec.ts';
 import type { Spec } from '../pipeline/spec.ts';
+import type { Discovery } from './discovery.ts';
 import type { Problem } from './problem.ts';
 
 export type IngressConfig =
@@ -103,6 +104,8 @@ export interface Config {
     /** The file is reloaded by itself when it changes. */
     readonly watch: boolean;
   };
+  /** Watched files with backends; null when no pool names any. */
+  readonly discovery: Discovery | null;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   /** The file as it was named. */
   readonly file: string;

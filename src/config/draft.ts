@@ -22,6 +22,8 @@ export interface DraftService {
 
 export interface DraftBackend {
   readonly at: Path;
+  /** The watched file that it stands in; absent: the configuration. */
+  readonly file?: string;
   readonly value: BackendSection;
 }
 
@@ -33,6 +35,10 @@ export interface DraftPool {
   readonly backends: readonly DraftBackend[];
   /** False when a backend is missing here because it is wrong. */
   readonly complete: boolean;
+  /** Further backends come from watched files, which are not looked at here. */
+  readonly open: boolean;
+  /** Neither `backends` nor `backends-from` is there. */
+  readonly sourceless: boolean;
 }
 
 export interface Draft {
@@ -55,9 +61,19 @@ export function draftOf(section: ConfigSection): Draft {
   return {
     services: section.services.map((value, i) => ({ at: ['services', i], value })),
     servicesComplete: true,
-    pools: Object.entries(section.pools).map(([name, { backends, ...frame }]) => {
+    pools: Object.entries(section.pools).map(([name, { backends: own, ...frame }]) => {
+      const backends = own ?? [];
+      const open = frame['backends-from'] !== undefined;
       const at = ['pools', name];
-      return { name, at, frame, backends: backends.map((value, i) => ({ at: [...at, 'backends', i], value })), complete: true };
+      return {
+        name,
+        at,
+        frame,
+        backends: backends.map((value, i) => ({ at: [...at, 'backends', i], value })),
+        complete: true,
+        open,
+        sourceless: own === undefined && !open,
+      };
     }),
     poolsKnown: true,
     tunnel: section.tunnel,
@@ -102,10 +118,13 @@ function salvagePool(name: string, raw: unknown): DraftPool {
     const each = backendSchema.safeParse(backend);
     return each.success ? [{ at: [...at, 'backends', i], value: each.data }] : [];
   });
-  const complete = Array.isArray(map.backends) && backends.length === rawBackends.length;
-  if (!parsed.success) return { name, at, frame: null, backends, complete };
+  const open = map['backends-from'] !== undefined;
+  const complete =
+    (Array.isArray(map.backends) || (open && map.backends === undefined)) && backends.length === rawBackends.length;
+  const sourceless = isMap(raw) && map.backends === undefined && !open;
+  if (!parsed.success) return { name, at, frame: null, backends, complete, open, sourceless };
   const { backends: _, ...frame } = parsed.data;
-  return { name, at, frame, backends, complete };
+  return { name, at, frame, backends, complete, open, sourceless };
 }
 
 function mapOf(value: unknown): Record<string, unknown> {

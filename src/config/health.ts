@@ -8,6 +8,7 @@ import {
   type HealthSpec,
   type HttpCheckSpec,
   type TlsSpec,
+  type TunnelHttpSpec,
 } from '../health/spec.ts';
 import { parseAnyAddress } from './address.ts';
 import { parsePorts } from './port.ts';
@@ -99,6 +100,8 @@ const httpKeys = {
     .describe('What the body must say; its first 64 KiB are looked at. One of the two keys. Unset: anything.'),
 };
 
+const tunnelHost = headerText.optional().describe('Header Host. Unset: the service address, with the port where it is not 80.');
+
 export const checkSchema = z.discriminatedUnion('type', [
   z
     .strictObject({ type: typeWord('tcp'), port: port.describe('TCP port of the worker.'), ...bytesKeys })
@@ -155,9 +158,29 @@ export const checkSchema = z.discriminatedUnion('type', [
       address: address
         .optional()
         .describe('Service address inside the tunnel. Unset: the first address of a TCP service of the pool that is no prefix.'),
-      port: port.optional().describe('TCP port inside the tunnel. Unset: the first port of that service.'),
+      port: port.optional().describe('TCP or UDP port inside the tunnel. Unset: the first port of that service.'),
+      http: z
+        .strictObject({ method: httpKeys.method, path: httpKeys.path, host: tunnelHost, status: httpKeys.status })
+        .optional()
+        .describe(
+          'A request over the connection, HTTP/1.1; of the answer the status counts. Unset: the connection is enough. Only TCP.',
+        ),
+      ...bytesKeys,
+      hops: z
+        .int()
+        .min(0)
+        .max(63)
+        .default(0)
+        .describe(
+          'Routers behind the tunnel device that the packet may pass: 1 where the worker routes the service to containers.',
+        ),
+      source: address
+        .optional()
+        .describe('Address of this host that the packet comes from inside the tunnel. Unset: that of the route to the worker.'),
     })
-    .describe('A TCP handshake through the tunnel, wrapped as traffic is: the whole path of the worker.'),
+    .describe(
+      'A client of the service, its packets wrapped as traffic is: the whole path of the worker. TCP, UDP, or a ping for others.',
+    ),
 ]);
 
 const seconds = (least: number, most: number) => z.number().min(least).max(most);
@@ -262,23 +285,46 @@ function compileCheck(check: CheckSection, fileAt: (path: string) => string): Ch
     case 'dns':
       return { type: 'dns', port: check.port, name: check.name, query: check.query, rcode: check.rcode };
     case 'tunnel': {
-      const inner = check.address === undefined ? null : parseAnyAddress(check.address).value;
-      return { type: 'tunnel', address: inner, port: check.port ?? null };
+      const [inner, source] = [check.address, check.source].map((text) =>
+        text === undefined ? null : parseAnyAddress(text).value,
+      );
+      return {
+        type: 'tunnel',
+        address: inner,
+        port: check.port ?? null,
+        source,
+        hops: check.hops,
+        http: check.http === undefined ? null : tunnelHttp(check.http),
+        send: bytesOf(check, 'send') ?? new Uint8Array(0),
+        expect: bytesOf(check, 'expect'),
+      };
     }
     default:
       return { type: 'icmp' };
   }
 }
 
+function tunnelHttp({
+  method,
+  path,
+  host,
+  status,
+}: NonNullable<Extract<CheckSection, { type: 'tunnel' }>['http']>): TunnelHttpSpec {
+  return { method, path, host: host ?? null, status: rangesOf(status) };
+}
+
+function rangesOf(status: number | string | (number | string)[]): HttpCheckSpec['status'] {
+  return [status].flat().map((range) => statusRange(range) ?? { from: 200, to: 299 });
+}
+
 function compileHttp(check: Extract<CheckSection, { type: 'http' | 'https' }>, tls: TlsSpec | null): HttpCheckSpec {
-  const ranges = Array.isArray(check.status) ? check.status : [check.status];
   return {
     type: check.type,
     port: check.port,
     method: check.method,
     path: check.path,
     host: check.host ?? null,
-    status: ranges.map((range) => statusRange(range) ?? { from: 200, to: 299 }),
+    status: rangesOf(check.status),
     body: bodyOf(check.body),
     tls,
   };

@@ -1,11 +1,16 @@
 /** What the schema found wrong → problems in words for the person who wrote the file. */
 import type { z } from 'zod';
-import type { SourceDocument } from './document.ts';
 import { type JsonSchema, jsonSchema, keysAt, takesFractions } from './json-schema.ts';
 import { didYouMean } from './nearest-word.ts';
-import type { Path, Problem } from './problem.ts';
+import type { Path, Problem, Severity } from './problem.ts';
 
 type Issue = z.core.$ZodIssue;
+
+/** Plain data of which every part has a place: a document, or a part of one. */
+export interface PlacedData {
+  readonly data: unknown;
+  problem(path: Path, code: string, message: string, severity?: Severity, at?: 'key' | 'value'): Problem;
+}
 
 const TYPE_NAME: Readonly<Record<string, string>> = {
   string: 'a text',
@@ -24,11 +29,11 @@ const TYPE_NAME: Readonly<Record<string, string>> = {
 let schema: JsonSchema | null = null;
 
 /** Problems of all issues, with their places in `document`. */
-export function issuesToProblems(issues: readonly Issue[], document: SourceDocument): Problem[] {
+export function issuesToProblems(issues: readonly Issue[], document: PlacedData): Problem[] {
   return issues.flatMap((issue) => problemsOf(issue, issue.path as Path, document));
 }
 
-function problemsOf(issue: Issue, path: Path, document: SourceDocument): Problem[] {
+function problemsOf(issue: Issue, path: Path, document: PlacedData): Problem[] {
   const value = valueAt(document.data, path);
   const missing = value === undefined && path.length > 0;
   switch (issue.code) {
@@ -61,7 +66,7 @@ function problemsOf(issue: Issue, path: Path, document: SourceDocument): Problem
   }
 }
 
-function unionProblems(issue: z.core.$ZodIssueInvalidUnion, path: Path, value: unknown, document: SourceDocument): Problem[] {
+function unionProblems(issue: z.core.$ZodIssueInvalidUnion, path: Path, value: unknown, document: PlacedData): Problem[] {
   if (value === undefined && path.length > 0) return [missingKey(document, path)];
   const { discriminator, options } = issue as { discriminator?: string; options?: readonly unknown[] };
   if (discriminator !== undefined) {
@@ -82,7 +87,7 @@ function mapHint(path: Path, value: string): string {
   return '; glb needs its keys: scheme: { name: glb, seed: …, hash-key: … }';
 }
 
-function expectedType(expected: string, path: Path, document: SourceDocument): string {
+function expectedType(expected: string, path: Path, document: PlacedData): string {
   schema ??= jsonSchema();
   return expected === 'number' && takesFractions(schema, path, document.data) ? 'fraction' : expected;
 }
@@ -97,7 +102,7 @@ function expectedTypes(errors: readonly Issue[]): string[] {
   });
 }
 
-function unknownKey(document: SourceDocument, path: Path, key: string): Problem {
+function unknownKey(document: PlacedData, path: Path, key: string): Problem {
   schema ??= jsonSchema();
   const known = keysAt(schema, path, document.data);
   const merge = key === '<<' ? ': merge keys are not part of YAML 1.2' : '';
@@ -106,12 +111,12 @@ function unknownKey(document: SourceDocument, path: Path, key: string): Problem 
 }
 
 /** A key of a tunnel, written beside `tunnel` and not in it. */
-function belongsUnderTunnel(path: Path, key: string, known: readonly string[], document: SourceDocument): string {
+function belongsUnderTunnel(path: Path, key: string, known: readonly string[], document: PlacedData): string {
   if (!known.includes('tunnel') || !keysAt(schema!, [...path, 'tunnel'], document.data).includes(key)) return '';
   return `; it belongs under tunnel: "tunnel: { ${key}: … }"`;
 }
 
-function missingKey(document: SourceDocument, path: Path): Problem {
+function missingKey(document: PlacedData, path: Path): Problem {
   return document.problem(path, 'GD_CONFIG_MISSING_KEY', `the key "${String(path[path.length - 1])}" is missing`);
 }
 

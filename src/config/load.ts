@@ -2,6 +2,7 @@
 import { checkDraft } from './checks/index.ts';
 import { compile } from './compile.ts';
 import type { Config } from './config.ts';
+import { discoveryOf } from './discovery.ts';
 import { SourceDocument } from './document.ts';
 import { draftOf, salvage } from './draft.ts';
 import { issuesToProblems } from './issue.ts';
@@ -30,5 +31,6 @@ export function loadText(text: string, file: string): Config {
   }
   const problems = checkDraft(draftOf(parsed.data), document);
   if (problems.some((problem) => problem.severity === 'error')) throw new ConfigError(file, problems);
-  return compile(parsed.data, file, problems);
+  const config = compile(parsed.data, file, problems);
+  return { ...config, discovery: discoveryOf(parsed.data, document, config.spec) };
 }

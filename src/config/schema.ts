@@ -223,6 +223,9 @@ export const backendSchema = z.strictObject({
 /** That it is a prime, and which ones a peer takes, is in `checks/`: it depends on the scheme. */
 const tableSize = z.int().min(MIN_TABLE_SIZE).max(MAX_TABLE_SIZE);
 
+/** Patterns of files that one pool may name. */
+export const MOST_PATTERNS = 64;
+
 const poolKeys = {
   scheme: schemeSchema,
   'table-size': tableSize
@@ -239,16 +242,23 @@ const poolKeys = {
       'Seed of table and flow hashes. Directors that share traffic must have the same; changing it moves every flow. Only with scheme maglev.',
     ),
   tunnel: poolTunnelSchema.prefault({}).describe('What differs from the tunnel defaults for this pool.'),
+  'backends-from': z
+    .union([path, z.array(path).min(1).max(MOST_PATTERNS)])
+    .optional()
+    .describe(
+      'Watched files that name further backends, or a list of them: paths, relative to this file; the last part may have * and ?.',
+    ),
   health: healthSchema.optional().describe('Health checks of the backends. Unset: none, all serve.'),
   'drain-deadline': drainDeadline
     .optional()
     .describe('Seconds after which a backend that is draining is down, and its flows move. Unset: never.'),
 };
-const backendsDescription = 'The workers. Their order has no meaning, but with scheme ipvs-mh.';
+const backendsDescription =
+  'The workers. Their order has no meaning, but with scheme ipvs-mh. Needed where no backends-from names some.';
 
 export const poolSchema = z.strictObject({
   ...poolKeys,
-  backends: z.array(backendSchema).max(MAX_POOL_BACKENDS).describe(backendsDescription),
+  backends: z.array(backendSchema).max(MAX_POOL_BACKENDS).optional().describe(backendsDescription),
 });
 
 /** A pool without looking at its backends: lets the rest be checked when a backend is wrong. */

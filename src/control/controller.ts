@@ -21,6 +21,7 @@ export class Controller {
   readonly #dirty = new Set<keyof Layers>();
   #scheduled: NodeJS.Immediate | null = null;
   readonly #listeners: ((config: Config) => void)[] = [];
+  #discover: ((config: Config) => Layers['discovered']) | null = null;
 
   constructor(options: ControllerOptions) {
     this.#options = options;
@@ -38,7 +39,20 @@ export class Controller {
 
   /** What would be in force with `config` instead of the one that is: what a plan is made of. */
   specWith(config: Config): Spec {
-    return inForce(config.spec, this.#layers);
+    return inForce(config.spec, this.#layersWith(config));
+  }
+
+  /**
+   * Which backends another configuration finds depends on the files that it names: whoever owns that layer is asked for it before such a
+   * configuration is in force, so that no backend is missing in between.
+   */
+  discoverBy(discover: (config: Config) => Layers['discovered']): void {
+    this.#discover = discover;
+  }
+
+  #layersWith(config: Config): Layers {
+    if (config === this.#config || this.#discover === null) return this.#layers;
+    return { ...this.#layers, discovered: this.#discover(config) };
   }
 
   /** Whoever follows the configuration (checks, watched files) is told of each one that came into force. */
@@ -48,7 +62,9 @@ export class Controller {
 
   /** Puts a configuration in force, the first one or another. Throws what `publish` throws; then the one before stays. */
   adopt(config: Config): void {
-    this.#options.publish(config, this.specWith(config));
+    const layers = this.#layersWith(config);
+    this.#options.publish(config, inForce(config.spec, layers));
+    this.#layers = layers;
     this.#config = config;
     for (const listener of this.#listeners) listener(config);
   }

@@ -32,6 +32,7 @@ const RULES: { readonly [Key in keyof Config]-?: Rule } = {
   privileges: { effect: 'restart' },
   reload: { effect: 'reload' },
   log: { effect: 'restart', but: { level: 'reload' } },
+  discovery: { effect: 'reload', key: 'backends-from' },
   file: { effect: 'none' },
   warnings: { effect: 'none' },
 };

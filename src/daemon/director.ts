@@ -24,6 +24,7 @@ import type { SnapshotNames, SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
 import { CutWatch } from './cut-watch.ts';
+import { DiscoveryKeeper } from './discovery-keeper.ts';
 import { DrainKeeper } from './drain-keeper.ts';
 import { DropWatch } from './drop-summary.ts';
 import { FlowKeeper } from './flow-keeper.ts';
@@ -40,6 +41,7 @@ import { factsOf } from './takeover/facts.ts';
 import { type Giver, HandOver } from './takeover/hand-over.ts';
 import type { Inheritance } from './takeover/inheritance.ts';
 import { lastWords, lent, notConfirmed, takeOver } from './takeover/queues.ts';
+import { TunnelKeeper } from './tunnel-keeper.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
 import { packageVersion } from './version.ts';
 import { wantedOf } from './wanted.ts';
@@ -73,11 +75,13 @@ export class Director {
   readonly #paths: PathKeeper;
   readonly #sources: SourceKeeper;
   readonly #cuts: CutWatch;
+  readonly #tunnels: TunnelKeeper;
   readonly #health: HealthKeeper;
   readonly #drops = new DropWatch();
   readonly #flows: FlowKeeper;
   readonly #publisher: Publisher;
   readonly #controller: Controller;
+  readonly #discovery: DiscoveryKeeper;
   readonly #drains: DrainKeeper;
   /** What the unix socket can be asked for; each part of the director adds its own. */
   readonly #actions = new Map<string, Action>();
@@ -121,12 +125,18 @@ export class Director {
     const { flows, threads } = options.config;
     this.#flows = new FlowKeeper({ ...flows, threads, clock: this.#clock, journal: options.journal });
     this.#publisher = new Publisher({ builder: this.#flows, now: () => this.#clock.seconds() });
+    this.#tunnels = new TunnelKeeper({
+      egress: options.config.egress,
+      journal: options.journal,
+      names: () => this.#publisher.current?.names ?? NO_NAMES,
+      unreachable: (id) => this.#paths.unreachable(id),
+    });
     this.#health = new HealthKeeper({
       journal: options.journal,
       clock: this.#clock,
       setLayer: (layer) => this.#controller.setLayer('health', layer),
       file: new HealthFile(runtimeDirectory()),
-      tunnel: () => ({ probe: () => Promise.reject(new CodedError('GD_HEALTH_TUNNEL', 'tunnel probes are not built in')) }),
+      tunnel: (check) => this.#tunnels.probe(check),
     });
     this.#controller = new Controller({
       config: options.config,
@@ -137,13 +147,18 @@ export class Director {
         options.journal.record('error', 'change-refused', `a change could not be put in force: ${message}`, { layer, hint });
       },
     });
+    this.#discovery = new DiscoveryKeeper({
+      controller: this.#controller,
+      journal: options.journal,
+      changed: () => this.#onFound(),
+    });
     this.#drains = new DrainKeeper({
       journal: options.journal,
       clock: this.#clock,
       controller: this.#controller,
       shards: () => (this.#threads === null ? [] : [this.#threads.flowWords]),
       names: () => this.#publisher.current?.names ?? NO_NAMES,
-      uncertain: () => new Set(),
+      uncertain: () => this.#discovery.uncertain(),
       stop: options.stop,
     });
     this.#actions.set('/-/drain', this.#drains.action);
@@ -161,6 +176,13 @@ export class Director {
       isRunning: () => this.#phase === 'running',
     });
     for (const [path, action] of this.#reloads.actions) this.#actions.set(path, action);
+  }
+
+  /** Other backends were found in watched files, and are in force. */
+  #onFound(): void {
+    this.#drains.follow();
+    const { spec } = this.#publisher;
+    if (spec !== null) this.#host.narrow(wantedOf(this.#controller.config, spec));
   }
 
   /** Takes the director out of service: not ready, it forwards on. */
@@ -193,8 +215,10 @@ export class Director {
     for (const { line, column, message, code } of config.warnings) {
       log.warn({ event: 'config-warning', at: `${config.file}:${line}:${column}`, code }, message);
     }
-    this.#host.examine(wantedOf(config, config.spec));
-    const { spec, warnings } = resolveTunnelSources(config.spec, resolveTunnelSource);
+    this.#discovery.start();
+    const first = this.#controller.specWith(config);
+    this.#host.examine(wantedOf(config, first));
+    const { spec, warnings } = resolveTunnelSources(first, resolveTunnelSource);
     for (const warning of warnings) log.warn({ event: 'tunnel-source', hint: 'set tunnel.source for this pool' }, warning);
     const wanted = wantedOf(config, spec);
     if (inheritance === null) this.#host.silence(wanted);
@@ -344,8 +368,10 @@ export class Director {
     }
     for (const timer of this.#timers) clearInterval(timer);
     this.#timers = [];
+    this.#discovery.close();
     this.#controller.close();
     this.#health.close();
+    this.#tunnels.close();
     this.#reloads.close();
     const failures: unknown[] = [];
     const attempt = async (step: () => unknown): Promise<void> => {
@@ -399,7 +425,7 @@ export class Director {
     if (this.#phase === 'running') {
       reasons.push(...(this.#threads?.absent() ?? []).map((number) => `forwarding thread ${number} does not forward`));
     }
-    reasons.push(...this.#drains.reasons(), ...this.#health.reasons(), ...this.#host.reasons());
+    reasons.push(...this.#discovery.reasons(), ...this.#drains.reasons(), ...this.#health.reasons(), ...this.#host.reasons());
     return { ok: reasons.length === 0, reasons };
   }
 
@@ -440,6 +466,7 @@ export class Director {
       names: () => this.#publisher.current?.names ?? NO_NAMES,
       generation: () => this.#publisher.current?.generation ?? 0,
       draining: () => this.#drains.draining,
+      discovery: () => this.#discovery.files(),
       reload: () => this.#reloads.figures,
       kernelDrops: () => threads.kernelDrops(),
       pathMtus: () =>
@@ -487,6 +514,9 @@ export class Director {
       wanted: (id) => this.#cuts.wanted(id),
       health: this.#health.report(),
       draining: this.#drains.directorStatus(),
+      discovery: this.#discovery
+        .files()
+        .map(({ file, pools, backends, age, problem }) => ({ file, pools, backends, age, problem })),
       drain: (pool, backend) => this.#drains.statusOf(pool, backend),
     });
   }

@@ -41,6 +41,7 @@ export interface StatusParts {
   /** Bytes of the largest packet that was cut for the backend lately; 0 for none. */
   readonly wanted: (id: number) => number;
   readonly draining: Status['draining'];
+  readonly discovery: Status['discovery'];
   readonly drain: (pool: string, backend: string) => StatusDrain | null;
   /** What ICMP said about reaching the backend; null where packets go to no network. */
   readonly unreachable: (id: number) => UnreachableEntry | null;
@@ -115,6 +116,7 @@ export function statusOf(parts: StatusParts): Status {
         health: healthOf(health.get(`${pool}/${name}`), parts),
       };
     }),
+    discovery: parts.discovery,
     threads: parts.threads.map(({ number, failures, heartbeatAge, ingress, egress }) => ({
       number,
       state: parts.absent.includes(number) ? 'absent' : 'forwarding',

@@ -86,6 +86,8 @@ export interface TunnelCheckSpec {
   readonly send?: Uint8Array;
   /** UDP: bytes that the answer begins with. Absent or null: any answer. */
   readonly expect?: Uint8Array | null;
+  /** Inner source: an address of this host, of the family of the service. Absent or null: that of the route to the worker. */
+  readonly source?: Uint8Array | null;
   /** Routers behind the worker's tunnel that the packet may pass (a container's host is one). Absent: 0, the worker itself takes it. */
   readonly hops?: number;
 }

@@ -1,6 +1,9 @@
 /** How the backends of a pool will be checked, and its text in the configuration (docs/health.md). */
 import { lineText, type Place } from './place.ts';
 
+/** A check that is longer stands in several lines. */
+const WIDTH = 118;
+
 export interface PlannedCheck {
   /** Keys of the check and their values as YAML, `type` first. */
   readonly keys: readonly (readonly [key: string, value: string])[];
@@ -28,7 +31,11 @@ export function checkText({ keys }: PlannedCheck): string {
 export function healthLines({ checks, interval, timeout, fall, initial, minimum }: PlannedHealth, withPlaces: boolean): string[] {
   const lines = ['    health:', '      checks:'];
   for (const check of checks) {
-    lines.push(`        - { ${checkText(check)} }${withPlaces ? ` # ${lineText(check.at)}` : ''}`);
+    const place = withPlaces ? ` # ${lineText(check.at)}` : '';
+    const [[type, word], ...rest] = check.keys;
+    const line = `        - { ${checkText(check)} }`;
+    if (line.length <= WIDTH) lines.push(`${line}${place}`);
+    else lines.push(`        - ${type}: ${word}${place}`, ...rest.map(([key, value]) => `          ${key}: ${value}`));
   }
   lines.push(`      interval: ${interval}`, `      timeout: ${timeout}`);
   lines.push('      rise: 1', `      fall: ${fall}`);

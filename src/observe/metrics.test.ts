@@ -30,6 +30,10 @@ function source(banks: readonly Float64Array[], change: Partial<MetricSource> = 
     }),
     generation: () => 9,
     draining: () => true,
+    discovery: () => [
+      { file: '/etc/a.yaml', seenAt: 1700000001, backends: 3, problem: null, failures: 0 },
+      { file: '/etc/b.yaml', seenAt: 0, backends: 0, problem: 'missing', failures: 2 },
+    ],
     reload: () => ({ successful: true, succeededAt: 1700000000, counts: { success: 3, refused: 1 } }),
     kernelDrops: () => [{ driver: 'tun:gd0', packets: 4 }],
     pathMtus: () => [
@@ -91,6 +95,11 @@ test('banks of all threads are summed under their names', async () => {
     'gue_director_backend_state{pool="front",backend="w1",state="active"}': 0,
     'gue_director_backend_state{pool="front",backend="w1",state="draining"}': 1,
     gue_director_draining: 1,
+    'gue_director_discovery_file_last_success_timestamp_seconds{file="/etc/a.yaml"}': 1700000001,
+    'gue_director_discovery_file_failed{file="/etc/a.yaml"}': 0,
+    'gue_director_discovery_file_failed{file="/etc/b.yaml"}': 1,
+    'gue_director_discovery_file_failures_total{file="/etc/b.yaml"}': 2,
+    'gue_director_discovery_file_backends{file="/etc/a.yaml"}': 3,
     'gue_director_backend_weight{pool="front",backend="w1"}': 2,
     'gue_director_backend_unreachable_total{pool="web",backend="w1",kind="port"}': 3,
     'gue_director_backend_unreachable_total{pool="web",backend="w1",kind="host"}': 0,

@@ -41,6 +41,14 @@ export interface MetricSource {
   banks(): readonly Float64Array[];
   names(): MetricNames;
   generation(): number;
+  /** Watched files with backends. `seenAt`: Unix seconds, 0 for never. */
+  discovery(): readonly {
+    readonly file: string;
+    readonly seenAt: number;
+    readonly backends: number;
+    readonly problem: string | null;
+    readonly failures: number;
+  }[];
   /** The director itself is drained. */
   draining(): boolean;
   reload(): {
@@ -124,6 +132,7 @@ export function createMetrics(source: MetricSource, options: { processMetrics?: 
 
   packets(family, source);
   servicesAndBackends(family, source);
+  discovery(family, source);
   health(family, source);
   director(family, source);
   if (options.processMetrics ?? true) collectDefaultMetrics({ register: registry });
@@ -317,6 +326,27 @@ function health(family: Family, source: MetricSource): void {
 
 function noun(unit: 'packets' | 'bytes'): string {
   return unit === 'packets' ? 'Packets' : 'Bytes of inner IP packets';
+}
+
+function discovery(family: Family, source: MetricSource): void {
+  family(
+    'gauge',
+    'discovery_file_last_success_timestamp_seconds',
+    'When the watched file was last seen to hold the backends that are in force from it; 0 for never.',
+    ['file'],
+    (put) => {
+      for (const { file, seenAt } of source.discovery()) put({ file }, seenAt);
+    },
+  );
+  family('gauge', 'discovery_file_failed', '1 while the watched file is missing or wrong.', ['file'], (put) => {
+    for (const { file, problem } of source.discovery()) put({ file }, problem === null ? 0 : 1);
+  });
+  family('counter', 'discovery_file_failures_total', 'Times the watched file was found missing or wrong.', ['file'], (put) => {
+    for (const { file, failures } of source.discovery()) put({ file }, failures);
+  });
+  family('gauge', 'discovery_file_backends', 'Backends that are in force from the watched file.', ['file'], (put) => {
+    for (const { file, backends } of source.discovery()) put({ file }, backends);
+  });
 }
 
 function director(family: Family, source: MetricSource): void {

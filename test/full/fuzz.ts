@@ -208,6 +208,7 @@ function configOf(spec: Spec): Config {
     reload: { watch: false },
     log: { level: 'silent', format: 'json' },
     file: 'fuzz',
+    discovery: null,
     warnings: [],
   };
 }

@@ -5,6 +5,7 @@ import { tooBig } from '../oracle/too-big.ts';
 import { bulk } from './bulk.ts';
 import { clients } from './clients.ts';
 import { configs } from './configs.ts';
+import { crashFlows } from './crash-flows.ts';
 import { decoders } from './decoders.ts';
 import { drain } from './drain.ts';
 import { fourThreads } from './four-threads.ts';
@@ -12,6 +13,7 @@ import { fragments } from './fragments.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
+import { health } from './health.ts';
 import { importIpvsLine } from './import-ipvs.ts';
 import { incident } from './incident.ts';
 import { interop } from './interop.ts';
@@ -39,6 +41,7 @@ export const LINES: readonly Line[] = [
   decoders,
   tables,
   fragments,
+  crashFlows,
   fourThreads,
   drain,
   pipelineCost,
@@ -57,6 +60,7 @@ export const LINES: readonly Line[] = [
   peers,
   ipvsBytes,
   replyPathMtu,
+  health,
   importIpvsLine,
   quic,
   privileges,

@@ -52,6 +52,7 @@ function configOf(spec: Spec): Config {
     reload: { watch: false },
     log: { level: 'silent', format: 'json' },
     file: 'merged',
+    discovery: null,
     warnings: [],
   };
 }

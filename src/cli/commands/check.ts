@@ -35,8 +35,10 @@ async function check(file: string, options: Options): Promise<number> {
   let config: Config | null = null;
   let problems: readonly Problem[];
   try {
-    config = loadConfig(file);
-    problems = config.warnings;
+    const { withFoundBackends } = await import('../found-backends.ts');
+    const found = await withFoundBackends(loadConfig(file));
+    problems = [...found.config.warnings, ...found.problems];
+    if (problems.every(({ severity }) => severity === 'warning')) config = found.config;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     problems = error.problems;

@@ -5,6 +5,8 @@ import type { Command } from 'commander';
 import { CodedError, EXIT } from '../../base/errors.ts';
 import type { ReplayedPacket, ReplaySummary } from '../../replay/replay.ts';
 import { configOption, jsonOption, wholeNumber } from '../options.ts';
+import { problemLines } from '../render/error.ts';
+import { paintFor } from '../render/paint.ts';
 
 interface Options {
   readonly config: string;
@@ -62,7 +64,9 @@ async function run(capture: string, options: Options): Promise<number> {
   const { PcapFileIngress } = await import('../../io/pcap-file/ingress.ts');
   const { MemoryEgress } = await import('../../io/memory/egress.ts');
   const { innerMtuOf, poolsByRoute, replay, replayedText } = await import('../../replay/replay.ts');
-  const config = loadConfig(options.config);
+  const { withFoundBackends } = await import('../found-backends.ts');
+  const { config, problems } = await withFoundBackends(loadConfig(options.config));
+  if (problems.length > 0) process.stderr.write(`${problemLines(problems, paintFor(process.stderr))}\n`);
   refuseOverwriting(capture, options);
   const byRoute = poolsByRoute(config.spec);
   if (options.write !== undefined && byRoute.length > 0) {

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { CodedError, EXIT } from '../../base/errors.ts';
 import type { PoolSpec } from '../../pipeline/spec.ts';
 import { configOption, jsonOption } from '../options.ts';
+import { problemLines } from '../render/error.ts';
 import { paintFor } from '../render/paint.ts';
 
 interface Options {
@@ -43,9 +44,15 @@ async function table(options: Options): Promise<number> {
   const { comparisonReport, slotLines, tableReport } = await import('../table-report.ts');
   const { comparisonText, tableText } = await import('../render/table.ts');
   const paint = paintFor(process.stdout);
-  const pools = selected(loadConfig(options.config).spec.pools, options, options.config);
+  const { withFoundBackends } = await import('../found-backends.ts');
+  const poolsOf = async (file: string): Promise<readonly PoolSpec[]> => {
+    const { config, problems } = await withFoundBackends(loadConfig(file));
+    if (problems.length > 0) process.stderr.write(`${problemLines(problems, paintFor(process.stderr))}\n`);
+    return selected(config.spec.pools, options, file);
+  };
+  const pools = await poolsOf(options.config);
   if (options.compare !== undefined) {
-    const next = selected(loadConfig(options.compare).spec.pools, options, options.compare);
+    const next = await poolsOf(options.compare);
     const report = comparisonReport(pools, next);
     process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : comparisonText(report, paint));
     return EXIT.OK;

@@ -38,6 +38,11 @@ function heading(status: Status, paint: Paint): string {
     const end = downIn === null ? '' : downIn === 0 ? ', its deadline has passed' : `, down in ${duration(downIn)}`;
     lines.push(paint.yellow(`backend ${pool}/${name}: draining for ${duration(age)}${end}`));
   }
+  for (const { file, problem, age, backends } of status.discovery) {
+    if (problem === null) continue;
+    const kept = age === null ? 'never right' : `its ${backends} backends stay as they were ${duration(age)} ago`;
+    lines.push(paint.red(`${file}: ${kept}; ${problem}`));
+  }
   if (packets.lost > 0) lines.push(paint.red(`lost in the kernel before they could be read: ${packets.lost}`));
   return lines.join('\n');
 }

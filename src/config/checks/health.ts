@@ -77,19 +77,36 @@ function checkTunnel(
   report: Report,
 ): void {
   if (!draft.servicesComplete) return;
-  const services = draft.services.filter(({ value }) => value.pool === pool && value.protocol === 'tcp');
-  if (services.length === 0) {
-    report(at, 'GD_CONFIG_HEALTH_TUNNEL', 'a tunnel check opens TCP connections, but no TCP service has this pool');
+  const all = draft.services.filter(({ value }) => value.pool === pool);
+  const protocol = check.http !== undefined ? 'tcp' : hasBytes(check) ? 'udp' : null;
+  const services = protocol === null ? all : all.filter(({ value }) => value.protocol === protocol);
+  const kind = protocol === null ? 'service' : `${protocol.toUpperCase()} service`;
+  if (check.http !== undefined && hasBytes(check)) {
+    report([...at, 'http'], 'GD_CONFIG_HEALTH_TUNNEL', 'excludes send and expect: one is for TCP services, the others for UDP');
     return;
   }
-  const { address } = check;
-  if (address === undefined) {
-    if (services.some(hasOneAddress)) return;
-    const message = 'the services of this pool are prefixes: set address to the one inside that shall be asked';
-    report(at, 'GD_CONFIG_HEALTH_TUNNEL', message);
-  } else if (!services.some((service) => prefixesOf(service).some((prefix) => contains(prefix, address)))) {
-    report([...at, 'address'], 'GD_CONFIG_HEALTH_TUNNEL', `${address} is in no TCP service of this pool`);
+  if (services.length === 0) {
+    report(at, 'GD_CONFIG_HEALTH_TUNNEL', `a tunnel check asks a service, but no ${kind} has this pool`);
+    return;
   }
+  const { address, source } = check;
+  if (address === undefined) {
+    if (!services.some(hasOneAddress)) {
+      const message = 'the services of this pool are prefixes: set address to the one inside that shall be asked';
+      report(at, 'GD_CONFIG_HEALTH_TUNNEL', message);
+    }
+  } else if (!services.some((service) => prefixesOf(service).some((prefix) => contains(prefix, address)))) {
+    report([...at, 'address'], 'GD_CONFIG_HEALTH_TUNNEL', `${address} is in no ${kind} of this pool`);
+  }
+  if (source !== undefined && address !== undefined && source.includes(':') !== address.includes(':')) {
+    report([...at, 'source'], 'GD_CONFIG_HEALTH_TUNNEL', `${source} and ${address} are of different families`);
+  }
+}
+
+function hasBytes(check: Extract<CheckSection, { type: 'tunnel' }>): boolean {
+  return (
+    check.send !== undefined || check['send-hex'] !== undefined || check.expect !== undefined || check['expect-hex'] !== undefined
+  );
 }
 
 function prefixesOf({ value }: DraftService): readonly string[] {

@@ -1,6 +1,6 @@
 /** Checks that compare several places of a configuration. Each takes what could be understood and reports problems. */
-import type { SourceDocument } from '../document.ts';
 import type { Draft } from '../draft.ts';
+import type { PlacedData } from '../issue.ts';
 import { type Path, type Problem, type Severity, sortProblems } from '../problem.ts';
 import { checkDrivers } from './drivers.ts';
 import { checkEncapsulations } from './encapsulations.ts';
@@ -19,7 +19,7 @@ import { checkUnused } from './unused.ts';
 export type Report = (path: Path, code: string, message: string, severity?: Severity) => void;
 
 /** All problems, errors and warnings, in the order of the file. */
-export function checkDraft(draft: Draft, document: SourceDocument): Problem[] {
+export function checkDraft(draft: Draft, document: Pick<PlacedData, 'problem'>): Problem[] {
   const problems: Problem[] = [];
   const report: Report = (path, code, message, severity) => problems.push(document.problem(path, code, message, severity));
   checkNames(draft, report);

@@ -11,16 +11,11 @@ export function checkNames(draft: Draft, report: Report): void {
     else report([...at, 'name'], 'GD_CONFIG_DUPLICATE_NAME', `services[${first}] has the name "${value.name}" already`);
   }
   for (const pool of draft.pools) {
-    const backends = new Map<string, number>();
-    for (const { at, value } of pool.backends) {
+    const backends = new Map<string, string>();
+    for (const { at, value, file } of pool.backends) {
       const first = backends.get(value.name);
-      if (first === undefined) backends.set(value.name, at[3] as number);
-      else
-        report(
-          [...at, 'name'],
-          'GD_CONFIG_DUPLICATE_NAME',
-          `backends[${first}] of this pool has the name "${value.name}" already`,
-        );
+      if (first === undefined) backends.set(value.name, file === undefined ? `backends[${at[3]}]` : `a backend in ${file}`);
+      else report([...at, 'name'], 'GD_CONFIG_DUPLICATE_NAME', `${first} of this pool has the name "${value.name}" already`);
     }
   }
   checkReferences(draft, report);

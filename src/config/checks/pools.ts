@@ -12,8 +12,9 @@ export function checkPools(draft: Draft, report: Report): void {
     checkAddresses(pool, report);
     checkTable(pool, report);
     checkSources(pool, draft, report);
+    if (pool.sourceless) report([...pool.at, 'backends'], 'GD_CONFIG_MISSING_KEY', 'the key "backends" is missing');
     const serving = pool.backends.some(({ value }) => value.state === 'active' && value.weight > 0);
-    if (!serving && pool.complete) {
+    if (!serving && pool.complete && !pool.open && !pool.sourceless) {
       const why = pool.backends.length === 0 ? 'the pool has no backends' : 'every backend is draining, down or of weight 0';
       report([...pool.at, 'backends'], 'GD_CONFIG_NO_BACKEND', `${why}: new flows are dropped as no-backend`, 'warning');
     }

@@ -87,6 +87,10 @@ function checkGlbTunnel(pool: DraftPool, draft: Draft, report: Report): void {
 
 function checkGlb(pool: DraftPool, draft: Draft, report: Report): void {
   checkGlbTunnel(pool, draft, report);
+  if (pool.frame?.['backends-from'] !== undefined) {
+    const message = 'GLB director has its rows and their states in its own file; list the backends here';
+    report([...pool.at, 'backends-from'], 'GD_CONFIG_SCHEME_BACKENDS', message);
+  }
   if (pool.frame?.['table-size'] !== undefined) {
     const message = 'a table of scheme glb always has 65536 rows; remove this key';
     report([...pool.at, 'table-size'], 'GD_CONFIG_SCHEME_SIZE', message);

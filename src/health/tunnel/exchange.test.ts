@@ -48,6 +48,7 @@ class Wire {
       ends,
       timeoutMs: 1000,
       deadline: 1000,
+      heardBefore: 0,
       others: this.exchanges.of(ends, protocol),
       random: new Uint8Array(16).fill(random),
       send: (bytes) => {

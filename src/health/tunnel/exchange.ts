@@ -27,6 +27,8 @@ export interface ExchangeOptions {
   readonly timeoutMs: number;
   /** Milliseconds of the caller's clock. */
   readonly deadline: number;
+  /** ICMP messages about tunnel packets to this backend that came before. */
+  readonly heardBefore: number;
   /** Those of the same addresses and ports that run already. */
   readonly others: readonly Exchange[];
   /** 16 bytes that nobody can guess. */
@@ -41,7 +43,8 @@ export class Exchange {
   readonly target: ProbeTarget;
   readonly #options: ExchangeOptions;
   readonly #client: TcpClient | DatagramClient;
-  startedAt = 0;
+  readonly heardBefore: number;
+  #startedAt = 0;
   #hint: string | null = null;
   #giveUpAt: number;
   #isDecided = false;
@@ -49,6 +52,7 @@ export class Exchange {
   constructor(options: ExchangeOptions) {
     this.#options = options;
     this.target = options.target;
+    this.heardBefore = options.heardBefore;
     this.#giveUpAt = options.deadline;
     this.#client = this.#clientFor(options.service.protocol);
   }
@@ -59,7 +63,7 @@ export class Exchange {
   }
 
   start(now: number): void {
-    this.startedAt = now;
+    this.#startedAt = now;
     this.#client.start(now);
   }
 
@@ -120,7 +124,7 @@ export class Exchange {
 
   #decide({ ok, detail }: Conclusion, now: number): void {
     this.#isDecided = true;
-    this.#options.resolve({ ok, detail, milliseconds: now - this.startedAt });
+    this.#options.resolve({ ok, detail, milliseconds: now - this.#startedAt });
   }
 
   #isQuoted(word: number): boolean {
@@ -136,7 +140,7 @@ export class Exchange {
     const { pool, backend } = this.target;
     // No way to the worker is a fact about the worker: it gets no traffic either.
     if (reason === 'send-unreachable') {
-      this.hint(`our own kernel has no way to ${backend.name} (${reason})`, this.startedAt);
+      this.hint(`our own kernel has no way to ${backend.name} (${reason})`, this.#startedAt);
       return;
     }
     const message = `pool ${pool}, backend ${backend.name}: the probe did not leave (${reason})`;

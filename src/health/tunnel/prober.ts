@@ -39,10 +39,11 @@ const SOURCE_MS = 5000;
 /** Service addresses that the filter knows at once, within reason. */
 const MOST_ADDRESSES = 4096;
 
-/** What ICMP last said about tunnel packets to a backend. */
+/** What ICMP has said about tunnel packets to a backend. */
 export interface HeardUnreachable {
-  /** Milliseconds of `now`. */
-  readonly at: number;
+  /** Messages so far. */
+  readonly count: number;
+  /** The last of them. */
   readonly what: Unreachable;
 }
 
@@ -54,10 +55,7 @@ export interface TunnelProberOptions {
   readonly sourcePortMask: number;
   /** Default PROBE_PORTS. */
   readonly ports?: PortRange;
-  /** Addresses that probes come from; null or absent: that of the route to each worker. */
-  readonly source4?: Uint8Array | null;
-  readonly source6?: Uint8Array | null;
-  /** The last ICMP message about tunnel packets to this backend; null when none came. */
+  /** ICMP messages about tunnel packets to this backend; null when none came. */
   readonly unreachable?: (pool: string, backend: string) => HeardUnreachable | null;
   /** Milliseconds of a clock that never goes back. Default performance.now. */
   readonly now?: () => number;
@@ -106,7 +104,8 @@ export class TunnelProber {
     const { service, address, port } = askedFor(check, target);
     this.#guard ??= new PortGuard(this.#range);
     this.#awaitFrom(address);
-    const source = this.#sourceOf(target.backend.address, address.length === 4 ? 4 : 6);
+    const family = address.length === 4 ? 4 : 6;
+    const source = check.source?.length === address.length ? check.source : this.#sourceOf(target.backend.address, family);
     const began = this.#now();
     // Looks for answers are some milliseconds apart, and what is answered is answered in time.
     const deadline = began + Math.max(timeoutMs / 2, timeoutMs - 2 * LOOK_LATER_MS);
@@ -127,6 +126,7 @@ export class TunnelProber {
         ends: found,
         timeoutMs,
         deadline,
+        heardBefore: this.#heard(target)?.count ?? 0,
         others: this.#running.of(found, service.protocol),
         random: randomBytes(16),
         send: (packet) => this.#send(target, service, packet),
@@ -145,6 +145,10 @@ export class TunnelProber {
     return this.#wrapper.send(target, service, packet);
   }
 
+  #heard({ pool, backend }: ProbeTarget): HeardUnreachable | null {
+    return this.#options.unreachable?.(pool, backend.name) ?? null;
+  }
+
   #awaitFrom(address: Uint8Array): void {
     const text = formatAddress(address);
     if (this.#addresses.has(text)) return;
@@ -154,8 +158,6 @@ export class TunnelProber {
   }
 
   #sourceOf(backend: Uint8Array, family: 4 | 6): Uint8Array {
-    const configured = family === 4 ? this.#options.source4 : this.#options.source6;
-    if (configured != null) return configured;
     const key = `${family} ${formatAddress(backend)}`;
     const known = this.#sources.get(key);
     const now = this.#now();
@@ -203,9 +205,8 @@ export class TunnelProber {
     }
     for (const exchange of this.#running.all()) {
       if (failure !== null) exchange.fail(failure);
-      const { pool, backend } = exchange.target;
-      const heard = this.#options.unreachable?.(pool, backend.name) ?? null;
-      if (heard !== null && heard.at >= exchange.startedAt) exchange.hint(outerError(heard.what, exchange.target), now);
+      const heard = this.#heard(exchange.target);
+      if (heard !== null && heard.count > exchange.heardBefore) exchange.hint(outerError(heard.what, exchange.target), now);
       exchange.tick(now);
     }
     this.#running.removeClosed();
@@ -220,8 +221,13 @@ function askedFor(check: TunnelCheckSpec, { pool, services }: ProbeTarget) {
       ? services
       : services.filter(({ prefix }) => prefix.bytes.length === address.length && prefixContains(prefix, address));
   const hasPort = ({ portFrom, portTo }: ServiceSpec) => check.port === null || (check.port >= portFrom && check.port <= portTo);
-  const candidates = fits.filter(hasPort);
-  const service = candidates.find(({ protocol }) => protocol === ipv4.PROTOCOL_TCP) ?? candidates[0];
+  // Of a prefix that nobody names an address of, its first one is asked, when there is nothing else.
+  const isOne = ({ prefix }: ServiceSpec) => address !== null || prefix.length === prefix.bytes.length * 8;
+  const all = fits.filter(hasPort);
+  const candidates = all.some(isOne) ? all.filter(isOne) : all;
+  const isDatagram = check.http == null && ((check.send?.length ?? 0) > 0 || (check.expect ?? null) !== null);
+  const wanted = isDatagram ? ipv4.PROTOCOL_UDP : ipv4.PROTOCOL_TCP;
+  const service = candidates.find(({ protocol }) => protocol === wanted) ?? candidates[0];
   if (service === undefined) {
     const what = [address === null ? [] : [formatAddress(address)], check.port === null ? [] : [`port ${check.port}`]].flat();
     const text = what.length === 0 ? 'pool serves no service' : `no service has ${what.join(' ')}`;

@@ -1,0 +1,287 @@
+/**
+ * Watched files with backends, one look after another: what each holds now, what of it is taken over, and what was the last good content of a
+ * file that is missing or wrong. Asks the file system when it is told to; discovery-watch.ts says when.
+ *
+ *     files ─► read and checked each by itself ─► all together against the configuration ─► backends by pool
+ *                    │ wrong, missing                       │ wrong together
+ *                    └────────────► last good content ◄─────┘
+ */
+import { statSync } from 'node:fs';
+import { type Contribution, type Discovery, type Fault, filesOf, matches } from '../config/discovery.ts';
+import { type DiscoveredFile, readDiscoveryFile } from '../config/discovery-file.ts';
+import { ConfigError, formatProblem, type Problem } from '../config/problem.ts';
+import type { BackendSpec } from '../pipeline/spec.ts';
+
+/** Milliseconds for which a file that a wildcard no longer matches is waited for: who replaces it may take it away first. */
+const GRACE = 5000;
+/** Looks at which a file that is another one each time is left to its writer; then it is read all the same. */
+const PATIENCE = 4;
+
+/** Backends by pool: the layer `discovered` (layers.ts). */
+export type Found = ReadonlyMap<string, readonly BackendSpec[]>;
+
+/** What is known of one file. */
+export interface FileState {
+  readonly file: string;
+  /** Pools that name it. */
+  readonly pools: readonly string[];
+  /** What it holds, or held when it was last right; null: it never was. */
+  readonly good: DiscoveredFile | null;
+  /** Unix milliseconds at which `good` was last seen to be what the file holds; 0: never. */
+  readonly seenAt: number;
+  /** What is wrong with what it holds now; null: nothing. */
+  readonly problem: Problem | null;
+  /** Looks at which it was found wrong in a new way. */
+  readonly failures: number;
+  /** Matched by a wildcard, and no longer there since (Unix milliseconds); null: it is there, or named as it is. */
+  readonly goneSince: number | null;
+  /** Backends of it that are left out, because they contradict the configuration that came after them. */
+  readonly omit: ReadonlySet<number>;
+  /** Device, inode, size and times of what was read last; empty: read it in any case. */
+  readonly identity: string;
+  /** The same of what the last look saw, and how many looks saw another one each: who writes in steps is waited for. */
+  readonly seen: string;
+  readonly restless: number;
+}
+
+/** What a look found new. */
+export type DiscoveryNews =
+  | { readonly what: 'taken'; readonly file: string; readonly backends: number; readonly added: number; readonly removed: number }
+  | { readonly what: 'failed'; readonly file: string; readonly problem: Problem; readonly kept: number; readonly never: boolean }
+  | { readonly what: 'mended'; readonly file: string; readonly backends: number }
+  | { readonly what: 'gone'; readonly file: string; readonly backends: number };
+
+export interface Look {
+  readonly files: ReadonlyMap<string, FileState>;
+  readonly found: Found;
+  readonly news: readonly DiscoveryNews[];
+  /** Nothing that matters is another than at the look before. */
+  readonly same: boolean;
+}
+
+export const NOTHING_FOUND: Look = { files: new Map(), found: new Map(), news: [], same: true };
+
+/**
+ * A look at every file that `discovery` names, after the look `before`. Changes nothing. `now`: Unix milliseconds. With `anew` everything is judged
+ * again, as it must be under another configuration.
+ */
+export function lookAtFiles(discovery: Discovery, before: Look, now: number, anew: boolean): Look {
+  const news: DiscoveryNews[] = [];
+  const next = new Map<string, FileState>();
+  for (const [file, { pools, missing }] of list(discovery, before, now)) {
+    const known = before.files.get(file);
+    const state = missing ? absent(known, file, pools, now) : read(known, file, pools, now, anew);
+    if (state !== null) next.set(file, state);
+  }
+  for (const [file, { good }] of before.files) {
+    if (!next.has(file) && good !== null) news.push({ what: 'gone', file, backends: good.backends.length });
+  }
+  const isFresh = ({ file, good }: FileState) => good !== (before.files.get(file)?.good ?? null);
+  let found = before.found;
+  if (anew || news.length > 0 || [...next.values()].some(isFresh)) {
+    // What was refused beside the others as they were may be right beside them as they are.
+    for (const [file, state] of next) {
+      if (state.problem !== null && state.goneSince === null)
+        next.set(file, read({ ...state, identity: '' }, file, state.pools, now, true));
+    }
+    const fresh = new Set([...next.values()].filter(isFresh).map(({ file }) => file));
+    found = settle(discovery, before, next, fresh);
+    if (!anew && news.length === 0 && isSame(before.files, next)) found = before.found;
+  }
+  for (const [file, state] of next) {
+    if (tell(before.files.get(file), state, news)) next.set(file, { ...state, failures: state.failures + 1 });
+  }
+  return { files: next, found, news, same: found === before.found };
+}
+
+function isSame(before: ReadonlyMap<string, FileState>, next: ReadonlyMap<string, FileState>): boolean {
+  return [...next].every(([file, { good, omit, pools }]) => {
+    const known = before.get(file);
+    return (
+      good === (known?.good ?? null) &&
+      omit.size === (known?.omit.size ?? 0) &&
+      [...omit].every((index) => known?.omit.has(index)) &&
+      pools.join() === (known?.pools.join() ?? pools.join())
+    );
+  });
+}
+
+/** Every file that is named, in order, with its pools. `missing`: a wildcard matched it and does no more. */
+function list(discovery: Discovery, before: Look, now: number): Map<string, { pools: string[]; missing: boolean }> {
+  const listed = new Map<string, { pools: string[]; missing: boolean }>();
+  const add = (file: string, pool: string, missing: boolean): void => {
+    const known = listed.get(file);
+    if (known === undefined) listed.set(file, { pools: [pool], missing });
+    else {
+      if (!known.pools.includes(pool)) known.pools.push(pool);
+      known.missing &&= missing;
+    }
+  };
+  for (const { pool, patterns } of discovery.sources) {
+    for (const pattern of patterns) {
+      const held = [...before.files.values()].filter(({ file, good }) => good !== null && matches(pattern, file));
+      let named: string[];
+      try {
+        named = filesOf(pattern);
+      } catch {
+        // A folder that can not be listed says nothing about its files: they are read, which fails, and stay. Without any, the pattern stands for them.
+        named = held.length > 0 ? held.map(({ file }) => file) : [pattern];
+      }
+      for (const file of named) add(file, pool, false);
+      for (const { file, goneSince } of held) {
+        if (!named.includes(file) && now - (goneSince ?? now) < GRACE) add(file, pool, true);
+      }
+    }
+  }
+  return listed;
+}
+
+function blank(file: string, pools: readonly string[]): FileState {
+  return {
+    file,
+    pools,
+    good: null,
+    seenAt: 0,
+    problem: null,
+    failures: 0,
+    goneSince: null,
+    omit: new Set(),
+    identity: '',
+    seen: '',
+    restless: 0,
+  };
+}
+
+/** A file that a wildcard no longer matches: kept for a while, then null. */
+function absent(known: FileState | undefined, file: string, pools: readonly string[], now: number): FileState | null {
+  const goneSince = known?.goneSince ?? now;
+  return known === undefined || now - goneSince >= GRACE ? null : { ...known, file, pools, goneSince };
+}
+
+/** `atOnce`: also what is not known to be at rest. */
+function read(known: FileState | undefined, file: string, pools: readonly string[], now: number, atOnce: boolean): FileState {
+  const seen = identityOf(file);
+  const state: FileState = { ...(known ?? blank(file, pools)), pools, goneSince: null, seen };
+  if (seen === state.identity) return { ...state, restless: 0, seenAt: state.problem === null ? now : state.seenAt };
+  const restless = (known?.restless ?? 0) + 1;
+  if (known !== undefined && !atOnce && known.seen !== seen && restless < PATIENCE) return { ...state, restless };
+  try {
+    const content = readDiscoveryFile(file);
+    const good = content.text === state.good?.text ? state.good : content;
+    return { ...state, good, seenAt: now, problem: null, identity: seen, restless: 0 };
+  } catch (error) {
+    return { ...state, identity: seen, problem: problemOf(error, file), restless: 0 };
+  }
+}
+
+/** Never empty: what can not be seen has a word of its own. */
+function identityOf(file: string): string {
+  try {
+    const { dev, ino, size, mtimeNs, ctimeNs } = statSync(file, { bigint: true });
+    return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
+  } catch (error) {
+    // Reading it says why.
+    return (error as NodeJS.ErrnoException).code ?? 'unseen';
+  }
+}
+
+function problemOf(error: unknown, file: string): Problem {
+  const wrong = error instanceof ConfigError ? error.problems.find(({ severity }) => severity === 'error') : undefined;
+  if (wrong !== undefined) return wrong;
+  const message = `the file can not be read: ${error instanceof Error ? error.message : String(error)}`;
+  return { file, line: 1, column: 1, path: '', message, code: 'GD_CONFIG_FILE_UNREADABLE', severity: 'error' };
+}
+
+/**
+ * What all files together give. A new content that contradicts the configuration or another file is refused and the file's last good one stays; where
+ * last good contents contradict a configuration that came after them, the backends concerned are left out. Changes `next`.
+ */
+function settle(discovery: Discovery, before: Look, next: Map<string, FileState>, fresh: Set<string>): Found {
+  for (const [file, state] of next) next.set(file, { ...state, omit: new Set() });
+  for (;;) {
+    const { faults, backends } = discovery.judge(contributions(discovery, next));
+    const errors = faults.filter(({ problem }) => problem.severity === 'error');
+    if (errors.length === 0) return backends;
+    const blamed = new Set(errors.flatMap(({ file }) => (file !== null && fresh.has(file) ? [file] : [])));
+    // The fault of a pair shows at the later one, whichever of the two is new.
+    const refused = blamed.size > 0 ? blamed : new Set(fresh);
+    if (refused.size > 0) {
+      for (const file of refused) {
+        const problem = (errors.find((error) => error.file === file) ?? errors[0]).problem;
+        const known = before.files.get(file);
+        next.set(file, { ...(next.get(file) as FileState), good: known?.good ?? null, seenAt: known?.seenAt ?? 0, problem });
+        fresh.delete(file);
+      }
+      continue;
+    }
+    if (!leaveOut(next, errors)) return new Map();
+  }
+}
+
+/** Leaves out what is wrong; where the fault is in no file, every backend of the last file. False when nothing is left to leave out. */
+function leaveOut(next: Map<string, FileState>, errors: readonly Fault[]): boolean {
+  const placed = errors.filter(({ file, index }) => file !== null && index !== null);
+  if (placed.length > 0) {
+    for (const { file, index, problem } of placed) {
+      const state = next.get(file as string) as FileState;
+      next.set(state.file, { ...state, omit: new Set([...state.omit, index as number]), problem: state.problem ?? problem });
+    }
+    return true;
+  }
+  const last = [...next.values()].reverse().find(({ good, omit }) => good !== null && omit.size < good.backends.length);
+  if (last?.good == null) return false;
+  next.set(last.file, { ...last, omit: new Set(last.good.backends.keys()), problem: errors[0].problem });
+  return true;
+}
+
+function contributions(discovery: Discovery, files: ReadonlyMap<string, FileState>): Map<string, Contribution[]> {
+  return new Map(
+    discovery.sources.map(({ pool }) => [
+      pool,
+      [...files.values()].flatMap(({ pools, good, omit }) =>
+        good !== null && pools.includes(pool) ? [{ file: good, omit }] : [],
+      ),
+    ]),
+  );
+}
+
+/** True when it is found wrong in a new way. */
+function tell(known: FileState | undefined, state: FileState, news: DiscoveryNews[]): boolean {
+  const { file, good, problem } = state;
+  const backends = good?.backends.length ?? 0;
+  if (good !== null && good !== known?.good) {
+    const names = new Set(good.backends.map(({ value }) => value.name));
+    const old = new Set(known?.good?.backends.map(({ value }) => value.name));
+    const added = [...names].filter((name) => !old.has(name)).length;
+    const removed = [...old].filter((name) => !names.has(name)).length;
+    news.push({ what: 'taken', file, backends, added, removed });
+  } else if (problem === null && known?.problem != null) news.push({ what: 'mended', file, backends });
+  if (problem === null || (known?.problem != null && formatProblem(known.problem) === formatProblem(problem))) return false;
+  news.push({ what: 'failed', file, problem, kept: backends - state.omit.size, never: good === null });
+  return true;
+}
+
+/** Files that are named as they are and have never been right: their pools do not have all their backends. */
+export function neverRead(look: Look): readonly FileState[] {
+  return [...look.files.values()].filter(({ good, problem }) => good === null && problem !== null);
+}
+
+/** Everything that is wrong with the files as they are now, and what of them could be taken over; for `check`. */
+export function examineFiles(discovery: Discovery): { readonly found: Found; readonly problems: readonly Problem[] } {
+  const look = lookAtFiles(discovery, NOTHING_FOUND, Date.now(), true);
+  const problems: Problem[] = [];
+  for (const { file, problem } of look.files.values()) {
+    if (problem === null) continue;
+    try {
+      readDiscoveryFile(file);
+      // Right by itself, wrong together.
+      problems.push(problem);
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      problems.push(...error.problems);
+    }
+  }
+  const { faults } = discovery.judge(contributions(discovery, look.files));
+  problems.push(...faults.map(({ problem }) => problem).filter(({ severity }) => severity === 'warning'));
+  return { found: look.found, problems };
+}

@@ -1,0 +1,130 @@
+/**
+ * Watched files, in a running director: looked at twice a second, what changed in them laid over the configuration, what is wrong with them told.
+ */
+import type { StatusDiscovery } from '../admin/status.ts';
+import type { Config } from '../config/config.ts';
+import { formatProblem } from '../config/problem.ts';
+import type { Controller } from '../control/controller.ts';
+import { type DiscoveryNews, type Look, lookAtFiles, NOTHING_FOUND, neverRead } from '../control/discovery.ts';
+import type { EventJournal } from '../observe/events.ts';
+
+/** Milliseconds between two looks: each is one system call for each file that did not change. */
+const LOOK_EVERY = 500;
+
+export interface DiscoveryKeeperOptions {
+  readonly controller: Controller;
+  readonly journal: EventJournal;
+  /** Backends came or went, and that is in force. */
+  readonly changed: () => void;
+}
+
+export class DiscoveryKeeper {
+  readonly #options: DiscoveryKeeperOptions;
+  #look: Look = NOTHING_FOUND;
+  /** The last look on behalf of another configuration, which may come into force next. */
+  #planned: { readonly config: Config; readonly look: Look } | null = null;
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(options: DiscoveryKeeperOptions) {
+    this.#options = options;
+    options.controller.discoverBy((config) => this.#plan(config).found);
+    options.controller.onConfig((config) => this.#follow(config));
+  }
+
+  /** Before the first configuration is in force: what its files hold is in force with it. */
+  start(): void {
+    const { controller } = this.#options;
+    const { found } = this.#plan(controller.config);
+    if (found.size > 0) controller.setLayer('discovered', found);
+  }
+
+  /** Why this director should not be sent traffic: it would steer otherwise than those that know all backends. */
+  reasons(): string[] {
+    return neverRead(this.#look).map(({ file, pools, problem }) => {
+      const why = problem === null ? '' : `: ${problem.message}`;
+      return `${file} could not be read since the start, pool ${pools.join(' and ')} lacks its backends${why}`;
+    });
+  }
+
+  /** Pools that may lack backends which are only not seen now. */
+  uncertain(): ReadonlySet<string> {
+    return new Set(neverRead(this.#look).flatMap(({ pools }) => pools));
+  }
+
+  /** For metrics and status. */
+  files(): readonly (StatusDiscovery & { readonly seenAt: number; readonly failures: number })[] {
+    return [...this.#look.files.values()].map(({ file, pools, good, omit, seenAt, problem, failures }) => ({
+      file,
+      pools,
+      backends: (good?.backends.length ?? 0) - omit.size,
+      age: seenAt === 0 ? null : Math.max(0, Math.round((Date.now() - seenAt) / 1000)),
+      problem: problem === null ? null : formatProblem(problem),
+      seenAt: seenAt / 1000,
+      failures,
+    }));
+  }
+
+  close(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
+  }
+
+  #plan(config: Config): Look {
+    if (this.#planned?.config !== config) {
+      const look = config.discovery === null ? NOTHING_FOUND : lookAtFiles(config.discovery, this.#look, Date.now(), true);
+      this.#planned = { config, look };
+    }
+    return this.#planned.look;
+  }
+
+  #follow(config: Config): void {
+    const look = this.#plan(config);
+    this.#planned = null;
+    this.#take(look);
+    this.close();
+    if (config.discovery === null) return;
+    this.#timer = setInterval(() => this.#tend(), LOOK_EVERY);
+    this.#timer.unref();
+  }
+
+  #tend(): void {
+    const { controller, changed } = this.#options;
+    const { discovery } = controller.config;
+    if (discovery === null) return;
+    const look = lookAtFiles(discovery, this.#look, Date.now(), false);
+    this.#take(look);
+    if (look.same) return;
+    controller.setLayer('discovered', look.found);
+    controller.flush();
+    changed();
+  }
+
+  #take(look: Look): void {
+    this.#look = { ...look, news: [] };
+    for (const news of look.news) this.#tell(news);
+  }
+
+  #tell(news: DiscoveryNews): void {
+    const { journal } = this.#options;
+    const { file, what } = news;
+    if (what === 'taken') {
+      const { backends, added, removed } = news;
+      const text = `${file} names ${counted(backends)}: ${added} added, ${removed} removed`;
+      journal.record('info', 'discovery', text, { file, backends, added, removed });
+    } else if (what === 'mended') {
+      journal.record('info', 'discovery', `${file} is right again, with the ${counted(news.backends)} that it had`, { file });
+    } else if (what === 'gone') {
+      journal.record('info', 'discovery', `${file} is gone, and its ${counted(news.backends)} with it`, { file });
+    } else {
+      const { problem, kept, never } = news;
+      const stays = never ? 'the pool has what the configuration says' : `its last good content stays (${counted(kept)})`;
+      const fields = { file, at: `${problem.file}:${problem.line}:${problem.column}`, code: problem.code };
+      const hint = 'see every problem with: gue-director check';
+      journal.record('warn', 'discovery-failed', `${formatProblem(problem)}; ${stays}`, { ...fields, hint });
+    }
+  }
+}
+
+function counted(backends: number): string {
+  return `${backends} backend${backends === 1 ? '' : 's'}`;
+}
