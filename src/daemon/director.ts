@@ -359,7 +359,8 @@ export class Director {
    * Returns what could not be undone.
    */
   async stop({ keepBlackholes = false } = {}): Promise<readonly unknown[]> {
-    this.#drains.close({ stopped: this.#phase === 'running' && !keepBlackholes });
+    // What a successor took over is its own now, the drain of the director too.
+    this.#drains.close({ stopped: this.#phase === 'running' && !keepBlackholes && this.successor === null });
     this.#phase = 'stopping';
     await this.#handOver?.settled();
     if (this.successor !== null) {

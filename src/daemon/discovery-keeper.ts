@@ -92,11 +92,13 @@ export class DiscoveryKeeper {
     const { discovery } = controller.config;
     if (discovery === null) return;
     const look = lookAtFiles(discovery, this.#look, Date.now(), false);
+    if (!look.same) {
+      controller.setLayer('discovered', look.found);
+      controller.flush();
+    }
+    // Told once it is in force: who reads the log may rely on it.
     this.#take(look);
-    if (look.same) return;
-    controller.setLayer('discovered', look.found);
-    controller.flush();
-    changed();
+    if (!look.same) changed();
   }
 
   #take(look: Look): void {

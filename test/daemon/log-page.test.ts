@@ -14,7 +14,7 @@ test('the events of docs/running.md are those that the daemon logs', () => {
     .split('\n')
     .flatMap((line) => [...(line.split('|')[1] ?? '').matchAll(/`([a-z]+(?:-[a-z]+)*)`/g)].map((match) => match[1]))
     .filter((word) => word !== 'event');
-  const sources = readdirSync(join(root, 'src/daemon'))
+  const sources = readdirSync(join(root, 'src/daemon'), { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'))
     .map((file) => readFileSync(join(root, 'src/daemon', file), 'utf8'))
     .join('\n');

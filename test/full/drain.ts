@@ -151,6 +151,8 @@ async function removePart(stage: DrainStage): Promise<Told> {
   const before = await stage.say();
   stage.write(FILE, fileText(stage, [STEADY]));
   await stage.logged('names 1 backend:', 15);
+  // The thread takes a snapshot between two batches, at the latest when it wakes by itself.
+  await new Promise((done) => setTimeout(done, 200));
   const after = await stage.say();
   const { [REMOVED]: broken = 0, ...others } = after.broken;
   if (broken === 0 || broken !== before.alive[REMOVED])
