@@ -50,6 +50,25 @@ test('a configuration comes into force whole or not at all', () => {
   assert.deepEqual([controller.config.file, told], ['w1 w2', ['w1', 'w1 w2']]);
 });
 
+test('a layer that is replaced while a configuration comes into force is not forgotten', () => {
+  const published: string[] = [];
+  let isFirst = true;
+  const controller = new Controller({
+    config: configOf('w1'),
+    publish: (_, spec) => {
+      published.push(spec.pools[0].backends[0].state);
+      if (isFirst) controller.setLayer('health', new Map([['a/w1', { serves: false, share: 0 }]]));
+      isFirst = false;
+    },
+    refused: (_, error) => {
+      throw error;
+    },
+  });
+  controller.adopt(configOf('w1'));
+  controller.flush();
+  assert.deepEqual(published, ['active', 'down']);
+});
+
 test('layers that change together are published once, and stay over the next configuration', async () => {
   const { controller, published } = rig();
   controller.setLayer('drains', new Map([['a/w1', 'draining']]));

@@ -64,7 +64,8 @@ export class Controller {
   adopt(config: Config): void {
     const layers = this.#layersWith(config);
     this.#options.publish(config, inForce(config.spec, layers));
-    this.#layers = layers;
+    // Only what was asked for here: publishing may itself have replaced a layer (checks that follow the new backends).
+    this.#layers = { ...this.#layers, discovered: layers.discovered };
     this.#config = config;
     for (const listener of this.#listeners) listener(config);
   }

@@ -71,8 +71,9 @@ export class HandOver {
   readonly #directory: string;
   readonly #journal: EventJournal;
   #running: Promise<HandedOver> | null = null;
-  /** Of `upgrade`: the successor that it started. */
+  /** Of `upgrade`: the successor that it started, and whom to give the hand-over that it asks for. */
   #child: ChildProcess | null = null;
+  #begun: ((running: Promise<HandedOver>) => void) | null = null;
   #batonsOut = false;
   /** Process id of who took over; null while nobody has. */
   successor: number | null = null;
@@ -97,6 +98,7 @@ export class HandOver {
       const { threads } = this.#giver.lend();
       const listener = listenUnix(path);
       this.#running = this.#run(listener, path, threads);
+      this.#begun?.(this.#running);
     } catch (error) {
       return { status: 409, body: refusalOf(error) };
     }
@@ -131,11 +133,15 @@ export class HandOver {
       child.once('error', (error) => say(error.message));
       child.once('exit', (code, signal) => say(signal ?? `exit code ${code}`));
     });
+    // Held from its first moment: a refusal comes within a millisecond.
+    const handedOver = new Promise<HandedOver>((resolve) => {
+      this.#begun = resolve;
+    });
     try {
-      const outcome = await Promise.race([this.#outcome(), ended]);
+      const outcome = await Promise.race([handedOver, ended, this.#late()]);
       if (outcome instanceof CodedError) {
         // What it told us before it ended says more.
-        const failure = await Promise.race([this.#failure(outcome), sleep(50, outcome)]);
+        const failure = await Promise.race([failureOf(handedOver), sleep(50, outcome)]);
         return { status: 409, body: refusalOf(failure) };
       }
       child.unref();
@@ -145,26 +151,15 @@ export class HandOver {
       return { status: 409, body: refusalOf(error) };
     } finally {
       this.#child = null;
+      this.#begun = null;
     }
   }
 
-  /** Of the hand-over that the successor will ask for. */
-  async #outcome(): Promise<HandedOver> {
-    const deadline = Date.now() + PATIENCE.poised;
-    while (this.#running === null) {
-      if (Date.now() > deadline) throw new CodedError('GD_TAKEOVER_SLOW', 'the new process does not ask for anything');
-      await sleep(10);
-    }
-    return this.#running;
-  }
-
-  async #failure(otherwise: unknown): Promise<unknown> {
-    try {
-      await this.#running;
-      return otherwise;
-    } catch (error) {
-      return error;
-    }
+  /** Throws when the successor asks for nothing in time; else never ends. */
+  async #late(): Promise<never> {
+    await sleep(PATIENCE.poised, undefined, { ref: false });
+    if (this.#running === null) throw new CodedError('GD_TAKEOVER_SLOW', 'the new process does not ask for anything');
+    return new Promise<never>(() => {});
   }
 
   async #run(listener: number, path: string, threads: number): Promise<HandedOver> {
@@ -269,6 +264,16 @@ export class HandOver {
       process: peer,
       hint: `kill -9 ${peer}`,
     });
+  }
+}
+
+/** The reason why it failed; does not end when it succeeds. */
+async function failureOf(handedOver: Promise<HandedOver>): Promise<unknown> {
+  try {
+    await handedOver;
+    return await new Promise<never>(() => {});
+  } catch (error) {
+    return error;
   }
 }
 
