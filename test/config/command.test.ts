@@ -6,10 +6,12 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from '
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { nodeCommand } from '../../src/demo/cast.ts';
 import { findCommand, needs } from '../needs.ts';
 
 const root = new URL('../../', import.meta.url).pathname;
-const main = join(root, 'src/cli/main.ts');
+/** Arguments of Node: the built program, or the source and its loader. */
+const CLI = nodeCommand('../cli/main')[1];
 const example = join(root, 'config/director.yaml');
 const several = join(root, 'test/config/wrong/several.yaml');
 const ESCAPE = '\u001b';
@@ -25,7 +27,7 @@ const environment = {
 };
 
 function run(...args: string[]): { code: number | null; out: string; err: string } {
-  return start(process.execPath, ['--import', 'tsx', main, ...args]);
+  return start(process.execPath, [...CLI, ...args]);
 }
 
 function start(program: string, args: string[], env: NodeJS.ProcessEnv = environment) {
@@ -111,8 +113,7 @@ test('what would be read for ever is refused at once: a named pipe, a device wit
 });
 
 test('check reads a pipe that it was started with', () => {
-  const command = ['exec "$0" --import tsx "$1" check /dev/stdin', process.execPath, main];
-  const piped = start('sh', ['-c', `cat ${example} | { ${command[0]}; }`, ...command.slice(1)]);
+  const piped = start('sh', ['-c', `cat ${example} | { exec "$0" "$@" check /dev/stdin; }`, process.execPath, ...CLI]);
   assert.equal(piped.code, 0, piped.err);
   assert.match(piped.out, /^ok: 3 services/);
 });
@@ -124,7 +125,7 @@ test('check touches neither the network nor the FFI library', () => {
     [several, 78],
     [join(root, 'test/config/wrong/host-name.yaml'), 78],
   ] as const) {
-    const result = start(process.execPath, ['--import', 'tsx', '--import', hook, main, 'check', file]);
+    const result = start(process.execPath, ['--import', hook, ...CLI, 'check', file]);
     assert.equal(result.code, code, result.err);
     assert.doesNotMatch(result.err, /TOUCHED/);
   }
@@ -138,7 +139,7 @@ test('check touches neither the network nor the FFI library', () => {
 test('nor does the kernel see it ask for a socket', needs('strace'), () => {
   const log = join(folder, 'strace');
   const args = ['-f', '-qq', '-e', 'trace=socket,connect,bind,listen,sendto,sendmsg', '-o', log];
-  const result = start(findCommand('strace')!, [...args, process.execPath, '--import', 'tsx', main, 'check', example]);
+  const result = start(findCommand('strace')!, [...args, process.execPath, ...CLI, 'check', example]);
   assert.equal(result.code, 0, result.err);
   const calls = readFileSync(log, 'utf8')
     .split('\n')
@@ -166,7 +167,7 @@ test('help teaches, version tells', () => {
 });
 
 test('colour only where it is asked for', () => {
-  const args = ['--import', 'tsx', main, 'check', several];
+  const args = [...CLI, 'check', several];
   assert.ok(!start(process.execPath, args).err.includes(ESCAPE));
   assert.ok(start(process.execPath, args, { ...environment, FORCE_COLOR: '1' }).err.includes(`${ESCAPE}[1m`));
   assert.ok(!start(process.execPath, args, { ...environment, FORCE_COLOR: '1', NO_COLOR: '1' }).err.includes(ESCAPE));

@@ -8,17 +8,16 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import type { Status } from '../../src/admin/status.ts';
 import { paintFor } from '../../src/cli/render/paint.ts';
 import { statusText } from '../../src/cli/render/status.ts';
-import { Actor } from '../../src/demo/cast.ts';
+import { Actor, nodeCommand } from '../../src/demo/cast.ts';
 import type { Lab } from '../../src/demo/lab/topology.ts';
 import { tunnelError } from '../host/tunnel-icmp.ts';
 import { needs } from '../needs.ts';
 import { buildLab, configuration, eventually, METRICS_PORT, RunningDirector, TUNNEL_PORT } from './running-director.ts';
 
-const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+const CLI = nodeCommand('../cli/main')[1];
 const SECONDS = 8;
 
 /** Answers each datagram with its length. */
@@ -67,7 +66,7 @@ function clientSays(lab: Lab, address: string): string[] {
 }
 
 function status(lab: Lab, ...args: string[]): string {
-  return lab.director.run(process.execPath, ['--import', 'tsx', MAIN, 'status', ...args]);
+  return lab.director.run(process.execPath, [...CLI, 'status', ...args]);
 }
 
 /** Every key of a value, as the table of docs/cli.md names it: `backends[].pathMtu.bytes`. */
@@ -199,11 +198,7 @@ test('status without a director: exit code 69 and the next step; without a place
       [['--listen', 'here:1'], 2, /GD_CLI_LISTEN/],
       [['-c', join(folder, 'none.yaml')], 78, /GD_CONFIG_FILE_MISSING/],
     ] as const) {
-      const {
-        status: got,
-        stderr,
-        stdout,
-      } = spawnSync(process.execPath, ['--import', 'tsx', MAIN, 'status', ...args], { encoding: 'utf8' });
+      const { status: got, stderr, stdout } = spawnSync(process.execPath, [...CLI, 'status', ...args], { encoding: 'utf8' });
       assert.deepEqual([got, stdout], [code, ''], stderr);
       assert.match(stderr, words);
     }
@@ -211,7 +206,7 @@ test('status without a director: exit code 69 and the next step; without a place
       ['off', /GD_CLI_STATUS_OFF/],
       ['127.0.0.1:0', /GD_CLI_STATUS_PORT/],
     ] as const) {
-      const { status: got, stderr } = spawnSync(process.execPath, ['--import', 'tsx', MAIN, 'status', '-c', yaml(listen)], {
+      const { status: got, stderr } = spawnSync(process.execPath, [...CLI, 'status', '-c', yaml(listen)], {
         encoding: 'utf8',
       });
       assert.equal(got, 69);
@@ -235,7 +230,7 @@ test('status --check: silent and 0 when it is so, the reasons and 1 when not', a
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   const check = async (condition: string) => {
-    const parameters = ['--import', 'tsx', MAIN, 'status', '--check', condition, '--listen', `127.0.0.1:${port}`];
+    const parameters = [...CLI, 'status', '--check', condition, '--listen', `127.0.0.1:${port}`];
     const child = spawn(process.execPath, parameters, { stdio: ['ignore', 'pipe', 'pipe'] });
     let words = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (words += text));

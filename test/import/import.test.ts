@@ -5,16 +5,17 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join, resolve } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, test } from 'node:test';
 import { loadText } from '../../src/config/load.ts';
+import { nodeCommand } from '../../src/demo/cast.ts';
 import type { ImportError } from '../../src/import/imported.ts';
 import { importIpvs } from '../../src/import/ipvs.ts';
 import { packet } from '../builder/packet.ts';
 import { writeCapture } from '../reference/capture-file.ts';
 import { folder, MARKS, manyServices, SOURCES, shapes } from './shapes.ts';
 
-const main = resolve(import.meta.dirname, '../../src/cli/main.ts');
+const CLI = nodeCommand('../cli/main')[1];
 const scratch = mkdtempSync(join(tmpdir(), 'gue-director-import-'));
 after(() => rmSync(scratch, { recursive: true }));
 
@@ -23,7 +24,7 @@ const environment = { ...process.env, NO_COLOR: '1', NODE_OPTIONS: '', NODE_TEST
 
 function command(args: readonly string[], input = ''): { code: number | null; out: string; err: string } {
   const options = { encoding: 'utf8', env: environment, cwd: folder, input, timeout: 60_000 } as const;
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', main, ...args], options);
+  const { status, stdout, stderr } = spawnSync(process.execPath, [...CLI, ...args], options);
   return { code: status, out: stdout, err: stderr };
 }
 

@@ -5,8 +5,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../../src/config/load.ts';
+import { nodeCommand } from '../../src/demo/cast.ts';
 import { MemoryEgress } from '../../src/io/memory/egress.ts';
 import { PcapFileIngress } from '../../src/io/pcap-file/ingress.ts';
 import { Pipeline } from '../../src/pipeline/pipeline.ts';
@@ -14,7 +14,7 @@ import { type ReplayedPacket, replay as replayHere } from '../../src/replay/repl
 import { packet } from '../builder/packet.ts';
 import { checkEncapsulation, decodeOuter } from '../check/outer.ts';
 
-const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+const CLI = nodeCommand('../cli/main')[1];
 const folder = mkdtempSync(join(tmpdir(), 'gd-replay-'));
 after(() => rmSync(folder, { recursive: true }));
 
@@ -68,7 +68,7 @@ function readTimes(path: string): Time[] {
 }
 
 function replay(...args: string[]): string {
-  return execFileSync(process.execPath, ['--import', 'tsx', MAIN, 'replay', '--config', CONFIG, ...args], { encoding: 'utf8' });
+  return execFileSync(process.execPath, [...CLI, 'replay', '--config', CONFIG, ...args], { encoding: 'utf8' });
 }
 
 const inner4 = packet().ipv4({ dst: '198.51.100.1', ttl: 9 }).tcp({ sport: 5555, dport: 443 }).payload(101).bytes();
@@ -140,7 +140,7 @@ test('segment-and-tell: the packet is forwarded in two, said to be answered, and
 
 /** All that may go wrong is told by its exit code and one line. */
 function attempt(...args: string[]): { status: number | null; stderr: string; stdout: string } {
-  return spawnSync(process.execPath, ['--import', 'tsx', MAIN, 'replay', ...args], { encoding: 'utf8' });
+  return spawnSync(process.execPath, [...CLI, 'replay', ...args], { encoding: 'utf8' });
 }
 
 test('what leaves has the time of its packet, to the nanosecond; two runs write the same bytes', () => {
@@ -260,7 +260,7 @@ test('a file that can not take all is an error with its errno, and ends with its
     const run = spawnSync(
       'sh',
       [
-        ...['-c', 'ulimit -f 8 && exec "$@"', 'sh', process.execPath, '--import', 'tsx', MAIN, 'replay'],
+        ...['-c', 'ulimit -f 8 && exec "$@"', 'sh', process.execPath, ...CLI, 'replay'],
         ...['--config', CONFIG, from, option, out],
       ],
       { encoding: 'utf8', env: { ...process.env, TSX_DISABLE_CACHE: '1' } },
