@@ -40,6 +40,6 @@ COPY LICENSE /opt/gue-director/LICENSE
 RUN ln -s /opt/gue-director/dist/cli/main.js /usr/local/bin/gue-director && chmod 755 /opt/gue-director/dist/cli/main.js
 USER gue-director
 # Alive: every forwarding thread goes round its loop. Whether routers may send packets here is another question: --check ready.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["gue-director", "status", "--check", "healthy"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["gue-director", "status", "--listen", "127.0.0.1:6079", "--check", "healthy"]
 ENTRYPOINT ["gue-director"]
 CMD ["run", "--config", "/etc/gue-director/director.yaml"]

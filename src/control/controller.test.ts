@@ -80,6 +80,20 @@ test('layers that change together are published once, and stay over the next con
   assert.deepEqual(published, ['w1: w1=draining', 'w1 w2: w1=draining w2=down']);
 });
 
+test('what was refused is tried again by itself', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { controller, published, refused, refuse } = rig();
+  refuse(true);
+  controller.setLayer('drains', new Map([['a/w1', 'draining']]));
+  controller.flush();
+  t.mock.timers.tick(1000);
+  assert.deepEqual([published, refused], [[], ['drains no', 'drains no']]);
+  refuse(false);
+  t.mock.timers.tick(1000);
+  t.mock.timers.tick(5000);
+  assert.deepEqual(published, ['w1: w1=draining']);
+});
+
 test('a layer that can not be published is told, and the next one is tried again', async () => {
   const { controller, published, refused, refuse } = rig();
   refuse(true);

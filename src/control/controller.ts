@@ -14,12 +14,17 @@ export interface ControllerOptions {
   readonly refused: (layer: keyof Layers, error: unknown) => void;
 }
 
+/** Milliseconds until a change that was refused is tried again: a route that was missing may be back. */
+const AGAIN_MS = 1000;
+
 export class Controller {
   readonly #options: ControllerOptions;
   #config: Config;
   #layers: Layers = NO_LAYERS;
   readonly #dirty = new Set<keyof Layers>();
   #scheduled: NodeJS.Immediate | null = null;
+  /** While a change that was refused waits for its next try. */
+  #again: NodeJS.Timeout | null = null;
   readonly #listeners: ((config: Config) => void)[] = [];
   #discover: ((config: Config) => Layers['discovered']) | null = null;
 
@@ -77,23 +82,29 @@ export class Controller {
     this.#scheduled ??= setImmediate(() => this.flush());
   }
 
-  /** Puts changed layers in force now. */
+  /** Puts changed layers in force now; what is refused is tried again a second later, and with the next change. */
   flush(): void {
-    if (this.#scheduled !== null) clearImmediate(this.#scheduled);
-    this.#scheduled = null;
+    this.close();
     const changed = [...this.#dirty];
     this.#dirty.clear();
     if (changed.length === 0) return;
     try {
       this.#options.publish(this.#config, this.specWith(this.#config));
     } catch (error) {
-      for (const layer of changed) this.#options.refused(layer, error);
+      for (const layer of changed) {
+        this.#dirty.add(layer);
+        this.#options.refused(layer, error);
+      }
+      this.#again = setTimeout(() => this.flush(), AGAIN_MS);
+      this.#again.unref();
     }
   }
 
   /** Ends what is still scheduled. */
   close(): void {
     if (this.#scheduled !== null) clearImmediate(this.#scheduled);
+    if (this.#again !== null) clearTimeout(this.#again);
     this.#scheduled = null;
+    this.#again = null;
   }
 }

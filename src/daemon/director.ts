@@ -18,7 +18,7 @@ import { Publisher } from '../control/publisher.ts';
 import { linkByName } from '../host/links.ts';
 import { resolveTunnelSource } from '../host/routes.ts';
 import type { EventJournal } from '../observe/events.ts';
-import type { Log } from '../observe/log.ts';
+import { type Log, RepeatedLines } from '../observe/log.ts';
 import { createMetrics } from '../observe/metrics.ts';
 import type { SnapshotNames, SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
@@ -78,6 +78,7 @@ export class Director {
   readonly #tunnels: TunnelKeeper;
   readonly #health: HealthKeeper;
   readonly #drops = new DropWatch();
+  readonly #repeated = new RepeatedLines();
   readonly #flows: FlowKeeper;
   readonly #publisher: Publisher;
   readonly #controller: Controller;
@@ -144,7 +145,14 @@ export class Director {
       refused: (layer, error) => {
         const message = error instanceof Error ? error.message : String(error);
         const hint = error instanceof CodedError ? error.hint : '';
-        options.journal.record('error', 'change-refused', `a change could not be put in force: ${message}`, { layer, hint });
+        // Tried again every second.
+        const equal = this.#repeated.admit(`${layer} ${message}`, this.#clock.milliseconds());
+        if (equal < 0) return;
+        options.journal.record('error', 'change-refused', `a change could not be put in force: ${message}`, {
+          layer,
+          hint,
+          equal,
+        });
       },
     });
     this.#discovery = new DiscoveryKeeper({
@@ -225,6 +233,9 @@ export class Director {
     this.#flows.open(inheritance?.take('flows') ?? null);
     this.#health.restore(inheritance?.part('health'));
     this.#drains.restore();
+    // Who is known to be down is so in the first table already: a second one would be a change, and the table before it forgotten.
+    const unchecked = inForce(config.spec, { ...this.#controller.layers, health: NO_LAYERS.health });
+    this.#health.follow({ health: config.health, inForce: this.#controller.specWith(config), wanted: unchecked });
     this.#controller.adopt(config);
     this.#paths.inherit(inheritance?.part('paths'));
     const threads = new ForwardingThreads({
@@ -305,7 +316,8 @@ export class Director {
         return lent(threads, this.#host.lockDescriptor, this.#flows.file?.descriptor ?? null);
       },
       parts: () => ({ paths: this.#paths.leases(), health: this.#health.exportState() }),
-      inForce: () => String(this.#publisher.current?.generation),
+      // A drain may change no table, and the successor has read what was remembered before it.
+      inForce: () => `${this.#publisher.current?.generation} ${JSON.stringify(this.#drains.exportState())}`,
       quiet: async () => {
         this.#phase = 'handing over';
         for (const timer of this.#timers) clearInterval(timer);

@@ -51,7 +51,7 @@ export class FlowKeeper {
 
   /**
    * Before the first `build`. `inherited`: descriptor of the file, from a predecessor that forwards with it until `begin`; null without one: then nobody
-   * else may forward with this file.
+   * else may forward with this file. Throws when an inherited file can not be used; a file of one's own that can not costs a warning.
    */
   open(inherited: number | null = null): void {
     const { entries, threads, file, clock, journal } = this.#options;
@@ -62,6 +62,8 @@ export class FlowKeeper {
         if (inherited === null) this.#pickUp(path, { entries, threads, now: clock.seconds() });
         else this.#share(path, inherited, { threads, now: clock.seconds() });
       } catch (error) {
+        // The predecessor has every flow, and goes on when it is not taken over.
+        if (inherited !== null) throw error;
         const { code, message } = error as NodeJS.ErrnoException;
         const hint = error instanceof CodedError ? error.hint : 'its directory must be writable: set flows.file, or off for none';
         journal.record('warn', 'flow-file', `flows will not outlive this process: ${message}`, { path, code, hint });

@@ -42,13 +42,17 @@ test('the compose file and the scrape configuration are YAML, and grant what the
   assert.ok(parse(read('deploy/prometheus/prometheus.yml')));
 });
 
-test('follow-ready.sh announces after three good looks, withdraws after one bad, and when it ends', async (t) => {
+test('follow-ready.sh announces after three good looks, withdraws after one bad or three without an answer, and when it ends', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'gue-director-deploy-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
-  const [ready, looks, said] = ['ready', 'looks', 'said'].map((name) => join(folder, name));
+  const [ready, mute, looks, said] = ['ready', 'mute', 'looks', 'said'].map((name) => join(folder, name));
   for (const file of [looks, said]) writeFileSync(file, '');
   const script = resolve(import.meta.dirname, '../../deploy/bgp/follow-ready.sh');
-  const env = { ...process.env, CHECK: `echo look >> ${looks}; test -e ${ready}`, FOLLOW_EVERY: '0.05' };
+  const env = {
+    ...process.env,
+    CHECK: `echo look >> ${looks}; test -e ${mute} && exit 69; test -e ${ready}`,
+    FOLLOW_EVERY: '0.05',
+  };
   const child = spawn('sh', [script, `echo on >> ${said}`, `echo off >> ${said}`], { env, stdio: 'ignore' });
   t.after(() => child.kill('SIGKILL'));
   const ended = new Promise<number | null>((done) => child.once('exit', done));
@@ -68,7 +72,13 @@ test('follow-ready.sh announces after three good looks, withdraws after one bad,
   await until('off on off');
   writeFileSync(ready, '');
   await until('off on off on');
+  const answered = count();
+  writeFileSync(mute, '');
+  await until('off on off on off');
+  assert.ok(count() - answered >= 3, `${count() - answered} looks without an answer`);
+  rmSync(mute);
+  await until('off on off on off on');
   child.kill('SIGTERM');
   assert.equal(await ended, 0);
-  await until('off on off on off');
+  await until('off on off on off on off');
 });

@@ -116,6 +116,7 @@ export class HandOver {
   /** POST /-/upgrade: starts a successor, this program's file as it is now with the same arguments, and waits for the end of it. */
   async upgrade(): Promise<ActionAnswer> {
     if (this.#running !== null || this.#child !== null) return busy();
+    if (process.pid === 1) return { status: 409, body: refusalOf(firstProcess()) };
     const began = Date.now();
     const asked = process.argv.slice(1).filter((argument) => argument !== '--takeover');
     const child = spawn(process.execPath, [...process.execArgv, ...asked, '--takeover'], {
@@ -234,7 +235,12 @@ export class HandOver {
       setTimeout(() => giver.done(), 100);
       return { ...successor, ready: ready.body };
     } catch (error) {
-      await this.#endSuccessor(channel, error);
+      try {
+        await this.#endSuccessor(channel, error);
+      } catch (failure) {
+        const { message, code } = refusalOf(failure);
+        this.#journal.record('error', 'takeover-failed', `the successor could not be ended in order: ${message}`, { code });
+      }
       await giver.resume();
       throw error;
     }
@@ -284,6 +290,17 @@ async function tellRefusal(channel: Channel, error: unknown): Promise<void> {
     // Whoever is gone needs no word.
     if (!(failure instanceof CodedError) || failure.code !== 'GD_RAW_SOCKET_PEER_GONE') throw failure;
   }
+}
+
+/** When the first process of a container ends, the kernel ends all others. */
+function firstProcess(): CodedError {
+  return new CodedError(
+    'GD_TAKEOVER_FIRST_PROCESS',
+    'this director is the first process of its container, which would end with it',
+    {
+      hint: 'start a new container instead: flows are picked up from the flow table file if the runtime directory outlives the container',
+    },
+  );
 }
 
 function busy(): ActionAnswer {

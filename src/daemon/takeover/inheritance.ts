@@ -90,7 +90,8 @@ export class Inheritance {
    */
   async poised(): Promise<Readonly<Record<string, unknown>> | null> {
     try {
-      await this.#channel.send('poised');
+      await this.#tellPoised();
+      // An old one that lost patience and closed the line has said so before: its refusal is read here, and it forwards on.
       const left = await this.#channel.expect(['left'], PATIENCE.left);
       return fromPlain(left.body) as Record<string, unknown>;
     } catch (error) {
@@ -99,6 +100,14 @@ export class Inheritance {
         if (role.startsWith('baton ')) EventDescriptor.over(descriptor).notify();
       }
       return null;
+    }
+  }
+
+  async #tellPoised(): Promise<void> {
+    try {
+      await this.#channel.send('poised');
+    } catch (error) {
+      if (!(error instanceof CodedError) || error.code !== 'GD_RAW_SOCKET_PEER_GONE') throw error;
     }
   }
 

@@ -230,6 +230,19 @@ test('an ICMP error about the inner packet says where it ended, and the worker m
   answered.arrive(segment({ family: 4, ack: sequenceOf(answered.sent[0]) + 1 }));
   assert.equal(answered.outcomes[0].ok, true);
 
+  // Its HTTP answer may take its time, whatever came before and after the connection stood.
+  for (const isBefore of [true, false]) {
+    const slow = new Wire();
+    const patient = slow.start(4, 6, { http: HTTP });
+    const reply = segment({ family: 4, ack: sequenceOf(slow.sent[0]) + 1 });
+    const error = quote(slow.sent[0], 3, 1);
+    for (const bytes of isBefore ? [error, reply] : [reply, error]) slow.arrive(bytes);
+    patient.tick(900);
+    assert.equal(slow.outcomes.length, 0);
+    patient.tick(1000);
+    assert.equal(slow.outcomes[0].detail, 'SYN answered, no HTTP answer within 1 s');
+  }
+
   const forged = new Wire();
   const unmoved = forged.start(4, 6);
   const guess = forged.sent[0].slice();

@@ -46,7 +46,9 @@ export class Exchange {
   readonly heardBefore: number;
   #startedAt = 0;
   #hint: string | null = null;
-  #giveUpAt: number;
+  readonly #giveUpAt: number;
+  /** Milliseconds until which an answer is waited for that contradicts the hint. */
+  #hintEnds = Infinity;
   #isDecided = false;
 
   constructor(options: ExchangeOptions) {
@@ -84,11 +86,17 @@ export class Exchange {
   hint(detail: string, now: number): void {
     if (this.#hint !== null) return;
     this.#hint = detail;
-    this.#giveUpAt = Math.min(this.#giveUpAt, now + GRACE_MS);
+    this.#hintEnds = now + GRACE_MS;
+  }
+
+  /** A worker that has answered once unwraps what comes, whatever anybody says: it has its whole time. */
+  get #ends(): number {
+    const client = this.#client;
+    return client instanceof TcpClient && client.wasAnswered ? this.#giveUpAt : Math.min(this.#giveUpAt, this.#hintEnds);
   }
 
   tick(now: number): void {
-    if (!this.#isDecided && now >= this.#giveUpAt) this.giveUp(now);
+    if (!this.#isDecided && now >= this.#ends) this.giveUp(now);
     else this.#client.tick(now);
     this.#look(now);
   }
