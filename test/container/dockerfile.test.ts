@@ -16,7 +16,14 @@ test('the Dockerfile is understood: two stages on debian:12-slim, not root, the 
   assert.ok(last.some((one) => one.kind === 'user' && one.name !== 'root'));
   assert.deepEqual(last.find((one) => one.kind === 'entrypoint')?.words, ['gue-director']);
   assert.equal(last.find((one) => one.kind === 'cmd')?.words[0], 'run');
-  assert.deepEqual(last.find((one) => one.kind === 'healthcheck')?.words, ['gue-director', 'status', '--check', 'healthy']);
+  assert.deepEqual(last.find((one) => one.kind === 'healthcheck')?.words, [
+    'gue-director',
+    'status',
+    '--listen',
+    '127.0.0.1:6079',
+    '--check',
+    'healthy',
+  ]);
 });
 
 test('continued lines are one instruction, and what is unknown is an error with its line', () => {
