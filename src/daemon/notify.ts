@@ -7,11 +7,14 @@
  *     alive      WATCHDOG=1                    watchdog.ts
  *     stop       STOPPING=1
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { NotifySocket } from '../raw-socket/notify.ts';
 
 /** Milliseconds after which a message that found the queue full is tried again, and how often in vain. */
 const AGAIN_MS = 100;
 const MOST_TRIES = 50;
+/** Milliseconds that the end of the process waits for a manager that does not read. */
+const SETTLE_MS = 1000;
 
 export class ServiceManager {
   readonly #path: string;
@@ -53,6 +56,12 @@ export class ServiceManager {
 
   stopping(): void {
     this.#send('STOPPING=1');
+  }
+
+  /** Resolves when everything was taken, or after `patience` milliseconds: before the process ends, or its last word would be lost. */
+  async settled(patience = SETTLE_MS): Promise<void> {
+    const deadline = Date.now() + patience;
+    while (this.#waiting.length > 0 && Date.now() < deadline) await sleep(10);
   }
 
   /** One line for `systemctl status`; sent when it is another one than before. */

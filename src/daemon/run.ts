@@ -120,6 +120,7 @@ export async function runDaemon({ config: path, takeover = false }: { config: st
     watchdog.stop();
     serviceManager.stopping();
     const failures = await director.stop({ keepBlackholes });
+    await serviceManager.settled();
     for (const failure of failures) logError(log, failure);
     if (failures.length > 0) {
       journal.record('error', 'stopped', 'stopped, but not everything was given back', { hint: 'gue-director clean' });
