@@ -6,9 +6,16 @@
 #       about PER-SECOND things a second: datagrams of 1 to 4,000 bytes (the larger ones leave in fragments), half of them from a port of their own;
 #       connections that are made, used and closed; a bulk transfer of 256 KiB now and then; datagrams that no service takes. Says "ready", and one line of
 #       JSON when its standard input ends.
-import json, random, select, socket, sys, time
+import json, random, select, socket, struct, sys, time
 
 NAME = 16
+
+
+def source(level, info):
+    # struct in_pktinfo and in6_pktinfo without the interface: it came by the tunnel device, and must not leave there.
+    if level == socket.IPPROTO_IP:
+        return level, 8, struct.pack('i4s4s', 0, info[4:8], bytes(4))
+    return level, 50, info[:16] + struct.pack('i', 0)
 
 
 def server(port):
@@ -27,7 +34,7 @@ def server(port):
         for one in select.select(sockets, [], [])[0]:
             try:
                 data, ancillary, _, sender = one.recvmsg(8192, 256)
-                one.sendmsg([data], [(level, 8 if level == socket.IPPROTO_IP else 50, info) for level, _, info in ancillary], 0, sender)
+                one.sendmsg([data], [source(level, info) for level, _, info in ancillary], 0, sender)
             except OSError:
                 pass
 
