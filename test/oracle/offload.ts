@@ -12,7 +12,7 @@ import { DROP_REASONS } from '../../src/base/drop-reason.ts';
 import { VERDICT_FORWARD } from '../../src/base/verdict.ts';
 import { prepareOffloadDevice } from '../../src/host/offload-device.ts';
 import { TapOffloadEgress } from '../../src/io/tap-offload/egress.ts';
-import { segmentBytes } from '../../src/io/train.ts';
+import { segmentBytes } from '../../src/base/segment-bytes.ts';
 import { FlowTable } from '../../src/pipeline/flow-table.ts';
 import { guardStage } from '../../src/pipeline/offsets.ts';
 import { Pipeline } from '../../src/pipeline/pipeline.ts';

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { counterAt, DROPS_AT, SERVICES_AT } from '../../src/base/counters.ts';
 import { dropReason } from '../../src/base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD, VERDICT_REPLY, VERDICTS } from '../../src/base/verdict.ts';
-import { segmentBytes } from '../../src/io/train.ts';
+import { segmentBytes } from '../../src/base/segment-bytes.ts';
 import { packet } from '../builder/packet.ts';
 import { decodeOuter } from '../check/outer.ts';
 import { PACKET, Rig, SERVICE4, SERVICE6, specOf, TUN, type Virtio } from './rig.ts';

@@ -5,7 +5,7 @@ import { RECORD_STRIDE } from '../../src/base/arena.ts';
 import { VIRTIO_NEEDS_CSUM } from '../../src/base/batch.ts';
 import { counterAt, DROPS_AT, SERVICES_AT } from '../../src/base/counters.ts';
 import { VERDICT_DROP, VERDICT_FORWARD, VERDICT_REPLY } from '../../src/base/verdict.ts';
-import { segmentBytes } from '../../src/io/train.ts';
+import { segmentBytes } from '../../src/base/segment-bytes.ts';
 import { NOTE_LARGEST, NOTE_TIMES, NOTE_WORDS } from '../../src/pipeline/cut-notes.ts';
 import { Identifiers } from '../../src/pipeline/identifiers.ts';
 import { fragmentOffsetsOf } from '../../src/pipeline/offsets.ts';

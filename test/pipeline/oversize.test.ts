@@ -5,7 +5,7 @@ import { VIRTIO_NEEDS_CSUM } from '../../src/base/batch.ts';
 import { counterAt, DROPS_AT } from '../../src/base/counters.ts';
 import { dropReason } from '../../src/base/drop-reason.ts';
 import { VERDICT_FORWARD } from '../../src/base/verdict.ts';
-import { segmentBytes } from '../../src/io/train.ts';
+import { segmentBytes } from '../../src/base/segment-bytes.ts';
 import { ReplyRate } from '../../src/pipeline/reply-rate.ts';
 import type { Oversize } from '../../src/pipeline/spec.ts';
 import { packet, type TcpFields } from '../builder/packet.ts';

@@ -6,7 +6,7 @@ import { VIRTIO_NEEDS_CSUM } from '../../src/base/batch.ts';
 import { counterAt, DROPS_AT } from '../../src/base/counters.ts';
 import { dropReason } from '../../src/base/drop-reason.ts';
 import { VERDICT_FORWARD } from '../../src/base/verdict.ts';
-import { segmentBytes } from '../../src/io/train.ts';
+import { segmentBytes } from '../../src/base/segment-bytes.ts';
 import { trainOffsetsOf } from '../../src/pipeline/offsets.ts';
 import { everyPort } from '../builder/every-port.ts';
 import { DESTINATION4, DESTINATION6, randomShape, type Shape, superPacket } from '../builder/super-packet.ts';

@@ -3,7 +3,7 @@ import type { Batch } from '../../base/batch.ts';
 import { VERDICT_FORWARD } from '../../base/verdict.ts';
 import type { Egress, EgressFacts } from '../driver.ts';
 import { DYNAMIC_PORTS } from '../source-ports.ts';
-import { segmentBytes } from '../train.ts';
+import { segmentBytes } from '../../base/segment-bytes.ts';
 
 export interface MemoryEgressOptions {
   /** Keep a copy of every packet (tests), or only count (benches); default: keep. */

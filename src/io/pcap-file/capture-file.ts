@@ -5,7 +5,7 @@ import { dropReason } from '../../base/drop-reason.ts';
 import { CodedError } from '../../base/errors.ts';
 import { VERDICT_DROP, VERDICT_REPLY } from '../../base/verdict.ts';
 import { PCAP_FILE_HEADER_LENGTH, PCAP_RECORD_HEADER_LENGTH, writeFileHeader, writeRecordHeader } from '../../wire/pcap.ts';
-import { segmentBytes } from '../train.ts';
+import { segmentBytes } from '../../base/segment-bytes.ts';
 
 const SEND_FAILED = dropReason('send-failed');
 const REPLY_FAILED = dropReason('reply-failed');
