@@ -2,7 +2,8 @@
 import { Arena, BATCH_RECORDS, HEADROOM, LARGE_STRIDE } from '../base/arena.ts';
 import { Batch, type IngressFacts, LINK_RAW_IP } from '../base/batch.ts';
 import { createBank } from '../base/counters.ts';
-import { VERDICT_DROP } from '../base/verdict.ts';
+import { segmentBytes } from '../base/segment-bytes.ts';
+import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
 import { FlowTable } from '../pipeline/flow-table.ts';
 import { Pipeline, type PipelineOptions } from '../pipeline/pipeline.ts';
 import { Snapshot, type SnapshotParts } from '../pipeline/snapshot.ts';
@@ -63,17 +64,22 @@ export class Explainer {
     const { live } = this.#options;
     if (live === null) return this.#run(frame, now, merged, 0, null);
     // The thread whose region has the flow is the one that gets its packets; of a flow that none has, the first is as good as any.
-    let trail: Trail | null = null;
     for (let thread = 0; thread < live.threads; thread++) {
       const flows = new FlowsOfThread(live, thread);
       let isHere = false;
       const told = this.#run(frame, now, merged, thread, flows, (low, high) => {
         isHere = flows.has(low, high);
       });
-      if (isHere) return told;
-      trail ??= told;
+      if (isHere || live.threads === 1) return told;
     }
-    return trail as Trail;
+    return this.#run(frame, now, merged, 0, new FlowsOfThread(live, 0));
+  }
+
+  /** Every packet that the frame explained last leaves as, whole. */
+  departures(): Uint8Array[] {
+    const batch = this.#batch;
+    if (batch.verdict[0] !== VERDICT_FORWARD) return [];
+    return Array.from({ length: batch.segmentCount[0] }, (_, k) => segmentBytes(batch, 0, k));
   }
 
   #run(

@@ -116,6 +116,7 @@ export function hexFrame(text: string, link?: 'ip' | 'ethernet'): AskedFrame {
 /** By version and length together: an Ethernet address that begins with 45 does not have both. */
 function looksLikeIp(frame: Uint8Array): boolean {
   const view = new DataView(frame.buffer);
-  if (frame.length >= 20 && frame[0] >> 4 === 4 && (frame[0] & 15) >= 5) return view.getUint16(2) <= frame.length;
+  if (frame.length >= 20 && frame[0] >> 4 === 4 && (frame[0] & 15) >= 5)
+    return view.getUint16(2) >= 20 && view.getUint16(2) <= frame.length;
   return frame.length >= 40 && frame[0] >> 4 === 6 && view.getUint16(4) + 40 <= frame.length;
 }

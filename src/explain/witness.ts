@@ -388,25 +388,29 @@ export class Witness implements StageRecorder {
     const view = new DataView(first.buffer, first.byteOffset, first.byteLength);
     const kind = batch.encapsulation[0];
     const encapsulation = ENCAPSULATIONS[kind];
-    const outerNetwork = batch.outerNetworkAt[0] - batch.outAt[0];
-    const outerTransport = batch.outerTransportAt[0] - batch.outAt[0];
+    // A tunnel packet in fragments leaves from elsewhere than where its headers were written (fragment-outer.ts).
+    const isFragmented = batch.fragmentsOuter[0] !== 0;
+    const start = isFragmented
+      ? batch.outerTransportAt[0] - (batch.outerFamily[0] === 4 ? ipv4.HEADER_LENGTH : ipv6.HEADER_LENGTH)
+      : batch.outerNetworkAt[0];
+    const outerTransport = batch.outerTransportAt[0] - start;
     const overhead = this.#outcome(batch).overhead;
     // A train's packet lies where it was received; its segments' headers are copies behind the outer ones.
-    const innerNetwork = isTrain ? overhead : batch.networkAt[0] - batch.outAt[0];
+    const innerNetwork = start >= batch.arena.recordsAt ? overhead : batch.networkAt[0] - start;
     return {
       encapsulation,
       lengths,
       headers: headerLines(view, 0, first.length, 0, WITHIN[encapsulation]),
       offsets: {
-        outerNetwork,
+        outerNetwork: isFragmented ? 0 : batch.outerNetworkAt[0] - batch.outAt[0],
         outerTransport,
-        tunnel: batch.tunnelAt[0] - batch.outAt[0],
+        tunnel: batch.tunnelAt[0] - start,
         innerNetwork,
         innerTransport: innerNetwork + batch.transportAt[0] - batch.networkAt[0],
         end: first.length,
       },
       tunnelLength: {
-        least: Math.max(leastDistance(kind), rightDistance(view, kind, outerTransport)),
+        least: Math.max(leastDistance(kind), rightDistance(batch.arena.view, kind, batch.outerTransportAt[0])),
         is: innerNetwork - outerTransport,
       },
       bytes: Array.from(first.subarray(0, KEPT), (byte) => byte.toString(16).padStart(2, '0')).join(''),
