@@ -37,7 +37,8 @@ async function check(file: string, options: Options): Promise<number> {
   try {
     const { withFoundBackends } = await import('../found-backends.ts');
     const found = await withFoundBackends(loadConfig(file));
-    problems = [...found.config.warnings, ...found.problems];
+    const { fileProblems } = await import('../check-files.ts');
+    problems = [...found.config.warnings, ...found.problems, ...(await fileProblems(found.config))];
     if (problems.every(({ severity }) => severity === 'warning')) config = found.config;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
