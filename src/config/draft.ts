@@ -94,7 +94,9 @@ export function salvage(data: unknown): Draft {
     const parsed = serviceSchema.safeParse(raw);
     return parsed.success ? [{ at: ['services', i], value: parsed.data }] : [];
   });
-  const section = <K extends 'tunnel' | 'ingress' | 'egress' | 'fragments' | 'probes' | 'metrics'>(key: K): ConfigSection[K] | null => {
+  const section = <K extends 'tunnel' | 'ingress' | 'egress' | 'fragments' | 'probes' | 'metrics'>(
+    key: K,
+  ): ConfigSection[K] | null => {
     const parsed = sectionSchemas[key].safeParse(root[key]);
     return parsed.success ? (parsed.data as ConfigSection[K]) : null;
   };

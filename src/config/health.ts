@@ -234,7 +234,9 @@ export const healthSchema = z.strictObject({
   'when-down': z
     .enum(['move', 'keep-flows'])
     .default('move')
-    .describe('Flows of a backend that goes down: move gives them to others; keep-flows leaves them there, new ones go elsewhere.'),
+    .describe(
+      'Flows of a backend that goes down: move gives them to others; keep-flows leaves them there, new ones go elsewhere.',
+    ),
   'port-unreachable': z
     .enum(['fail', 'ignore'])
     .default('fail')

@@ -10,7 +10,6 @@ import type { EventJournal } from '../observe/events.ts';
 import { capacityOf } from '../pipeline/flow-regions.ts';
 import { BUCKET_BYTES } from '../pipeline/flow-table.ts';
 import { SnapshotBuilder, type SnapshotParts } from '../pipeline/snapshot.ts';
-import { BUCKET_BYTES } from '../pipeline/flow-table.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import { FlowFile, type FlowFileOptions, HEADER_BYTES } from './flow-file.ts';
 import { readIdentities, writeIdentities } from './flow-identities.ts';
@@ -71,7 +70,13 @@ export class FlowKeeper {
     const { geometry } = this.memory;
     const { buckets, regions } = geometry;
     const bytes = buckets * BUCKET_BYTES + (this.#file === null ? 0 : HEADER_BYTES);
-    return { path: this.#file?.path ?? null, ...this.#outcome, bytes, entries: capacityOf(geometry, this.#options.threads), regions };
+    return {
+      path: this.#file?.path ?? null,
+      ...this.#outcome,
+      bytes,
+      entries: capacityOf(geometry, this.#options.threads),
+      regions,
+    };
   }
 
   /** The file that the table lies in; null when it lies in this process's memory alone. */

@@ -59,8 +59,7 @@ export class TunnelKeeper {
         },
       );
     }
-    for (const { id, text, fix } of probePortFindings(own))
-      journal.record('info', 'host', text, { finding: id, hint: fix });
+    for (const { id, text, fix } of probePortFindings(own)) journal.record('info', 'host', text, { finding: id, hint: fix });
     this.#egress ??= new RawEgress();
     this.#prober = new TunnelProber({
       egress: this.#egress,

@@ -9,7 +9,14 @@ import { createMetrics, type MetricSource } from './metrics.ts';
 function source(banks: readonly Float64Array[], change: Partial<MetricSource> = {}): MetricSource {
   return {
     version: '1.2.3',
-    flows: () => ({ path: '/run/gd/flows', outcome: 'picked-up', pickedUp: { entries: 17 }, bytes: 20_480, entries: 1024, regions: 2 }),
+    flows: () => ({
+      path: '/run/gd/flows',
+      outcome: 'picked-up',
+      pickedUp: { entries: 17 },
+      bytes: 20_480,
+      entries: 1024,
+      regions: 2,
+    }),
     banks: () => banks,
     names: () => ({
       services: [{ id: 3, name: 'web' }],
@@ -40,7 +47,13 @@ function source(banks: readonly Float64Array[], change: Partial<MetricSource> = 
       ],
     }),
     generation: () => 9,
-    readiness: () => ({ director: { ok: true }, services: new Map([['web', { ok: true }], ['dns', { ok: false }]]) }),
+    readiness: () => ({
+      director: { ok: true },
+      services: new Map([
+        ['web', { ok: true }],
+        ['dns', { ok: false }],
+      ]),
+    }),
     takeoverFailures: () => 2,
     draining: () => true,
     discovery: () => [
@@ -140,14 +153,38 @@ test('banks of all threads are summed under their names', async () => {
 
 test('a second scrape shows what is, not the sum of both', async () => {
   const bank = createBank();
-  let backends = [{ id: 1, pool: 'p', name: 'gone', state: 'active', slots: 1, weight: 1, effectiveWeight: 1, encapsulation: 'gue', overhead: 32 }];
+  let backends = [
+    {
+      id: 1,
+      pool: 'p',
+      name: 'gone',
+      state: 'active',
+      slots: 1,
+      weight: 1,
+      effectiveWeight: 1,
+      encapsulation: 'gue',
+      overhead: 32,
+    },
+  ];
   const metrics = createMetrics(source([bank], { names: () => ({ services: [], pools: [], backends }) }), {
     processMetrics: false,
   });
   bank[0] = 2;
   await metrics.render();
   bank[0] = 3;
-  backends = [{ id: 2, pool: 'p', name: 'new', state: 'active', slots: 1, weight: 1, effectiveWeight: 1, encapsulation: 'gue', overhead: 32 }];
+  backends = [
+    {
+      id: 2,
+      pool: 'p',
+      name: 'new',
+      state: 'active',
+      slots: 1,
+      weight: 1,
+      effectiveWeight: 1,
+      encapsulation: 'gue',
+      overhead: 32,
+    },
+  ];
   const found = samples(await metrics.render());
   assert.equal(found.get('gue_director_received_packets_total'), 3);
   assert.equal(found.get('gue_director_backend_weight{pool="p",backend="new"}'), 1);

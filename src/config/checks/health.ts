@@ -121,7 +121,8 @@ function checkQuestion(
     return isThere && (port === undefined || portsOf(service.value).some((text) => holds(text, port)));
   });
   // As the prober chooses (health/tunnel/prober.ts): TCP, where there is some.
-  const speaks = ({ value }: DraftService, protocol: 'tcp' | 'udp') => protocolNumber(value.protocol) === protocolNumber(protocol);
+  const speaks = ({ value }: DraftService, protocol: 'tcp' | 'udp') =>
+    protocolNumber(value.protocol) === protocolNumber(protocol);
   const first = asked.find((service) => speaks(service, 'tcp')) ?? asked[0];
   if (first === undefined || !speaks(first, 'udp')) return;
   const message = `asks service "${first.value.name}" by UDP, and needs something to send that it answers: set send or send-hex`;
