@@ -30,6 +30,7 @@ import { quic } from './quic.ts';
 import { reloads } from './reloads.ts';
 import { replyPathMtu } from './reply-path-mtu.ts';
 
+import { soak } from './soak.ts';
 import { tables } from './tables.ts';
 import { takeover } from './takeover.ts';
 import { transfers } from './transfers.ts';
@@ -68,4 +69,5 @@ export const LINES: readonly Line[] = [
   privileges,
   reloads,
   takeover,
+  soak,
 ];
