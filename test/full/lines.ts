@@ -29,6 +29,7 @@ import { quic } from './quic.ts';
 import { reloads } from './reloads.ts';
 import { replyPathMtu } from './reply-path-mtu.ts';
 
+import { soak } from './soak.ts';
 import { tables } from './tables.ts';
 import { takeover } from './takeover.ts';
 import { transfers } from './transfers.ts';
@@ -66,4 +67,5 @@ export const LINES: readonly Line[] = [
   privileges,
   reloads,
   takeover,
+  soak,
 ];
