@@ -51,7 +51,8 @@ export async function askAction(
   socket: string,
   path: string,
   body: object = {},
-  { patience = ACTION_PATIENCE, waiting }: { readonly patience?: number; readonly waiting?: (milliseconds: number) => void } = {},
+  patience = ACTION_PATIENCE,
+  waiting?: (milliseconds: number) => void,
 ): Promise<{ status: number; body: Readonly<Record<string, unknown>> }> {
   const since = Date.now();
   const say = () => waiting?.(Date.now() - since);

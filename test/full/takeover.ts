@@ -185,7 +185,7 @@ async function passage(one: Case, scale: Scale): Promise<Passage> {
     const steps: number[] = [];
     const began = performance.now();
     for (let turn = 0; turn < size.takeovers; turn++) {
-      const { status, body } = await askAction(socket, '/-/upgrade', {}, { patience: 120_000 });
+      const { status, body } = await askAction(socket, '/-/upgrade', {}, 120_000);
       if (status !== 200) throw new Error(`takeover ${turn + 1}: ${JSON.stringify(body)}`);
       pid = body.process as number;
       gaps.push(...((body.ready as { gaps: number[] }).gaps ?? []));

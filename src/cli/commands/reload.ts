@@ -63,13 +63,11 @@ async function reload(options: Options, named: boolean): Promise<number> {
   const { ifGeneration, ifPlan, confirmWithin, confirm, rollback } = options;
   const file = named ? resolve(options.config) : undefined;
   const wish = { file, ifGeneration, ifPlan, confirmWithin, confirm, rollback };
-  const { status, body } = await askAction(await socketOf(options), '/-/reload', wish, {
-    patience: options.timeout * 1000,
-    waiting: (milliseconds) => {
-      if (process.stderr.isTTY && !options.json)
-        process.stderr.write(`the director is at it … ${Math.round(milliseconds / 1000)} s\n`);
-    },
-  });
+  const waiting = (milliseconds: number): void => {
+    if (process.stderr.isTTY && !options.json)
+      process.stderr.write(`the director is at it … ${Math.round(milliseconds / 1000)} s\n`);
+  };
+  const { status, body } = await askAction(await socketOf(options), '/-/reload', wish, options.timeout * 1000, waiting);
   if (options.json) process.stdout.write(`${JSON.stringify(body, null, 2)}\n`);
   if (status === 200) {
     if (!options.json) process.stdout.write(`${await successText(body)}\n`);

@@ -26,7 +26,7 @@ export function register(program: Command): void {
       const { CodedError } = await import('../../base/errors.ts');
       const path = adminSocketPath(options.socket) as string;
       if (!options.json) process.stderr.write('the running director starts its successor …\n');
-      const { status, body } = await askAction(path, '/-/upgrade', {}, { patience: PATIENCE });
+      const { status, body } = await askAction(path, '/-/upgrade', {}, PATIENCE);
       if (status !== 200) {
         const code = typeof body.code === 'string' ? body.code : 'GD_TAKEOVER_REFUSED';
         const hint = status === 404 ? 'it is too old for it: systemctl restart gue-director' : String(body.hint ?? '');
