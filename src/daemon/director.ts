@@ -35,6 +35,7 @@ import { HealthKeeper } from './health-keeper.ts';
 import { HostKeeper } from './host-keeper.ts';
 import { WINDOW_SECONDS } from './link-advice.ts';
 import { PathKeeper } from './path-keeper.ts';
+import { type Readiness, readinessOf } from './readiness.ts';
 import { ReloadKeeper } from './reload-keeper.ts';
 import { SourceKeeper } from './source-keeper.ts';
 import { statusOf } from './status.ts';
@@ -46,6 +47,7 @@ import { TunnelKeeper } from './tunnel-keeper.ts';
 import { keepTunnelSources, resolveTunnelSources, withSourcesOf } from './tunnel-sources.ts';
 import { packageVersion } from './version.ts';
 import { wantedOf } from './wanted.ts';
+import { type WeighedNames, weighed } from './weights.ts';
 
 const HOUSEKEEPING_MS = 1000;
 const DROP_SUMMARY_MS = 10_000;
@@ -129,8 +131,10 @@ export class Director {
     const { flows, threads } = options.config;
     this.#flows = new FlowKeeper({ ...flows, threads, clock: this.#clock, journal: options.journal });
     this.#publisher = new Publisher({ builder: this.#flows, now: () => this.#clock.seconds() });
+    const { sourcePortBase: base, sourcePorts: count } = options.config.probes;
     this.#tunnels = new TunnelKeeper({
       egress: options.config.egress,
+      ports: { base, count },
       journal: options.journal,
       names: () => this.#publisher.current?.names ?? NO_NAMES,
       unreachable: (id) => this.#paths.unreachable(id),
@@ -437,23 +441,28 @@ export class Director {
     this.#threads?.fault();
   }
 
+  /** Whether this director may be sent traffic, whatever the service. */
   ready(): Condition {
+    return this.#readiness().director;
+  }
+
+  #readiness(): Readiness {
     const reasons: string[] = [];
     const current = this.#publisher.current;
     if (this.#phase !== 'running') reasons.push(this.#phase);
     const isLate = this.#clock.milliseconds() - this.#publishedAt > SNAPSHOT_PATIENCE_MS;
     if (current === null || (isLate && !this.#publisher.settled))
       reasons.push('a forwarding thread does not read the current snapshot');
-    const { services = [], backends = [] } = current?.names ?? {};
-    for (const pool of new Set(services.map((service) => service.pool))) {
-      const serving = backends.some((backend) => backend.pool === pool && backend.slots > 0);
-      if (!serving) reasons.push(`pool ${pool} has no serving backend`);
-    }
     if (this.#phase === 'running') {
       reasons.push(...(this.#threads?.absent() ?? []).map((number) => `forwarding thread ${number} does not forward`));
     }
-    reasons.push(...this.#discovery.reasons(), ...this.#drains.reasons(), ...this.#health.reasons(), ...this.#host.reasons());
-    return { ok: reasons.length === 0, reasons };
+    const { services, backends } = current?.names ?? NO_NAMES;
+    return readinessOf({
+      director: [...reasons, ...this.#drains.reasons(), ...this.#host.reasons()],
+      pools: [...this.#discovery.reasons(), ...this.#health.reasons()],
+      services,
+      backends,
+    });
   }
 
   /** What it does, in a few words. */
@@ -488,10 +497,12 @@ export class Director {
     const version = packageVersion();
     const metrics = createMetrics({
       version,
-      flowTableEntries: threads.flowEntries,
+      flows: () => this.#flows.report(),
       banks: () => threads.banks,
-      names: () => this.#publisher.current?.names ?? NO_NAMES,
+      names: () => this.#weighed(),
       generation: () => this.#publisher.current?.generation ?? 0,
+      readiness: () => this.#readiness(),
+      takeoverFailures: () => this.#handOver?.failures ?? 0,
       draining: () => this.#drains.draining,
       discovery: () => this.#discovery.files(),
       reload: () => this.#reloads.figures,
@@ -515,10 +526,17 @@ export class Director {
       version,
       healthy: () => this.healthy(),
       ready: () => this.ready(),
+      serviceReady: (name) => this.#readiness().services.get(name) ?? null,
       status: () => this.#status(threads),
       metrics,
       failed: (error, path) => log.error({ event: 'http-failed', err: error, path }, 'an HTTP answer could not be made'),
     };
+  }
+
+  /** The backends in force, with weights for people. */
+  #weighed(): WeighedNames {
+    const { config, layers } = this.#controller;
+    return weighed(this.#publisher.current?.names ?? NO_NAMES, config.spec, layers);
   }
 
   #status(threads: ForwardingThreads): Status {
@@ -529,8 +547,9 @@ export class Director {
       generation: current?.generation ?? 0,
       reload: this.#reloads.status(),
       healthy: this.healthy(),
-      ready: this.ready(),
-      names: current?.names ?? NO_NAMES,
+      ready: this.#readiness(),
+      names: this.#weighed(),
+      flows: this.#flows.report(),
       banks: threads.banks,
       kernelDrops: threads.kernelDrops(),
       threads: threads.report(),

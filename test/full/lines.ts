@@ -8,6 +8,7 @@ import { configs } from './configs.ts';
 import { crashFlows } from './crash-flows.ts';
 import { decoders } from './decoders.ts';
 import { drain } from './drain.ts';
+import { floods } from './floods.ts';
 import { fourThreads } from './four-threads.ts';
 import { fragments } from './fragments.ts';
 import { freshClone } from './fresh-clone.ts';
@@ -44,6 +45,7 @@ export const LINES: readonly Line[] = [
   fragments,
   crashFlows,
   fourThreads,
+  floods,
   drain,
   pipelineCost,
   configs,

@@ -1,6 +1,7 @@
 /** `gue-director status`: what a running director says of itself. */
 import { basename, isAbsolute, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
+import type { Condition } from '../../admin/server.ts';
 import type { Status } from '../../admin/status.ts';
 import { CodedError, EXIT } from '../../base/errors.ts';
 import type { ListenAddress } from '../../config/config.ts';
@@ -14,6 +15,7 @@ interface Options {
   readonly listen?: string;
   readonly socket?: string;
   readonly check?: 'healthy' | 'ready';
+  readonly service?: string;
 }
 
 export function register(program: Command): void {
@@ -33,12 +35,14 @@ export function register(program: Command): void {
         'ready',
       ]),
     )
+    .option('--service <name>', 'with --check ready: whether packets of this service may be sent here')
     .addHelpText(
       'after',
       `
 Examples:
   gue-director status
   gue-director status --check ready || birdc disable gue_services
+  gue-director status --check ready --service web     one service alone
   gue-director status --json | jq '.backends[] | select(.pathMtu.cause == "icmp")'
   gue-director status --listen 127.0.0.1:6079      over HTTP, without reading a configuration
 
@@ -50,16 +54,27 @@ Exit code 69 when no director answers.`,
 }
 
 async function status(options: Options, named: boolean): Promise<number> {
+  if (options.service !== undefined && options.check !== 'ready') {
+    throw new CodedError('GD_CLI_STATUS_SERVICE', '--service goes with --check ready', {
+      exitCode: EXIT.USAGE,
+      hint: `gue-director status --check ready --service ${options.service}`,
+    });
+  }
   const { statusText } = await import('../render/status.ts');
   const answer = await answerOf(options, named);
   if (options.check !== undefined) {
-    const { ok, reasons } = answer[options.check];
+    const { ok, reasons } = options.service === undefined ? answer[options.check] : readyOf(answer, options.service);
     if (ok) return EXIT.OK;
     process.stderr.write(`not ${options.check}\n${reasons.map((reason) => `${reason}\n`).join('')}`);
     return EXIT.FAILED;
   }
   process.stdout.write(options.json ? `${JSON.stringify(answer, null, 2)}\n` : statusText(answer, paintFor(process.stdout)));
   return EXIT.OK;
+}
+
+/** A service that the director does not have gets nothing from it. */
+function readyOf({ services }: Status, name: string): Condition {
+  return services.find((service) => service.name === name)?.ready ?? { ok: false, reasons: [`there is no service ${name}`] };
 }
 
 /**
