@@ -467,9 +467,10 @@ export class Director {
 
   /** What it does, in a few words. */
   activity(): string {
-    const { services, backends } = this.#publisher.current?.names ?? NO_NAMES;
-    const named = new Set(services.map(({ name }) => name)).size;
-    return `forwarding: ${named} services, ${backends.length} backends, ${this.#threads?.seats.length ?? 0} threads`;
+    const { backends } = this.#publisher.current?.names ?? NO_NAMES;
+    const all = [...this.#readiness().services.values()];
+    const missing = all.filter(({ ok }) => !ok).length;
+    return `forwarding: ${all.length} services${missing === 0 ? '' : ` (${missing} not ready)`}, ${backends.length} backends, ${this.#threads?.seats.length ?? 0} threads`;
   }
 
   healthy(): Condition {

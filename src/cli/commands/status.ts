@@ -72,9 +72,10 @@ async function status(options: Options, named: boolean): Promise<number> {
   return EXIT.OK;
 }
 
-/** A service that the director does not have gets nothing from it. */
-function readyOf({ services }: Status, name: string): Condition {
-  return services.find((service) => service.name === name)?.ready ?? { ok: false, reasons: [`there is no service ${name}`] };
+/** A service that the director does not have gets nothing from it. One that is older than this program says nothing of services: then it is as ready as they are. */
+function readyOf({ services, ready }: Status, name: string): Condition {
+  const found: Partial<Status['services'][number]> | undefined = services.find((service) => service.name === name);
+  return found === undefined ? { ok: false, reasons: [`there is no service ${name}`] } : (found.ready ?? ready);
 }
 
 /**
