@@ -31,7 +31,7 @@ import {
 } from '../raw-socket/mapped-file.ts';
 import { arrayBuckets, type FlowMemory, KEY_WORDS } from './flow-memory.ts';
 
-const HEADER_BYTES = 4096;
+export const HEADER_BYTES = 4096;
 const MAGIC = 0x54466467; // "gdFT"
 /** To be raised with every change of this layout, of an entry's, and of how fingerprints are made. */
 const VERSION = 1;
