@@ -18,7 +18,7 @@ import { parseServerId } from './server-id.ts';
 import { parseTunnelSource, spreadOf } from './tunnel-source.ts';
 
 /** `section` has passed the schema and every check without error. */
-export function compile(section: ConfigSection, file: string, warnings: readonly Problem[]): Config {
+export function compile(section: ConfigSection, file: string, warnings: readonly Problem[]): Omit<Config, 'text'> {
   const listen = section.metrics.listen === null ? null : must(parseListen(section.metrics.listen));
   return {
     spec: compileSpec(section),
@@ -39,6 +39,7 @@ export function compile(section: ConfigSection, file: string, warnings: readonly
       holdPerSource: section.fragments['hold-per-source'],
       holdTimeout: section.fragments['hold-timeout'],
     },
+    probes: { sourcePortBase: section.probes['source-port-base'], sourcePorts: section.probes['source-ports'] },
     listen: { metrics: listen },
     admin: { socket: pathOrWord(file, section.admin.socket) },
     privileges: { user: section.privileges.user ?? null, group: section.privileges.group ?? null },

@@ -89,6 +89,8 @@ export interface Config {
     readonly file: 'auto' | 'off' | (string & {});
   };
   readonly fragments: FragmentLimits;
+  /** Source ports of tunnel checks: `sourcePorts` consecutive ones. */
+  readonly probes: { readonly sourcePortBase: number; readonly sourcePorts: number };
   readonly listen: { readonly metrics: ListenAddress | null };
   readonly admin: {
     /** Path of the unix socket, `auto` or `off`. */
@@ -109,6 +111,8 @@ export interface Config {
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   /** The file as it was named. */
   readonly file: string;
+  /** The text that it was made of. */
+  readonly text: string;
   /** Things that work but are probably not meant; `run` logs them, `check` prints them. */
   readonly warnings: readonly Problem[];
 }

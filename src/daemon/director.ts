@@ -13,10 +13,11 @@ import type { Status } from '../admin/status.ts';
 import { CodedError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { Controller } from '../control/controller.ts';
-import { inForce, NO_LAYERS } from '../control/layers.ts';
+import { inForce, type Layers, NO_LAYERS } from '../control/layers.ts';
 import { Publisher } from '../control/publisher.ts';
+import type { Trial } from '../control/trial-file.ts';
 import { linkByName } from '../host/links.ts';
-import { resolveTunnelSource } from '../host/routes.ts';
+import { tunnelSourceResolver } from '../host/routes.ts';
 import type { EventJournal } from '../observe/events.ts';
 import { type Log, RepeatedLines } from '../observe/log.ts';
 import { createMetrics } from '../observe/metrics.ts';
@@ -34,6 +35,7 @@ import { HealthKeeper } from './health-keeper.ts';
 import { HostKeeper } from './host-keeper.ts';
 import { WINDOW_SECONDS } from './link-advice.ts';
 import { PathKeeper } from './path-keeper.ts';
+import { type Readiness, readinessOf } from './readiness.ts';
 import { ReloadKeeper } from './reload-keeper.ts';
 import { SourceKeeper } from './source-keeper.ts';
 import { statusOf } from './status.ts';
@@ -42,9 +44,10 @@ import { type Giver, HandOver } from './takeover/hand-over.ts';
 import type { Inheritance } from './takeover/inheritance.ts';
 import { lastWords, lent, notConfirmed, takeOver } from './takeover/queues.ts';
 import { TunnelKeeper } from './tunnel-keeper.ts';
-import { resolveTunnelSources } from './tunnel-sources.ts';
+import { keepTunnelSources, resolveTunnelSources, withSourcesOf } from './tunnel-sources.ts';
 import { packageVersion } from './version.ts';
 import { wantedOf } from './wanted.ts';
+import { type WeighedNames, weighed } from './weights.ts';
 
 const HOUSEKEEPING_MS = 1000;
 const DROP_SUMMARY_MS = 10_000;
@@ -58,6 +61,8 @@ export interface DirectorOptions {
   readonly config: Config;
   readonly log: Log;
   readonly journal: EventJournal;
+  /** `config` is the one before this, which a reload was to confirm and did not; null: it is its file's. */
+  readonly trial: Trial | null;
   /** What another director hands over; null: start from nothing. Closed by whoever made it. */
   readonly inheritance: Inheritance | null;
   /** A successor has everything: stop, which takes nothing away then, and exit. */
@@ -113,8 +118,8 @@ export class Director {
     this.#sources = new SourceKeeper({
       journal: options.journal,
       clock: this.#clock,
-      sourceFor: resolveTunnelSource,
-      publish: (spec) => this.#publish(this.#controller.config, spec),
+      resolver: tunnelSourceResolver,
+      publish: (spec) => this.#publish(this.#controller.config, spec, this.#controller.layers),
     });
     this.#paths = new PathKeeper({ egress: options.config.egress, journal: options.journal, clock: this.#clock });
     this.#cuts = new CutWatch({
@@ -126,8 +131,10 @@ export class Director {
     const { flows, threads } = options.config;
     this.#flows = new FlowKeeper({ ...flows, threads, clock: this.#clock, journal: options.journal });
     this.#publisher = new Publisher({ builder: this.#flows, now: () => this.#clock.seconds() });
+    const { sourcePortBase: base, sourcePorts: count } = options.config.probes;
     this.#tunnels = new TunnelKeeper({
       egress: options.config.egress,
+      ports: { base, count },
       journal: options.journal,
       names: () => this.#publisher.current?.names ?? NO_NAMES,
       unreachable: (id) => this.#paths.unreachable(id),
@@ -141,7 +148,7 @@ export class Director {
     });
     this.#controller = new Controller({
       config: options.config,
-      publish: (config, spec) => this.#enforce(config, spec),
+      publish: (config, spec, layers) => this.#enforce(config, spec, layers),
       refused: (layer, error) => {
         const message = error instanceof Error ? error.message : String(error);
         const hint = error instanceof CodedError ? error.hint : '';
@@ -176,7 +183,10 @@ export class Director {
       host: this.#host,
       log: options.log,
       journal: options.journal,
-      resolved: (spec) => resolveTunnelSources(spec, resolveTunnelSource).spec,
+      resolved: (spec) => this.#resolved(spec),
+      trial: options.trial,
+      aside: [this.#drains, this.#discovery, this.#health],
+      contradictions: (config) => this.#discovery.contradictions(config),
       current: () => ({ parts: this.#publisher.current, spec: this.#publisher.spec }),
       everywhere: () => this.#everywhere,
       flows: () => (this.#threads === null ? [] : [this.#threads.flowWords]),
@@ -226,7 +236,7 @@ export class Director {
     this.#discovery.start();
     const first = this.#controller.specWith(config);
     this.#host.examine(wantedOf(config, first));
-    const { spec, warnings } = resolveTunnelSources(first, resolveTunnelSource);
+    const { spec, warnings } = resolveTunnelSources(first, tunnelSourceResolver());
     for (const warning of warnings) log.warn({ event: 'tunnel-source', hint: 'set tunnel.source for this pool' }, warning);
     const wanted = wantedOf(config, spec);
     if (inheritance === null) this.#host.silence(wanted);
@@ -343,15 +353,23 @@ export class Director {
     this.#actions.set('/-/upgrade', () => handOver.upgrade());
   }
 
+  /** With the tunnel sources of a start or a reload: of a backend whose route is gone the one that it has. */
+  #resolved(wanted: Spec): Spec {
+    const { spec } = this.#publisher;
+    return resolveTunnelSources(spec === null ? wanted : withSourcesOf(wanted, spec), tunnelSourceResolver()).spec;
+  }
+
   /** Puts what is wanted in force, its tunnel sources resolved. Throws CodedError; then nothing has changed. */
-  #enforce(config: Config, wanted: Spec): void {
-    const { spec } = resolveTunnelSources(wanted, resolveTunnelSource);
-    this.#publish(config, spec);
+  #enforce(config: Config, wanted: Spec, layers: Layers): void {
+    const before = this.#publisher.spec;
+    const isSame = before !== null && config === this.#controller.config;
+    const spec = isSame ? keepTunnelSources(wanted, before, tunnelSourceResolver()) : this.#resolved(wanted);
+    this.#publish(config, spec, layers);
     this.#sources.keep(spec);
   }
 
   /** Puts a spec with resolved tunnel sources in force. Throws what the builder throws; then nothing has changed. */
-  #publish(config: Config, spec: Spec): void {
+  #publish(config: Config, spec: Spec, layers: Layers): void {
     const before = this.#publisher.spec;
     const { parts, everywhere } = this.#publisher.publish(spec);
     this.#publishedAt = this.#clock.milliseconds();
@@ -362,7 +380,7 @@ export class Director {
       if (before !== null) this.#everywhere = this.#publisher.publish(before).everywhere;
       throw error;
     }
-    const wanted = inForce(config.spec, { ...this.#controller.layers, health: NO_LAYERS.health });
+    const wanted = inForce(config.spec, { ...layers, health: NO_LAYERS.health });
     this.#health.follow({ health: config.health, inForce: spec, wanted });
   }
 
@@ -423,30 +441,36 @@ export class Director {
     this.#threads?.fault();
   }
 
+  /** Whether this director may be sent traffic, whatever the service. */
   ready(): Condition {
+    return this.#readiness().director;
+  }
+
+  #readiness(): Readiness {
     const reasons: string[] = [];
     const current = this.#publisher.current;
     if (this.#phase !== 'running') reasons.push(this.#phase);
     const isLate = this.#clock.milliseconds() - this.#publishedAt > SNAPSHOT_PATIENCE_MS;
     if (current === null || (isLate && !this.#publisher.settled))
       reasons.push('a forwarding thread does not read the current snapshot');
-    const { services = [], backends = [] } = current?.names ?? {};
-    for (const pool of new Set(services.map((service) => service.pool))) {
-      const serving = backends.some((backend) => backend.pool === pool && backend.slots > 0);
-      if (!serving) reasons.push(`pool ${pool} has no serving backend`);
-    }
     if (this.#phase === 'running') {
       reasons.push(...(this.#threads?.absent() ?? []).map((number) => `forwarding thread ${number} does not forward`));
     }
-    reasons.push(...this.#discovery.reasons(), ...this.#drains.reasons(), ...this.#health.reasons(), ...this.#host.reasons());
-    return { ok: reasons.length === 0, reasons };
+    const { services, backends } = current?.names ?? NO_NAMES;
+    return readinessOf({
+      director: [...reasons, ...this.#drains.reasons(), ...this.#host.reasons()],
+      pools: [...this.#discovery.reasons(), ...this.#health.reasons()],
+      services,
+      backends,
+    });
   }
 
   /** What it does, in a few words. */
   activity(): string {
-    const { services, backends } = this.#publisher.current?.names ?? NO_NAMES;
-    const named = new Set(services.map(({ name }) => name)).size;
-    return `forwarding: ${named} services, ${backends.length} backends, ${this.#threads?.seats.length ?? 0} threads`;
+    const { backends } = this.#publisher.current?.names ?? NO_NAMES;
+    const all = [...this.#readiness().services.values()];
+    const missing = all.filter(({ ok }) => !ok).length;
+    return `forwarding: ${all.length} services${missing === 0 ? '' : ` (${missing} not ready)`}, ${backends.length} backends, ${this.#threads?.seats.length ?? 0} threads`;
   }
 
   healthy(): Condition {
@@ -474,10 +498,12 @@ export class Director {
     const version = packageVersion();
     const metrics = createMetrics({
       version,
-      flowTableEntries: threads.flowEntries,
+      flows: () => this.#flows.report(),
       banks: () => threads.banks,
-      names: () => this.#publisher.current?.names ?? NO_NAMES,
+      names: () => this.#weighed(),
       generation: () => this.#publisher.current?.generation ?? 0,
+      readiness: () => this.#readiness(),
+      takeoverFailures: () => this.#handOver?.failures ?? 0,
       draining: () => this.#drains.draining,
       discovery: () => this.#discovery.files(),
       reload: () => this.#reloads.figures,
@@ -501,10 +527,17 @@ export class Director {
       version,
       healthy: () => this.healthy(),
       ready: () => this.ready(),
+      serviceReady: (name) => this.#readiness().services.get(name) ?? null,
       status: () => this.#status(threads),
       metrics,
       failed: (error, path) => log.error({ event: 'http-failed', err: error, path }, 'an HTTP answer could not be made'),
     };
+  }
+
+  /** The backends in force, with weights for people. */
+  #weighed(): WeighedNames {
+    const { config, layers } = this.#controller;
+    return weighed(this.#publisher.current?.names ?? NO_NAMES, config.spec, layers);
   }
 
   #status(threads: ForwardingThreads): Status {
@@ -515,8 +548,9 @@ export class Director {
       generation: current?.generation ?? 0,
       reload: this.#reloads.status(),
       healthy: this.healthy(),
-      ready: this.ready(),
-      names: current?.names ?? NO_NAMES,
+      ready: this.#readiness(),
+      names: this.#weighed(),
+      flows: this.#flows.report(),
       banks: threads.banks,
       kernelDrops: threads.kernelDrops(),
       threads: threads.report(),

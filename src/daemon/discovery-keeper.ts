@@ -3,7 +3,8 @@
  */
 import type { StatusDiscovery } from '../admin/status.ts';
 import type { Config } from '../config/config.ts';
-import { formatProblem } from '../config/problem.ts';
+import { formatProblem, type Problem } from '../config/problem.ts';
+import type { SetsAside } from '../control/aside.ts';
 import type { Controller } from '../control/controller.ts';
 import { type DiscoveryNews, type Look, lookAtFiles, NOTHING_FOUND, neverRead } from '../control/discovery.ts';
 import type { EventJournal } from '../observe/events.ts';
@@ -18,12 +19,14 @@ export interface DiscoveryKeeperOptions {
   readonly changed: () => void;
 }
 
-export class DiscoveryKeeper {
+export class DiscoveryKeeper implements SetsAside {
   readonly #options: DiscoveryKeeperOptions;
   #look: Look = NOTHING_FOUND;
   /** The last look on behalf of another configuration, which may come into force next. */
   #planned: { readonly config: Config; readonly look: Look } | null = null;
   #timer: NodeJS.Timeout | null = null;
+  /** What was known under the configuration before. */
+  #aside: Look | null = null;
 
   constructor(options: DiscoveryKeeperOptions) {
     this.#options = options;
@@ -38,17 +41,23 @@ export class DiscoveryKeeper {
     if (found.size > 0) controller.setLayer('discovered', found);
   }
 
-  /** Why this director should not be sent traffic: it would steer otherwise than those that know all backends. */
-  reasons(): string[] {
-    return neverRead(this.#look).map(({ file, pools, problem }) => {
+  /** Why services of these pools should not be sent here: they would be steered otherwise than where all backends are known. */
+  reasons(): { readonly pool: string; readonly reason: string }[] {
+    return neverRead(this.#look).flatMap(({ file, pools, problem }) => {
       const why = problem === null ? '' : `: ${problem.message}`;
-      return `${file} could not be read since the start, pool ${pools.join(' and ')} lacks its backends${why}`;
+      const reason = `${file} could not be read since the start, pool ${pools.join(' and ')} lacks its backends${why}`;
+      return pools.map((pool) => ({ pool, reason }));
     });
   }
 
   /** Pools that may lack backends which are only not seen now. */
   uncertain(): ReadonlySet<string> {
     return new Set(neverRead(this.#look).flatMap(({ pools }) => pools));
+  }
+
+  /** What another configuration says against files that are right beside the one in force. */
+  contradictions(config: Config): readonly Problem[] {
+    return this.#plan(config).contradictions;
   }
 
   /** For metrics and status. */
@@ -62,6 +71,26 @@ export class DiscoveryKeeper {
       seenAt: seenAt / 1000,
       failures,
     }));
+  }
+
+  setAside(): void {
+    this.#aside = this.#look;
+  }
+
+  /** Files that only the configuration before names have their last good content again. */
+  bringBack(): void {
+    const { files, found } = this.#aside ?? NOTHING_FOUND;
+    this.#look = {
+      ...this.#look,
+      files: new Map([...files, ...this.#look.files]),
+      found: new Map([...this.#look.found, ...found]),
+    };
+    this.#planned = null;
+    this.#aside = null;
+  }
+
+  forget(): void {
+    this.#aside = null;
   }
 
   close(): void {

@@ -3,6 +3,7 @@
  * to the journal; keeps its state in a file.
  */
 import { CodedError } from '../base/errors.ts';
+import type { SetsAside } from '../control/aside.ts';
 import { backendKey, type HealthShare } from '../control/layers.ts';
 import { createProbe } from '../health/checks.ts';
 import { type ExportedState, readExported } from '../health/exported.ts';
@@ -44,12 +45,14 @@ export interface FollowedSpec {
   readonly wanted: Spec;
 }
 
-export class HealthKeeper {
+export class HealthKeeper implements SetsAside {
   readonly #options: HealthKeeperOptions;
   readonly #monitor: HealthMonitor;
   readonly #echo = new EchoSocket();
   readonly #repeated = new RepeatedLines();
   #layer: ReadonlyMap<string, HealthShare> = new Map();
+  /** What was known under the configuration before. */
+  #aside: { readonly state: ExportedState; readonly layer: ReadonlyMap<string, HealthShare> } | null = null;
   #writeAt = 0;
   /** Some pool has checks. */
   #followed = false;
@@ -68,7 +71,7 @@ export class HealthKeeper {
         random: Math.random,
       },
       createProbe,
-      resources: { ping: () => pings.probe(), tunnel },
+      resources: { ping: () => pings.probe(), tunnel, stale: (error) => this.#stale(error) },
       changed: (shares) => this.#changed(shares),
       tell: (event) => this.#tell(event),
     });
@@ -100,6 +103,27 @@ export class HealthKeeper {
   /** What the process knew that is taken over. To be called before `follow`. */
   importState(state: ExportedState): void {
     this.#monitor.restore(state);
+  }
+
+  setAside(): void {
+    this.#aside = { state: this.#monitor.exportState(), layer: this.#layer };
+  }
+
+  /** To be called before that configuration is published: its backends are what they were, so that none is put in service unchecked. */
+  bringBack(): void {
+    const { state, layer } = this.#aside ?? { state: null, layer: this.#layer };
+    this.#aside = null;
+    if (state === null) return;
+    this.#monitor.restore(state);
+    const followed = new Set(this.#monitor.shares().map(({ pool, backend }) => backendKey(pool, backend)));
+    const missing = [...layer].filter(([key]) => !followed.has(key));
+    if (missing.length === 0) return;
+    this.#layer = new Map([...this.#layer, ...missing]);
+    this.#options.setLayer(this.#layer);
+  }
+
+  forget(): void {
+    this.#aside = null;
   }
 
   /** What there is to check from now on. */
@@ -142,11 +166,13 @@ export class HealthKeeper {
     return this.#monitor.report();
   }
 
-  /** Why the director is not ready: pools with fewer good backends than they must have. */
-  reasons(): string[] {
+  /** Pools whose services are not ready, because they have fewer good backends than they must have. */
+  reasons(): { readonly pool: string; readonly reason: string }[] {
     return this.report()
       .pools.filter(({ isBelow, mode }) => isBelow && mode === 'unready')
-      .map(({ name, good, of, wanted }) => `pool ${name} has ${good} good backends of ${of}, ${wanted} are needed`);
+      .map(({ name, good, of, wanted }) => {
+        return { pool: name, reason: `pool ${name} has ${good} good backends of ${of}, ${wanted} are needed` };
+      });
   }
 
   /** Writes the state a last time and ends every check. */
@@ -160,7 +186,7 @@ export class HealthKeeper {
     const layer = new Map(
       shares
         .filter(({ serves, share }) => !serves || share < 1)
-        .map(({ pool, backend, serves, share }) => [backendKey(pool, backend), { serves, share }]),
+        .map(({ pool, backend, serves, share, keepsFlows }) => [backendKey(pool, backend), { serves, share, keepsFlows }]),
     );
     this.#writeAt = Math.min(this.#writeAt, this.#options.clock.milliseconds() + WRITE_AFTER_CHANGE);
     if (layer.size === 0 && this.#layer.size === 0) return;
@@ -181,6 +207,13 @@ export class HealthKeeper {
       const text = `the state of the health checks can not be kept: ${message}`;
       if (equal >= 0) journal.record('warn', 'health-state', text, { path: file.path, equal });
     }
+  }
+
+  #stale({ message, hint }: CodedError): void {
+    const { journal, clock } = this.#options;
+    const equal = this.#repeated.admit(message, clock.milliseconds());
+    if (equal < 0) return;
+    journal.record('warn', 'health-files', `${message}; what was read before goes on being used`, { hint, equal });
   }
 
   #tell(event: HealthEvent): void {

@@ -9,6 +9,7 @@ import { crashFlows } from './crash-flows.ts';
 import { decoders } from './decoders.ts';
 import { drain } from './drain.ts';
 import { explainLine } from './explain.ts';
+import { floods } from './floods.ts';
 import { fourThreads } from './four-threads.ts';
 import { fragments } from './fragments.ts';
 import { freshClone } from './fresh-clone.ts';
@@ -46,6 +47,7 @@ export const LINES: readonly Line[] = [
   crashFlows,
   fourThreads,
   explainLine,
+  floods,
   drain,
   pipelineCost,
   configs,

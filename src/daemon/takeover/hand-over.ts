@@ -75,6 +75,8 @@ export class HandOver {
   #child: ChildProcess | null = null;
   #begun: ((running: Promise<HandedOver>) => void) | null = null;
   #batonsOut = false;
+  /** Times that somebody should have taken over and did not. */
+  failures = 0;
   /** Process id of who took over; null while nobody has. */
   successor: number | null = null;
 
@@ -106,6 +108,7 @@ export class HandOver {
       () => {},
       (error: unknown) => {
         this.#running = null;
+        this.failures++;
         const { message, hint, code } = refusalOf(error);
         this.#journal.record('warn', 'takeover-failed', `nobody took over, this director goes on: ${message}`, { code, hint });
       },
@@ -118,6 +121,7 @@ export class HandOver {
     if (this.#running !== null || this.#child !== null) return busy();
     if (process.pid === 1) return { status: 409, body: refusalOf(firstProcess()) };
     const began = Date.now();
+    const failedBefore = this.failures;
     const asked = process.argv.slice(1).filter((argument) => argument !== '--takeover');
     const child = spawn(process.execPath, [...process.execArgv, ...asked, '--takeover'], {
       stdio: 'inherit',
@@ -143,12 +147,15 @@ export class HandOver {
       if (outcome instanceof CodedError) {
         // What it told us before it ended says more.
         const failure = await Promise.race([failureOf(handedOver), sleep(50, outcome)]);
+        // One that ended before it had asked for anything: nobody else counts it.
+        if (this.#running === null && this.failures === failedBefore) this.failures++;
         return { status: 409, body: refusalOf(failure) };
       }
       child.unref();
       return { status: 200, body: { ...outcome, milliseconds: Date.now() - began } };
     } catch (error) {
       if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+      if (this.#running === null && this.failures === failedBefore) this.failures++;
       return { status: 409, body: refusalOf(error) };
     } finally {
       this.#child = null;
