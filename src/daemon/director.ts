@@ -6,8 +6,8 @@
  *     unready → threads (drivers) → routes, lock → HTTP
  */
 import { dirname } from 'node:path';
-import type { Action, Actions } from '../admin/actions.ts';
-import { type AdminServer, type AdminSource, type Condition, openAdminServer } from '../admin/server.ts';
+import type { Action, ActionAnswer } from '../admin/actions.ts';
+import type { AdminSource, Condition } from '../admin/server.ts';
 import { adminSocketPath, runtimeDirectory } from '../admin/socket.ts';
 import type { Status } from '../admin/status.ts';
 import { CodedError } from '../base/errors.ts';
@@ -23,6 +23,7 @@ import { createMetrics } from '../observe/metrics.ts';
 import type { SnapshotNames, SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
+import { AdminFaces } from './admin-faces.ts';
 import { CutWatch } from './cut-watch.ts';
 import { DiscoveryKeeper } from './discovery-keeper.ts';
 import { DrainKeeper } from './drain-keeper.ts';
@@ -41,6 +42,7 @@ import { factsOf } from './takeover/facts.ts';
 import { type Giver, HandOver } from './takeover/hand-over.ts';
 import type { Inheritance } from './takeover/inheritance.ts';
 import { lastWords, lent, notConfirmed, takeOver } from './takeover/queues.ts';
+import { SignalsKept } from './takeover/signals-kept.ts';
 import { TunnelKeeper } from './tunnel-keeper.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
 import { packageVersion } from './version.ts';
@@ -88,8 +90,7 @@ export class Director {
   readonly #actions = new Map<string, Action>();
   #threads: ForwardingThreads | null = null;
   #handOver: HandOver | null = null;
-  #admin: AdminServer | null = null;
-  #socket: AdminServer | null = null;
+  #faces: AdminFaces | null = null;
   readonly #reloads: ReloadKeeper;
   /** Resolves when every thread reads what was published last. */
   #everywhere: Promise<void> = Promise.resolve();
@@ -97,9 +98,13 @@ export class Director {
   #publishedAt = 0;
   #timers: NodeJS.Timeout[] = [];
   #phase: 'starting' | 'running' | 'handing over' | 'stopping' = 'starting';
+  /** Files and kernel state are ours: nobody precedes or succeeds us. */
+  #isOwner: boolean;
+  readonly #signals = new SignalsKept();
 
   constructor(options: DirectorOptions) {
     this.#options = options;
+    this.#isOwner = options.inheritance === null;
     this.#host = new HostKeeper({
       log: options.log,
       journal: options.journal,
@@ -169,7 +174,7 @@ export class Director {
       uncertain: () => this.#discovery.uncertain(),
       stop: options.stop,
     });
-    this.#actions.set('/-/drain', this.#drains.action);
+    this.#actions.set('/-/drain', (request) => (this.#phase === 'handing over' ? beingReplaced() : this.#drains.action(request)));
     this.#controller.onConfig(() => this.#drains.follow());
     this.#reloads = new ReloadKeeper({
       controller: this.#controller,
@@ -182,6 +187,7 @@ export class Director {
       flows: () => (this.#threads === null ? [] : [this.#threads.flowWords]),
       now: () => this.#clock.seconds(),
       isRunning: () => this.#phase === 'running',
+      isStopping: () => this.#phase === 'stopping',
     });
     for (const [path, action] of this.#reloads.actions) this.#actions.set(path, action);
   }
@@ -195,12 +201,14 @@ export class Director {
 
   /** Takes the director out of service: not ready, it forwards on. */
   drain(cause: string): void {
-    this.#drains.drainDirector(null, cause);
+    if (this.#phase === 'handing over') this.#signals.keep('SIGUSR1', () => this.drain(cause));
+    else this.#drains.drainDirector(null, cause);
   }
 
   /** The configuration file is read again; what comes of it is in the log. */
   reload(): void {
-    this.#reloads.ask('signal');
+    if (this.#phase === 'handing over') this.#signals.keep('SIGHUP', () => this.reload());
+    else this.#reloads.ask('signal');
   }
 
   /** Resolves when packets are forwarded. Throws CodedError after giving back what had been taken. */
@@ -232,7 +240,8 @@ export class Director {
     if (inheritance === null) this.#host.silence(wanted);
     this.#flows.open(inheritance?.take('flows') ?? null);
     this.#health.restore(inheritance?.part('health'));
-    this.#drains.restore();
+    if (inheritance !== null) this.#drains.hold();
+    this.#drains.restore(inheritance?.part('drains'));
     // Who is known to be down is so in the first table already: a second one would be a change, and the table before it forgotten.
     const unchecked = inForce(config.spec, { ...this.#controller.layers, health: NO_LAYERS.health });
     this.#health.follow({ health: config.health, inForce: this.#controller.specWith(config), wanted: unchecked });
@@ -256,10 +265,17 @@ export class Director {
       gaveUp: (error) => this.#options.gaveUp(error),
     });
     this.#threads = threads;
-    const source = this.#source(threads);
+    const faces = new AdminFaces({
+      metrics: config.listen.metrics,
+      socket: adminSocketPath(config.admin.socket),
+      source: { ...this.#source(threads), actions: this.#actions },
+      log,
+      journal,
+    });
+    this.#faces = faces;
     let gaps: readonly (number | null)[] = [];
     if (inheritance === null) {
-      await this.#openMetrics(source);
+      await faces.openMetrics();
       await threads.start();
       this.#host.take(wanted);
     } else {
@@ -269,21 +285,28 @@ export class Director {
       });
       gaps = taken.gaps;
       this.#drops.look(taken.carried);
-      await this.#openMetrics(source);
+      await faces.openMetrics();
     }
     this.#tend();
-    this.#offerHandOver(threads, source);
-    this.#socket = await this.#openSocket(source, this.#actions);
-    this.#phase = 'running';
+    this.#offerHandOver(threads, faces);
+    await faces.openSocket();
     await inheritance?.ready({ gaps });
+    this.#isOwner = true;
+    this.#drains.release();
+    this.#run();
     const { names, generation } = this.#publisher.current as SnapshotParts;
     journal.record('info', 'ready', 'forwarding', {
       services: names.services.length,
       backends: names.backends.length,
       generation,
       threads: config.threads,
-      ...(this.#admin === null ? {} : { listen: `http://${hostText(this.#admin.host)}:${this.#admin.port}/` }),
+      ...(faces.listen === null ? {} : { listen: `http://${hostText(faces.listen.host)}:${faces.listen.port}/` }),
     });
+  }
+
+  #run(): void {
+    this.#phase = 'running';
+    this.#reloads.running();
   }
 
   /** What is to be done now and then. */
@@ -298,13 +321,45 @@ export class Director {
     ];
   }
 
-  async #openMetrics(source: AdminSource): Promise<void> {
-    const { metrics } = this.#options.config.listen;
-    if (metrics !== null) this.#admin = await openAdminServer(metrics, source);
+  #untend(): void {
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#timers = [];
+  }
+
+  /** Nothing of what a successor is about to have is changed from here on: what is found out meanwhile waits. */
+  #hold(): void {
+    this.#phase = 'handing over';
+    this.#untend();
+    this.#controller.hold();
+    this.#discovery.close();
+    this.#drains.hold();
+    this.#host.hold();
+  }
+
+  /** A hand-over came to nothing: the threads read again, and everything is ours to change. When that can not be, the director gives up. */
+  async #goOn(threads: ForwardingThreads, faces: AdminFaces): Promise<void> {
+    // It is told to end: `stop` takes everything apart as it is.
+    if (this.#phase !== 'handing over') return;
+    try {
+      await threads.resume();
+      this.#host.reclaim();
+      this.#controller.release();
+      this.#drains.release();
+      this.#discovery.resume();
+      await faces.resume();
+    } catch (error) {
+      const { message } = error as Error;
+      this.#options.gaveUp(new CodedError('GD_DAEMON_RESUME', `after a hand-over that failed: ${message}`, { cause: error }));
+      return;
+    }
+    if (this.#phase !== 'handing over') return;
+    this.#tend();
+    this.#run();
+    this.#signals.handle();
   }
 
   /** A successor may ask for everything from now on, and somebody that one be started. */
-  #offerHandOver(threads: ForwardingThreads, source: AdminSource): void {
+  #offerHandOver(threads: ForwardingThreads, faces: AdminFaces): void {
     const { config, journal, handedOver } = this.#options;
     const path = adminSocketPath(config.admin.socket);
     if (path === null) return;
@@ -315,27 +370,27 @@ export class Director {
         if (confirmWithin !== null) throw notConfirmed();
         return lent(threads, this.#host.lockDescriptor, this.#flows.file?.descriptor ?? null);
       },
-      parts: () => ({ paths: this.#paths.leases(), health: this.#health.exportState() }),
-      // A drain may change no table, and the successor has read what was remembered before it.
+      parts: () => ({
+        paths: this.#paths.leases(),
+        health: this.#health.exportState(),
+        drains: this.#drains.exportState(),
+      }),
+      // A drain may change no table, and the successor has what was drained before it.
       inForce: () => `${this.#publisher.current?.generation} ${JSON.stringify(this.#drains.exportState())}`,
       quiet: async () => {
-        this.#phase = 'handing over';
-        for (const timer of this.#timers) clearInterval(timer);
-        this.#timers = [];
-        await this.#admin?.close();
-        this.#admin = null;
-        this.#socket?.quiet();
+        this.#hold();
+        await faces.quiet();
       },
       leave: (batons) => lastWords(threads, batons),
-      resume: async () => {
-        await threads.resume();
-        this.#tend();
-        await this.#socket?.close();
-        this.#socket = await this.#openSocket(source, this.#actions);
-        await this.#openMetrics(source);
-        this.#phase = 'running';
+      reclaim: () => {
+        this.#flows.rewrite();
+        this.#drains.rewrite();
       },
-      done: handedOver,
+      resume: () => this.#goOn(threads, faces),
+      done: () => {
+        this.#signals.passOn(this.successor as number);
+        handedOver();
+      },
     };
     const handOver = new HandOver(giver, dirname(path), journal);
     this.#handOver = handOver;
@@ -376,14 +431,14 @@ export class Director {
     this.#phase = 'stopping';
     await this.#handOver?.settled();
     if (this.successor !== null) {
+      this.#isOwner = false;
       this.#host.leave();
       this.#flows.leave();
     }
-    for (const timer of this.#timers) clearInterval(timer);
-    this.#timers = [];
+    this.#untend();
     this.#discovery.close();
     this.#controller.close();
-    this.#health.close();
+    this.#health.close({ owner: this.#isOwner });
     this.#tunnels.close();
     this.#reloads.close();
     const failures: unknown[] = [];
@@ -401,10 +456,7 @@ export class Director {
     await attempt(() => failures.push(...this.#host.release({ keepBlackholes })));
     this.#publisher.close();
     this.#summariseDrops();
-    await attempt(() => this.#admin?.close());
-    await attempt(() => this.#socket?.close());
-    this.#admin = null;
-    this.#socket = null;
+    await attempt(() => this.#faces?.close());
     return failures;
   }
 
@@ -439,6 +491,7 @@ export class Director {
       reasons.push(...(this.#threads?.absent() ?? []).map((number) => `forwarding thread ${number} does not forward`));
     }
     reasons.push(...this.#discovery.reasons(), ...this.#drains.reasons(), ...this.#health.reasons(), ...this.#host.reasons());
+    reasons.push(...(this.#faces?.reasons() ?? []));
     return { ok: reasons.length === 0, reasons };
   }
 
@@ -454,19 +507,6 @@ export class Director {
       ({ number, heartbeatAge }) => `forwarding thread ${number} was last seen ${heartbeatAge} s ago (at most ${STUCK_AFTER})`,
     );
     return { ok: reasons.length === 0, reasons };
-  }
-
-  /** The unix socket; null where there is none. A director that can not have it forwards all the same. */
-  async #openSocket(source: AdminSource, actions: Actions): Promise<AdminServer | null> {
-    const path = adminSocketPath(this.#options.config.admin.socket);
-    if (path === null) return null;
-    try {
-      return await openAdminServer({ path }, { ...source, actions });
-    } catch (error) {
-      if (!(error instanceof CodedError)) throw error;
-      this.#options.log.warn({ event: 'admin-socket', code: error.code, hint: error.hint }, error.message);
-      return null;
-    }
   }
 
   #source(threads: ForwardingThreads): AdminSource {
@@ -538,6 +578,12 @@ export class Director {
     const summary = this.#drops.look(this.#threads?.banks ?? []);
     if (summary !== null) this.#options.log[summary.level]({ event: 'drops', ...summary.reasons }, 'packets dropped');
   }
+}
+
+/** A drain would be lost: the successor has what was drained before. */
+function beingReplaced(): ActionAnswer {
+  const message = 'another process is taking over from this director';
+  return { status: 409, body: { message, hint: 'ask again in a moment', code: 'GD_TAKEOVER_BUSY' } };
 }
 
 function hostText(host: string): string {

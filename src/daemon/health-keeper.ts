@@ -149,9 +149,9 @@ export class HealthKeeper {
       .map(({ name, good, of, wanted }) => `pool ${name} has ${good} good backends of ${of}, ${wanted} are needed`);
   }
 
-  /** Writes the state a last time and ends every check. */
-  close(): void {
-    if (this.#monitor.shares().length > 0) this.#write();
+  /** Ends every check; the state is written a last time where the file is ours, `owner`. */
+  close({ owner = true } = {}): void {
+    if (owner && this.#monitor.shares().length > 0) this.#write();
     this.#monitor.close();
     this.#echo.close();
   }

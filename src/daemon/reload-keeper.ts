@@ -8,6 +8,7 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Action, ActionAnswer } from '../admin/actions.ts';
 import type { StatusReload } from '../admin/status.ts';
+import { CodedError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatProblem } from '../config/problem.ts';
@@ -33,6 +34,7 @@ import { movingFlows } from './moving-flows.ts';
 import { whileReloading } from './notify.ts';
 import { wantedOf } from './wanted.ts';
 
+const NOT_RUNNING = 'the director is starting, stopping or being replaced';
 /** Milliseconds that the caller waits for threads that do not take the snapshot. A thread takes one within 100 ms; one that does not is stuck. */
 const PATIENCE = 5000;
 
@@ -52,6 +54,8 @@ export interface ReloadKeeperOptions {
   readonly now: () => number;
   /** Packets are forwarded, and it is not about to end. */
   readonly isRunning: () => boolean;
+  /** It ends. */
+  readonly isStopping: () => boolean;
 }
 
 export class ReloadKeeper {
@@ -60,6 +64,8 @@ export class ReloadKeeper {
   readonly #watch: FileWatch;
   /** What is being brought into force: whoever waited longer than that has been overtaken. */
   #next: Config | null = null;
+  /** Why a reload waits until the director runs; null when none does. */
+  #due: ReloadCause | null = null;
 
   constructor(options: ReloadKeeperOptions) {
     this.#options = options;
@@ -88,13 +94,30 @@ export class ReloadKeeper {
     ];
   }
 
-  /** A wish that nobody waits for. */
+  /** A wish that nobody waits for: it is kept while the director starts, or a successor prepares to take over. */
   ask(cause: ReloadCause): void {
-    if (!this.#options.isRunning()) {
-      this.#options.journal.record('warn', 'reload-refused', 'no reload: the director is starting or stopping', { cause });
-      return;
+    const { journal, isRunning, isStopping } = this.#options;
+    if (isStopping()) journal.record('warn', 'reload-refused', 'no reload: the director is stopping', { cause });
+    else if (isRunning()) void this.#reloader.reload({ cause });
+    else this.#due = cause;
+  }
+
+  /** The director runs (again): what was asked for meanwhile is done, and a watched file that says something else than what was read is read again. */
+  running(): void {
+    const cause = this.#due ?? (this.#isOutdated() ? 'file' : null);
+    this.#due = null;
+    if (cause !== null) this.ask(cause);
+  }
+
+  #isOutdated(): boolean {
+    const { config } = this.#options.controller;
+    if (!config.reload.watch) return false;
+    try {
+      return configDigest(loadConfig(config.file)) !== configDigest(config);
+    } catch {
+      // A reload says what is wrong with it.
+      return true;
     }
-    void this.#reloader.reload({ cause });
   }
 
   /** For the metrics. */
@@ -141,6 +164,8 @@ export class ReloadKeeper {
 
   async #change(next: Config): Promise<void> {
     const { controller, host, log, everywhere } = this.#options;
+    // One that waited for its turn while a hand-over began.
+    if (!this.#options.isRunning()) throw new CodedError('GD_RELOAD_NOT_RUNNING', NOT_RUNNING);
     const before = controller.config;
     const wanted = this.#wanted(next);
     host.widen(wanted);
@@ -180,7 +205,7 @@ export class ReloadKeeper {
 
   async #onReload(request: Readonly<Record<string, unknown>>): Promise<ActionAnswer> {
     const { confirm, rollback, ifGeneration, ifPlan, confirmWithin } = request;
-    if (!this.#options.isRunning()) return conflict('GD_RELOAD_NOT_RUNNING', 'the director is starting or stopping');
+    if (!this.#options.isRunning()) return conflict('GD_RELOAD_NOT_RUNNING', NOT_RUNNING);
     if (confirm === true) {
       if (!this.#reloader.confirm()) return conflict('GD_RELOAD_NOTHING_PENDING', 'nothing waits for a confirmation');
       const { generation } = { generation: this.#generation };
