@@ -4,6 +4,10 @@
 #
 #   follow-ready.sh 'birdc enable gue_services' 'birdc disable gue_services'
 #
+# One service by itself, so that only its address is withdrawn when its pool fails: SERVICE=NAME; one script for each.
+#
+#   SERVICE=web follow-ready.sh 'birdc enable gue_web' 'birdc disable gue_web'
+#
 # Not ready also means: draining, no serving backend. Checked every second (FOLLOW_EVERY seconds); not ready is said at once, ready after RISE good
 # looks in a row (default 3), so that a flapping director is not announced. No answer counts as not ready after FALL looks (default 3): a director
 # that is being upgraded does not answer for a moment. The director is asked where it listens (metrics.listen; 127.0.0.1:6079 unless CHECK says
@@ -14,7 +18,7 @@ off=$2
 every=${FOLLOW_EVERY:-1}
 rise=${RISE:-3}
 fall=${FALL:-3}
-check=${CHECK:-gue-director status --listen 127.0.0.1:6079 --check ready}
+check=${CHECK:-gue-director status --listen 127.0.0.1:6079 --check ready${SERVICE:+ --service "$SERVICE"}}
 good=0
 silent=0
 state=unknown

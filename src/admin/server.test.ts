@@ -29,6 +29,15 @@ const status: Status = {
   pools: [],
   backends: [],
   discovery: [],
+  flowTable: {
+    path: null,
+    outcome: 'memory',
+    reason: '',
+    pickedUp: { entries: 0, confirmed: 0 },
+    bytes: 65_536,
+    entries: 4096,
+    regions: 1,
+  },
   threads: [],
 };
 let server: AdminServer;
@@ -40,6 +49,7 @@ before(async () => {
       version: '1.2.3',
       healthy: () => condition,
       ready: () => condition,
+      serviceReady: (name) => (name === 'web.1' ? { ok: false, reasons: ['pool p has no serving backend'] } : null),
       status: () => status,
       metrics: { contentType: 'text/plain; version=0.0.4', render: () => metrics() },
       failed: (error, path) => failures.push(`${path} ${(error as Error).message}`),
@@ -123,6 +133,14 @@ test('/-/healthy and /-/ready: 200, or 503 with every reason', async () => {
     assert.equal(answer.status, 503);
     assert.equal(answer.body, `not ${word}\npool a has no serving backend\nstopping\n`);
   }
+});
+
+test('/-/ready/NAME: of one service; 404 for one that is not there', async () => {
+  condition = { ok: true, reasons: [] };
+  const answer = await get('/-/ready/web.1');
+  assert.deepEqual([answer.status, answer.body], [503, 'not ready\npool p has no serving backend\n']);
+  assert.equal((await get('/-/ready')).status, 200);
+  for (const name of ['web', '', 'web.1/', '..']) assert.equal((await get(`/-/ready/${name}`)).status, 404, name);
 });
 
 test('/ lists what there is; other paths are 404; other methods 405', async () => {

@@ -21,6 +21,8 @@ export interface AdminSource {
   healthy(): Condition;
   /** Ready for traffic: routers may send packets here. */
   ready(): Condition;
+  /** The same for one service; null when there is none of that name. */
+  serviceReady(name: string): Condition | null;
   status(): Status;
   readonly metrics: { readonly contentType: string; render(): Promise<string> };
   /** What may be asked for with POST; absent: nothing. Only for the unix socket. */
@@ -51,6 +53,7 @@ interface Answer {
 
 const TEXT = 'text/plain; charset=utf-8';
 const JSON_TYPE = 'application/json';
+const READY_OF = '/-/ready/';
 
 /** Connections at a time: one more, and the oldest is ended. Refusing the newest would let anybody who holds them all silence us. */
 const MOST_CONNECTIONS = 64;
@@ -145,8 +148,16 @@ async function answer(request: IncomingMessage, source: AdminSource): Promise<An
     case '/':
       return { status: 200, type: TEXT, body: index(source.version) };
     default:
+      if (path.startsWith(READY_OF)) return serviceCondition(path.slice(READY_OF.length), source);
       return { status: 404, type: TEXT, body: `nothing here\n\n${index(source.version)}` };
   }
+}
+
+/** `name` as it stands in the path. Names of services have no character that is written otherwise there (config/schema.ts). */
+function serviceCondition(name: string, source: AdminSource): Answer {
+  const found = source.serviceReady(name);
+  if (found === null) return { status: 404, type: TEXT, body: 'no service of this name\n' };
+  return condition(found, 'ready');
 }
 
 async function act(request: IncomingMessage, actions: Actions, path: string): Promise<Answer> {
@@ -184,7 +195,7 @@ function index(version: string): string {
     '',
     '/metrics     counters and gauges in the Prometheus text format',
     '/-/healthy   200 while every forwarding thread is alive',
-    '/-/ready     200 while this director may be sent traffic',
+    '/-/ready     200 while this director may be sent traffic; /-/ready/NAME for one service',
     '/-/status    its state, as JSON (gue-director status)',
     '',
   ].join('\n');

@@ -28,7 +28,25 @@ export interface Status {
   readonly backends: readonly StatusBackend[];
   /** Watched files with backends. */
   readonly discovery: readonly StatusDiscovery[];
+  readonly flowTable: StatusFlowTable;
   readonly threads: readonly StatusThread[];
+}
+
+/** What the flow table lies in, and what became of the one before at the start. */
+export interface StatusFlowTable {
+  /** Of its file; null: this process's memory alone. */
+  readonly path: string | null;
+  /** `picked-up`, `shared` (taken over), `made`, `renewed` (what was there is of no use), `memory`. */
+  readonly outcome: string;
+  /** Why it is `renewed`, or `memory` although a file is wanted; else empty. */
+  readonly reason: string;
+  /** Entries that were picked up, and how many of them confirmed. */
+  readonly pickedUp: { readonly entries: number; readonly confirmed: number };
+  readonly bytes: number;
+  /** That it can hold. */
+  readonly entries: number;
+  /** Of which each thread writes one. */
+  readonly regions: number;
 }
 
 export interface StatusDiscovery {
@@ -75,6 +93,8 @@ export interface StatusPackets {
 export interface StatusService {
   readonly name: string;
   readonly pool: string;
+  /** As /-/ready/NAME answers: what speaks against the director, and against the service's pool. */
+  readonly ready: Condition;
   readonly packets: number;
   readonly bytes: number;
 }
@@ -99,7 +119,10 @@ export interface StatusBackend {
   readonly state: string;
   /** null: it is not drained. */
   readonly drain: StatusDrain | null;
+  /** As configured. */
   readonly weight: number;
+  /** What it counts for in new flows now: a part of its weight while it starts slowly, 0 while it takes none. */
+  readonly effectiveWeight: number;
   /** `gue`, `gue-v1`, `fou`, `ipip` or `gre`. */
   readonly encapsulation: string;
   /** UDP destination ports: one, two with fou for both families, none without UDP. */

@@ -39,6 +39,7 @@ export function compile(section: ConfigSection, file: string, warnings: readonly
       holdPerSource: section.fragments['hold-per-source'],
       holdTimeout: section.fragments['hold-timeout'],
     },
+    probes: { sourcePortBase: section.probes['source-port-base'], sourcePorts: section.probes['source-ports'] },
     listen: { metrics: listen },
     admin: { socket: pathOrWord(file, section.admin.socket) },
     privileges: { user: section.privileges.user ?? null, group: section.privileges.group ?? null },

@@ -89,6 +89,8 @@ export interface Config {
     readonly file: 'auto' | 'off' | (string & {});
   };
   readonly fragments: FragmentLimits;
+  /** Source ports of tunnel checks: `sourcePorts` consecutive ones. */
+  readonly probes: { readonly sourcePortBase: number; readonly sourcePorts: number };
   readonly listen: { readonly metrics: ListenAddress | null };
   readonly admin: {
     /** Path of the unix socket, `auto` or `off`. */

@@ -53,6 +53,7 @@ export interface Draft {
   readonly ingress: ConfigSection['ingress'] | null;
   readonly egress: ConfigSection['egress'] | null;
   readonly fragments: ConfigSection['fragments'] | null;
+  readonly probes: ConfigSection['probes'] | null;
   readonly metrics: ConfigSection['metrics'] | null;
 }
 
@@ -80,6 +81,7 @@ export function draftOf(section: ConfigSection): Draft {
     ingress: section.ingress,
     egress: section.egress,
     fragments: section.fragments,
+    probes: section.probes,
     metrics: section.metrics,
   };
 }
@@ -92,7 +94,9 @@ export function salvage(data: unknown): Draft {
     const parsed = serviceSchema.safeParse(raw);
     return parsed.success ? [{ at: ['services', i], value: parsed.data }] : [];
   });
-  const section = <K extends 'tunnel' | 'ingress' | 'egress' | 'fragments' | 'metrics'>(key: K): ConfigSection[K] | null => {
+  const section = <K extends 'tunnel' | 'ingress' | 'egress' | 'fragments' | 'probes' | 'metrics'>(
+    key: K,
+  ): ConfigSection[K] | null => {
     const parsed = sectionSchemas[key].safeParse(root[key]);
     return parsed.success ? (parsed.data as ConfigSection[K]) : null;
   };
@@ -105,6 +109,7 @@ export function salvage(data: unknown): Draft {
     ingress: section('ingress'),
     egress: section('egress'),
     fragments: section('fragments'),
+    probes: section('probes'),
     metrics: section('metrics'),
   };
 }

@@ -29,13 +29,16 @@ test('no section, no checks; the defaults', () => {
     initial: 'up',
     damping: { halfLife: 60, suppress: 3, reuse: 1, longest: 300 },
     slowStart: 0,
-    minimum: null,
+    minimum: { count: 1 },
     belowMinimum: 'keep',
+    whenDown: 'move',
     portUnreachable: 'fail',
   });
   const other = health('{ checks: [{ type: icmp }], damping: off, minimum-healthy: 50%, below-minimum: unready }');
   assert.deepEqual([other?.damping, other?.minimum, other?.belowMinimum], [null, { percent: 50 }, 'unready']);
-  assert.deepEqual(health('{ checks: [{ type: icmp }], minimum-healthy: 1 }')?.minimum, { count: 1 });
+  assert.deepEqual(health('{ checks: [{ type: icmp }], minimum-healthy: 2 }')?.minimum, { count: 2 });
+  assert.equal(health('{ checks: [{ type: icmp }], minimum-healthy: 0 }')?.minimum, null);
+  assert.equal(health('{ checks: [{ type: icmp }], when-down: keep-flows }')?.whenDown, 'keep-flows');
 });
 
 test('what each kind of check becomes', () => {

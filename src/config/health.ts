@@ -219,18 +219,24 @@ export const healthSchema = z.strictObject({
     .default(0)
     .describe('Seconds in which the weight of a backend that came up grows to its full size, in ten steps; 0: at once.'),
   'minimum-healthy': z
-    .union([z.int().min(1).max(65535), z.string()])
+    .union([z.int().min(0).max(65535), z.string()])
     .superRefine((value, context) => {
       if (typeof value === 'number' || PERCENT.test(value)) return;
       const message = `"${value}" must be a number of backends, or a share of them such as "50%"`;
       context.addIssue({ code: 'custom', message, params: { code: 'GD_CONFIG_HEALTH_MINIMUM' } });
     })
-    .optional()
-    .describe('How many backends must be good: a number, or a share such as "50%". Unset: no such rule.'),
+    .default(1)
+    .describe('How many backends must be good: a number, or a share such as "50%"; 0 for no such rule.'),
   'below-minimum': z
     .enum(['keep', 'unready'])
     .default('keep')
-    .describe('With fewer: keep goes on with the last backends that were enough; unready makes the director not ready.'),
+    .describe("With fewer: keep goes on with the last backends that were enough; unready makes the pool's services not ready."),
+  'when-down': z
+    .enum(['move', 'keep-flows'])
+    .default('move')
+    .describe(
+      'Flows of a backend that goes down: move gives them to others; keep-flows leaves them there, new ones go elsewhere.',
+    ),
   'port-unreachable': z
     .enum(['fail', 'ignore'])
     .default('fail')
@@ -257,9 +263,9 @@ export function compileHealth(section: HealthSection, fileAt: (path: string) => 
         ? null
         : { halfLife: damping['half-life'], suppress: damping.suppress, reuse: damping.reuse, longest: damping.longest },
     slowStart: section['slow-start'],
-    minimum:
-      minimum === undefined ? null : typeof minimum === 'number' ? { count: minimum } : { percent: Number.parseInt(minimum, 10) },
+    minimum: minimum === 0 ? null : typeof minimum === 'number' ? { count: minimum } : { percent: Number.parseInt(minimum, 10) },
     belowMinimum: section['below-minimum'],
+    whenDown: section['when-down'],
     portUnreachable: section['port-unreachable'],
   };
 }

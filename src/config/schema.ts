@@ -381,6 +381,18 @@ export const sectionSchemas = {
     })
     .prefault({})
     .describe('The flow table, which keeps flows on their backend while the table changes.'),
+  probes: z
+    .strictObject({
+      'source-port-base': z.int().min(1024).max(65535).default(61424).describe('First of the source ports of tunnel checks.'),
+      'source-ports': z
+        .int()
+        .min(1)
+        .max(1024)
+        .default(16)
+        .describe('Number of them: so many datagrams to one service are asked about at once; two descriptors each.'),
+    })
+    .prefault({})
+    .describe('Where tunnel checks ask from.'),
   icmp: z
     .strictObject({
       echo: z

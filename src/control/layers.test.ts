@@ -40,6 +40,14 @@ test('each layer takes away, the worst state wins, and other pools stay the same
   assert.equal(inForce(SPEC, layers).pools[1], SPEC.pools[1]);
 });
 
+test('a backend that is down and keeps its flows is in force as draining; a drain that has ended is the worse', () => {
+  const health = new Map([['a/w2', { serves: false, share: 0, keepsFlows: true }]]);
+  assert.deepEqual(states({ health }), ['w1 active 1', 'w2 draining 3', 'w3 draining 1']);
+  assert.deepEqual(states({ health, drains: new Map([['a/w2', 'down']]) })[1], 'w2 down 3');
+  const moved = new Map([['a/w2', { serves: false, share: 0, keepsFlows: false }]]);
+  assert.deepEqual(states({ health: moved })[1], 'w2 down 3');
+});
+
 test('found backends join the pool, and the other layers apply to them too', () => {
   const discovered = new Map([['b', [backend('w9', 9)]]]);
   const layers = { discovered, drains: new Map([['b/w9', 'down' as const]]) };

@@ -15,8 +15,10 @@ export function backendKey(pool: string, backend: string): string {
 
 /** What health says of one backend. */
 export interface HealthShare {
-  /** false: as if the file said `down`. */
+  /** false: as if the file said `down`, or `draining` with `keepsFlows`. */
   readonly serves: boolean;
+  /** Absent: false. */
+  readonly keepsFlows?: boolean;
   /** Part of its weight, 0–1, that it gets while it starts slowly; 1 otherwise. */
   readonly share: number;
 }
@@ -31,6 +33,15 @@ export interface Layers {
 }
 
 export const NO_LAYERS: Layers = { discovered: new Map(), drains: new Map(), health: new Map() };
+
+/** What the operator and watched files say of each backend's weight, by backendKey: in force it may be scaled for a slow start. */
+export function configuredWeights(spec: Spec, { discovered }: Pick<Layers, 'discovered'>): ReadonlyMap<string, number> {
+  return new Map(
+    spec.pools.flatMap(({ name, backends }) =>
+      [...backends, ...(discovered.get(name) ?? [])].map((one) => [backendKey(name, one.name), one.weight] as const),
+    ),
+  );
+}
 
 /** Weights of a pool in which somebody starts slowly are counted in this many parts. */
 const PARTS = 100;
@@ -54,7 +65,8 @@ function poolInForce(pool: PoolSpec, { discovered, drains, health }: Layers): Po
     : 1;
   const backends = all.map((backend, i): BackendSpec => {
     const drained = drains.get(backendKey(pool.name, backend.name)) ?? 'active';
-    const healthy = shares[i]?.serves === false ? 'down' : 'active';
+    const { serves = true, keepsFlows = false } = shares[i] ?? {};
+    const healthy = serves ? 'active' : keepsFlows ? 'draining' : 'down';
     const states: readonly BackendState[] = [backend.state, drained, healthy];
     const state = states.reduce((worst, one) => (RANK[one] > RANK[worst] ? one : worst));
     const share = starting ? (shares[i]?.share ?? 1) : 1;

@@ -27,6 +27,7 @@ const RULES: { readonly [Key in keyof Config]-?: Rule } = {
   threads: { effect: 'restart' },
   flows: { effect: 'restart' },
   fragments: { effect: 'restart' },
+  probes: { effect: 'restart' },
   listen: { effect: 'restart', key: 'metrics' },
   admin: { effect: 'restart' },
   privileges: { effect: 'restart' },

@@ -6,7 +6,7 @@
  *     unready → threads (drivers) → routes, lock → HTTP
  */
 import { dirname } from 'node:path';
-import type { Action, ActionAnswer } from '../admin/actions.ts';
+import type { Action } from '../admin/actions.ts';
 import type { AdminSource, Condition } from '../admin/server.ts';
 import { adminSocketPath, runtimeDirectory } from '../admin/socket.ts';
 import type { Status } from '../admin/status.ts';
@@ -35,11 +35,12 @@ import { HealthKeeper } from './health-keeper.ts';
 import { HostKeeper } from './host-keeper.ts';
 import { WINDOW_SECONDS } from './link-advice.ts';
 import { PathKeeper } from './path-keeper.ts';
+import { type Readiness, readinessOf } from './readiness.ts';
 import { ReloadKeeper } from './reload-keeper.ts';
 import { SourceKeeper } from './source-keeper.ts';
 import { statusOf } from './status.ts';
 import { factsOf } from './takeover/facts.ts';
-import { type Giver, HandOver } from './takeover/hand-over.ts';
+import { busy, type Giver, HandOver } from './takeover/hand-over.ts';
 import type { Inheritance } from './takeover/inheritance.ts';
 import { lastWords, lent, notConfirmed, takeOver } from './takeover/queues.ts';
 import { SignalsKept } from './takeover/signals-kept.ts';
@@ -47,6 +48,7 @@ import { TunnelKeeper } from './tunnel-keeper.ts';
 import { resolveTunnelSources } from './tunnel-sources.ts';
 import { packageVersion } from './version.ts';
 import { wantedOf } from './wanted.ts';
+import { type WeighedNames, weighed } from './weights.ts';
 
 const HOUSEKEEPING_MS = 1000;
 const DROP_SUMMARY_MS = 10_000;
@@ -131,8 +133,10 @@ export class Director {
     const { flows, threads } = options.config;
     this.#flows = new FlowKeeper({ ...flows, threads, clock: this.#clock, journal: options.journal });
     this.#publisher = new Publisher({ builder: this.#flows, now: () => this.#clock.seconds() });
+    const { sourcePortBase: base, sourcePorts: count } = options.config.probes;
     this.#tunnels = new TunnelKeeper({
       egress: options.config.egress,
+      ports: { base, count },
       journal: options.journal,
       names: () => this.#publisher.current?.names ?? NO_NAMES,
       unreachable: (id) => this.#paths.unreachable(id),
@@ -174,7 +178,7 @@ export class Director {
       uncertain: () => this.#discovery.uncertain(),
       stop: options.stop,
     });
-    this.#actions.set('/-/drain', (request) => (this.#phase === 'handing over' ? beingReplaced() : this.#drains.action(request)));
+    this.#actions.set('/-/drain', (request) => (this.#phase === 'handing over' ? busy() : this.#drains.action(request)));
     this.#controller.onConfig(() => this.#drains.follow());
     this.#reloads = new ReloadKeeper({
       controller: this.#controller,
@@ -475,24 +479,28 @@ export class Director {
     this.#threads?.fault();
   }
 
+  /** Whether this director may be sent traffic, whatever the service. */
   ready(): Condition {
+    return this.#readiness().director;
+  }
+
+  #readiness(): Readiness {
     const reasons: string[] = [];
     const current = this.#publisher.current;
     if (this.#phase !== 'running') reasons.push(this.#phase);
     const isLate = this.#clock.milliseconds() - this.#publishedAt > SNAPSHOT_PATIENCE_MS;
     if (current === null || (isLate && !this.#publisher.settled))
       reasons.push('a forwarding thread does not read the current snapshot');
-    const { services = [], backends = [] } = current?.names ?? {};
-    for (const pool of new Set(services.map((service) => service.pool))) {
-      const serving = backends.some((backend) => backend.pool === pool && backend.slots > 0);
-      if (!serving) reasons.push(`pool ${pool} has no serving backend`);
-    }
     if (this.#phase === 'running') {
       reasons.push(...(this.#threads?.absent() ?? []).map((number) => `forwarding thread ${number} does not forward`));
     }
-    reasons.push(...this.#discovery.reasons(), ...this.#drains.reasons(), ...this.#health.reasons(), ...this.#host.reasons());
-    reasons.push(...(this.#faces?.reasons() ?? []));
-    return { ok: reasons.length === 0, reasons };
+    const { services, backends } = current?.names ?? NO_NAMES;
+    return readinessOf({
+      director: [...reasons, ...this.#drains.reasons(), ...this.#host.reasons(), ...(this.#faces?.reasons() ?? [])],
+      pools: [...this.#discovery.reasons(), ...this.#health.reasons()],
+      services,
+      backends,
+    });
   }
 
   /** What it does, in a few words. */
@@ -514,26 +522,18 @@ export class Director {
     const version = packageVersion();
     const metrics = createMetrics({
       version,
-      flowTableEntries: threads.flowEntries,
+      flows: () => this.#flows.report(),
       banks: () => threads.banks,
-      names: () => this.#publisher.current?.names ?? NO_NAMES,
+      names: () => this.#weighed(),
       generation: () => this.#publisher.current?.generation ?? 0,
+      readiness: () => this.#readiness(),
+      takeoverFailures: () => this.#handOver?.failures ?? 0,
       draining: () => this.#drains.draining,
       discovery: () => this.#discovery.files(),
       reload: () => this.#reloads.figures,
       kernelDrops: () => threads.kernelDrops(),
-      pathMtus: () =>
-        (this.#paths.entries() ?? []).map(({ id, pool, name, mtu }) => ({
-          pool,
-          backend: name,
-          mtu,
-          wanted: this.#cuts.wanted(id),
-        })),
-      unreachable: () =>
-        (this.#publisher.current?.names ?? NO_NAMES).backends.flatMap(({ id, pool, name }) => {
-          const entry = this.#paths.unreachable(id);
-          return entry === null ? [] : [{ pool, backend: name, counts: entry.counts }];
-        }),
+      pathMtus: () => this.#paths.mtus((id) => this.#cuts.wanted(id)),
+      unreachable: () => this.#paths.unreachableCounts(this.#publisher.current?.names ?? NO_NAMES),
       health: () => this.#health.report(),
       threads: () => threads.report(),
     });
@@ -541,10 +541,17 @@ export class Director {
       version,
       healthy: () => this.healthy(),
       ready: () => this.ready(),
+      serviceReady: (name) => this.#readiness().services.get(name) ?? null,
       status: () => this.#status(threads),
       metrics,
       failed: (error, path) => log.error({ event: 'http-failed', err: error, path }, 'an HTTP answer could not be made'),
     };
+  }
+
+  /** The backends in force, with weights for people. */
+  #weighed(): WeighedNames {
+    const { config, layers } = this.#controller;
+    return weighed(this.#publisher.current?.names ?? NO_NAMES, config.spec, layers);
   }
 
   #status(threads: ForwardingThreads): Status {
@@ -555,8 +562,9 @@ export class Director {
       generation: current?.generation ?? 0,
       reload: this.#reloads.status(),
       healthy: this.healthy(),
-      ready: this.ready(),
-      names: current?.names ?? NO_NAMES,
+      ready: this.#readiness(),
+      names: this.#weighed(),
+      flows: this.#flows.report(),
       banks: threads.banks,
       kernelDrops: threads.kernelDrops(),
       threads: threads.report(),
@@ -578,12 +586,6 @@ export class Director {
     const summary = this.#drops.look(this.#threads?.banks ?? []);
     if (summary !== null) this.#options.log[summary.level]({ event: 'drops', ...summary.reasons }, 'packets dropped');
   }
-}
-
-/** A drain would be lost: the successor has what was drained before. */
-function beingReplaced(): ActionAnswer {
-  const message = 'another process is taking over from this director';
-  return { status: 409, body: { message, hint: 'ask again in a moment', code: 'GD_TAKEOVER_BUSY' } };
 }
 
 function hostText(host: string): string {

@@ -38,11 +38,12 @@ export class DiscoveryKeeper {
     if (found.size > 0) controller.setLayer('discovered', found);
   }
 
-  /** Why this director should not be sent traffic: it would steer otherwise than those that know all backends. */
-  reasons(): string[] {
-    return neverRead(this.#look).map(({ file, pools, problem }) => {
+  /** Why services of these pools should not be sent here: they would be steered otherwise than where all backends are known. */
+  reasons(): { readonly pool: string; readonly reason: string }[] {
+    return neverRead(this.#look).flatMap(({ file, pools, problem }) => {
       const why = problem === null ? '' : `: ${problem.message}`;
-      return `${file} could not be read since the start, pool ${pools.join(' and ')} lacks its backends${why}`;
+      const reason = `${file} could not be read since the start, pool ${pools.join(' and ')} lacks its backends${why}`;
+      return pools.map((pool) => ({ pool, reason }));
     });
   }
 

@@ -16,7 +16,7 @@ import { randomFillSync } from 'node:crypto';
 import { closeSync, readFileSync, readSync } from 'node:fs';
 import { CodedError } from '../base/errors.ts';
 import { checkGeometry, type FlowGeometry, MOST_REGIONS, regionsFor } from '../pipeline/flow-regions.ts';
-import { BUCKET_BYTES, FlowTable } from '../pipeline/flow-table.ts';
+import { BUCKET_BYTES, CONFIRMED_IDLE, FlowTable } from '../pipeline/flow-table.ts';
 import {
   lengthOf,
   type MappedRange,
@@ -31,7 +31,7 @@ import {
 } from '../raw-socket/mapped-file.ts';
 import { arrayBuckets, type FlowMemory, KEY_WORDS } from './flow-memory.ts';
 
-const HEADER_BYTES = 4096;
+export const HEADER_BYTES = 4096;
 const MAGIC = 0x54466467; // "gdFT"
 /** To be raised with every change of this layout, of an entry's, and of how fingerprints are made. */
 const VERSION = 1;
@@ -278,10 +278,14 @@ function examine(descriptor: number, now: number) {
 function geometryOf(buckets: number, threads: number, history: readonly number[], now: number): FlowGeometry {
   const regions = regionsFor(threads);
   let finest = regions;
+  let recutUntil = 0;
   history.forEach((second, k) => {
-    if (second === IN_USE || (second > 0 && now - second < REMEMBERED)) finest = Math.max(finest, 1 << k);
+    if (second !== IN_USE && (second === 0 || now - second >= REMEMBERED)) return;
+    finest = Math.max(finest, 1 << k);
+    // After that time who went elsewhere gives way to anybody.
+    if (1 << k !== regions) recutUntil = Math.max(recutUntil, (second === IN_USE ? now : second) + CONFIRMED_IDLE);
   });
-  return { buckets, regions, finest };
+  return { buckets, regions, finest, recutUntil };
 }
 
 /** The kernel's random number of this boot, as four words. */

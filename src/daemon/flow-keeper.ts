@@ -7,9 +7,11 @@ import { makeDirectory } from '../admin/socket.ts';
 import type { Clock } from '../base/clock.ts';
 import { CodedError } from '../base/errors.ts';
 import type { EventJournal } from '../observe/events.ts';
+import { capacityOf } from '../pipeline/flow-regions.ts';
+import { BUCKET_BYTES } from '../pipeline/flow-table.ts';
 import { SnapshotBuilder, type SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
-import { FlowFile, type FlowFileOptions } from './flow-file.ts';
+import { FlowFile, type FlowFileOptions, HEADER_BYTES } from './flow-file.ts';
 import { readIdentities, writeIdentities } from './flow-identities.ts';
 import { type FlowMemory, processMemory } from './flow-memory.ts';
 import { flowFilePath, identitiesPath } from './flow-path.ts';
@@ -23,6 +25,24 @@ export interface FlowKeeperOptions {
   readonly journal: EventJournal;
 }
 
+/** What the flow table lies in, and what became of the one before, at the start. */
+export interface FlowReport {
+  /** null: this process's memory alone. */
+  readonly path: string | null;
+  /** `shared`: taken over from a director that forwarded with it. `renewed`: what was there is of no use. `memory`: there is no file. */
+  readonly outcome: 'picked-up' | 'shared' | 'made' | 'renewed' | 'memory';
+  /** Why it is `renewed`, or `memory` although a file is wanted; else empty. */
+  readonly reason: string;
+  /** Entries that were picked up, and how many of them confirmed. */
+  readonly pickedUp: { readonly entries: number; readonly confirmed: number };
+  /** Of memory or file; entries that it can hold; regions, of which each thread writes one. */
+  readonly bytes: number;
+  readonly entries: number;
+  readonly regions: number;
+}
+
+const NOTHING = { entries: 0, confirmed: 0 };
+
 export class FlowKeeper {
   readonly #options: FlowKeeperOptions;
   #builder = new SnapshotBuilder();
@@ -31,6 +51,7 @@ export class FlowKeeper {
   /** `changes` of the builder as they were written last. */
   #written = '';
   #writeFailed = false;
+  #outcome: Pick<FlowReport, 'outcome' | 'reason' | 'pickedUp'> = { outcome: 'memory', reason: '', pickedUp: NOTHING };
   /** Its predecessor has the file still, or its successor has it already. */
   #isOthers = false;
 
@@ -42,6 +63,20 @@ export class FlowKeeper {
   get memory(): FlowMemory {
     if (this.#memory === null) throw new RangeError('the flow table was not opened');
     return this.#memory;
+  }
+
+  /** After `open`. */
+  report(): FlowReport {
+    const { geometry } = this.memory;
+    const { buckets, regions } = geometry;
+    const bytes = buckets * BUCKET_BYTES + (this.#file === null ? 0 : HEADER_BYTES);
+    return {
+      path: this.#file?.path ?? null,
+      ...this.#outcome,
+      bytes,
+      entries: capacityOf(geometry, this.#options.threads),
+      regions,
+    };
   }
 
   /** The file that the table lies in; null when it lies in this process's memory alone. */
@@ -66,6 +101,7 @@ export class FlowKeeper {
         if (inherited !== null) throw error;
         const { code, message } = error as NodeJS.ErrnoException;
         const hint = error instanceof CodedError ? error.hint : 'its directory must be writable: set flows.file, or off for none';
+        this.#outcome = { outcome: 'memory', reason: message, pickedUp: NOTHING };
         journal.record('warn', 'flow-file', `flows will not outlive this process: ${message}`, { path, code, hint });
       }
     }
@@ -78,6 +114,7 @@ export class FlowKeeper {
     if (why !== '') throw new CodedError('GD_FLOW_FILE_UNFIT', `the flow table file ${path} can not be shared: ${why}`);
     this.#isOthers = true;
     this.#file = file;
+    this.#outcome = { outcome: 'shared', reason: '', pickedUp: NOTHING };
   }
 
   /** The predecessor's threads are about to leave, and ours wait: the file is ours. Does nothing without one that is shared. */
@@ -120,10 +157,12 @@ export class FlowKeeper {
     if (fits && reason === '') {
       const { entries, confirmed, afterCrash, resized } = file.pickUp(options, this.#builder.save().backends.next);
       const text = `the flow table of the director before was picked up${afterCrash ? ', which did not stop cleanly' : ''}`;
+      this.#outcome = { outcome: 'picked-up', reason: '', pickedUp: { entries, confirmed } };
       journal.record('info', 'flow-file', text, { path, entries, confirmed, resized });
       return;
     }
     if (fits) file.renew(options);
+    this.#outcome = { outcome: reason === '' ? 'made' : 'renewed', reason, pickedUp: NOTHING };
     if (reason === '') journal.record('info', 'flow-file', 'a flow table file was made', { path });
     else
       journal.record('warn', 'flow-file', `the flow table file could not be picked up, an empty one was made: ${reason}`, {

@@ -68,7 +68,7 @@ export class HealthKeeper {
         random: Math.random,
       },
       createProbe,
-      resources: { ping: () => pings.probe(), tunnel },
+      resources: { ping: () => pings.probe(), tunnel, stale: (error) => this.#stale(error) },
       changed: (shares) => this.#changed(shares),
       tell: (event) => this.#tell(event),
     });
@@ -142,11 +142,13 @@ export class HealthKeeper {
     return this.#monitor.report();
   }
 
-  /** Why the director is not ready: pools with fewer good backends than they must have. */
-  reasons(): string[] {
+  /** Pools whose services are not ready, because they have fewer good backends than they must have. */
+  reasons(): { readonly pool: string; readonly reason: string }[] {
     return this.report()
       .pools.filter(({ isBelow, mode }) => isBelow && mode === 'unready')
-      .map(({ name, good, of, wanted }) => `pool ${name} has ${good} good backends of ${of}, ${wanted} are needed`);
+      .map(({ name, good, of, wanted }) => {
+        return { pool: name, reason: `pool ${name} has ${good} good backends of ${of}, ${wanted} are needed` };
+      });
   }
 
   /** Ends every check; the state is written a last time where the file is ours, `owner`. */
@@ -160,7 +162,7 @@ export class HealthKeeper {
     const layer = new Map(
       shares
         .filter(({ serves, share }) => !serves || share < 1)
-        .map(({ pool, backend, serves, share }) => [backendKey(pool, backend), { serves, share }]),
+        .map(({ pool, backend, serves, share, keepsFlows }) => [backendKey(pool, backend), { serves, share, keepsFlows }]),
     );
     this.#writeAt = Math.min(this.#writeAt, this.#options.clock.milliseconds() + WRITE_AFTER_CHANGE);
     if (layer.size === 0 && this.#layer.size === 0) return;
@@ -181,6 +183,13 @@ export class HealthKeeper {
       const text = `the state of the health checks can not be kept: ${message}`;
       if (equal >= 0) journal.record('warn', 'health-state', text, { path: file.path, equal });
     }
+  }
+
+  #stale({ message, hint }: CodedError): void {
+    const { journal, clock } = this.#options;
+    const equal = this.#repeated.admit(message, clock.milliseconds());
+    if (equal < 0) return;
+    journal.record('warn', 'health-files', `${message}; what was read before goes on being used`, { hint, equal });
   }
 
   #tell(event: HealthEvent): void {

@@ -4,6 +4,7 @@ import type {
   Status,
   StatusBackend,
   StatusDrain,
+  StatusFlowTable,
   StatusHealth,
   StatusPathMtu,
   StatusPoolHealth,
@@ -15,7 +16,9 @@ import { DROP_REASONS } from '../base/drop-reason.ts';
 import type { BackendReport, PoolReport } from '../health/report.ts';
 import type { PathMtuEntry } from '../host/path-mtu.ts';
 import type { UnreachableEntry } from '../host/unreachable.ts';
-import type { SnapshotNames } from '../pipeline/snapshot.ts';
+import type { FlowReport } from './flow-keeper.ts';
+import type { Readiness } from './readiness.ts';
+import type { WeighedNames } from './weights.ts';
 
 export interface StatusParts {
   readonly version: string;
@@ -23,8 +26,9 @@ export interface StatusParts {
   readonly generation: number;
   readonly reload: StatusReload;
   readonly healthy: Condition;
-  readonly ready: Condition;
-  readonly names: SnapshotNames;
+  readonly ready: Readiness;
+  readonly names: WeighedNames;
+  readonly flows: FlowReport;
   readonly banks: readonly Float64Array[];
   readonly kernelDrops: readonly { readonly packets: number }[];
   readonly threads: readonly {
@@ -74,7 +78,7 @@ export function statusOf(parts: StatusParts): Status {
     generation: parts.generation,
     reload: parts.reload,
     healthy: parts.healthy,
-    ready: parts.ready,
+    ready: parts.ready.director,
     draining: parts.draining,
     packets: {
       received: count('received_packets_total'),
@@ -87,14 +91,15 @@ export function statusOf(parts: StatusParts): Status {
     drops,
     services: names.services.map(({ id, name, pool }) => {
       const at = SERVICES_AT + 2 * Math.min(id, MAX_SERVICES - 1);
-      return { name, pool, packets: sumOf(banks, at), bytes: sumOf(banks, at + 1) };
+      const ready = parts.ready.services.get(name) ?? { ok: false, reasons: [] };
+      return { name, pool, ready, packets: sumOf(banks, at), bytes: sumOf(banks, at + 1) };
     }),
     pools: names.pools.map(({ name, scheme, tableSize, seed, digest }) => {
       const found = parts.health.pools.find((pool) => pool.name === name);
       return { name, scheme, tableSize, seed, digest, health: found === undefined ? null : poolHealthOf(found) };
     }),
     backends: names.backends.map((backend): StatusBackend => {
-      const { id, pool, name, address, state, weight, slots, encapsulation, ports, overhead } = backend;
+      const { id, pool, name, address, state, weight, effectiveWeight, slots, encapsulation, ports, overhead } = backend;
       const at = BACKENDS_AT + 2 * id;
       const entry = paths.get(id);
       const unreachable = parts.unreachable(id);
@@ -105,6 +110,7 @@ export function statusOf(parts: StatusParts): Status {
         state,
         drain: parts.drain(pool, name),
         weight,
+        effectiveWeight,
         encapsulation,
         ports,
         overhead,
@@ -117,6 +123,7 @@ export function statusOf(parts: StatusParts): Status {
       };
     }),
     discovery: parts.discovery,
+    flowTable: flowTableOf(parts.flows),
     threads: parts.threads.map(({ number, failures, heartbeatAge, ingress, egress }) => ({
       number,
       state: parts.absent.includes(number) ? 'absent' : 'forwarding',
@@ -127,6 +134,10 @@ export function statusOf(parts: StatusParts): Status {
       heartbeatAge,
     })),
   };
+}
+
+function flowTableOf({ path, outcome, reason, pickedUp, bytes, entries, regions }: FlowReport): StatusFlowTable {
+  return { path, outcome, reason, pickedUp, bytes, entries, regions };
 }
 
 function poolHealthOf({ good, of, wanted, isBelow }: PoolReport): StatusPoolHealth {

@@ -3,8 +3,8 @@ import { CodedError } from '../base/errors.ts';
 import type { EgressConfig } from '../config/config.ts';
 import type { Probe } from '../health/probe.ts';
 import type { TunnelCheckSpec } from '../health/spec.ts';
-import { type HeardUnreachable, PROBE_PORTS, TunnelProber } from '../health/tunnel/prober.ts';
-import { probePortFindings } from '../host/port-guard.ts';
+import { type HeardUnreachable, TunnelProber } from '../health/tunnel/prober.ts';
+import { type PortRange, probePortFindings } from '../host/port-guard.ts';
 import type { UnreachableEntry } from '../host/unreachable.ts';
 import { RawEgress } from '../io/raw/egress.ts';
 import { sourcePortsOf } from '../io/source-ports.ts';
@@ -13,6 +13,8 @@ import type { SnapshotNames } from '../pipeline/snapshot.ts';
 
 export interface TunnelKeeperOptions {
   readonly egress: EgressConfig;
+  /** Source ports of probes. */
+  readonly ports: PortRange;
   readonly journal: EventJournal;
   /** Of the snapshot in force. */
   readonly names: () => SnapshotNames;
@@ -32,7 +34,8 @@ export class TunnelKeeper {
   /** The probe of one check. Its first run opens what all need: it rejects with CodedError when the kernel refuses, and the next run tries again. */
   probe(check: TunnelCheckSpec): Probe {
     return {
-      probe: async (target, timeoutMs, signal) => this.#open().probeOf(check).probe(target, timeoutMs, signal),
+      turn: async (target, signal) => this.#open().probeOf(check).turn?.(target, signal) ?? null,
+      probe: async (target, timeoutMs, signal, turn) => this.#open().probeOf(check).probe(target, timeoutMs, signal, turn),
     };
   }
 
@@ -45,7 +48,7 @@ export class TunnelKeeper {
 
   #open(): TunnelProber {
     if (this.#prober !== null) return this.#prober;
-    const { egress, journal } = this.#options;
+    const { egress, journal, ports: own } = this.#options;
     const ports = sourcePortsOf(egress);
     if (ports === null) {
       throw new CodedError(
@@ -56,11 +59,11 @@ export class TunnelKeeper {
         },
       );
     }
-    for (const { id, text, fix } of probePortFindings(PROBE_PORTS))
-      journal.record('info', 'host', text, { finding: id, hint: fix });
+    for (const { id, text, fix } of probePortFindings(own)) journal.record('info', 'host', text, { finding: id, hint: fix });
     this.#egress ??= new RawEgress();
     this.#prober = new TunnelProber({
       egress: this.#egress,
+      ports: own,
       sourcePortBase: ports.base,
       sourcePortMask: ports.count - 1,
       unreachable: (pool, backend) => this.#heard(pool, backend),

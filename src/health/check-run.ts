@@ -1,5 +1,5 @@
 /** One check of one backend: its runs, and what came of them. */
-import type { Probe, ProbeOutcome, ProbeTarget } from './probe.ts';
+import type { Probe, ProbeOutcome, ProbeTarget, Turn } from './probe.ts';
 import type { Job, Timing } from './schedule.ts';
 import type { CheckSpec, HealthSpec } from './spec.ts';
 
@@ -31,7 +31,12 @@ export class CheckRun implements Job {
   timeout = 1;
   readonly #options: CheckRunOptions;
   #abort: AbortController | null = null;
+  /** Of the wait for a turn. */
+  readonly #waiting = new AbortController();
   #ended = false;
+  /** What the next run was given to wait for, or why it could not be had. */
+  #turn: Turn | null = null;
+  #refusal: { readonly error: unknown } | null = null;
 
   constructor(options: CheckRunOptions) {
     this.#options = options;
@@ -44,6 +49,27 @@ export class CheckRun implements Job {
     this.interval = interval;
     this.jitter = jitter;
     this.timeout = timeout;
+  }
+
+  /** As Job has it: null when the probe of the check waits for nothing. */
+  turn(): Promise<void> | null {
+    const { probe, target } = this.#options;
+    return probe.turn === undefined ? null : this.#wait(probe.turn(target(), this.#waiting.signal));
+  }
+
+  async #wait(turn: Promise<Turn | null>): Promise<void> {
+    try {
+      this.#turn = await turn;
+      if (this.#ended) this.#release();
+    } catch (error) {
+      this.#refusal = { error };
+    }
+  }
+
+  #release(): void {
+    this.#turn?.release();
+    this.#turn = null;
+    this.#refusal = null;
   }
 
   async run(): Promise<void> {
@@ -59,7 +85,8 @@ export class CheckRun implements Job {
       abort.signal.addEventListener('abort', () => resolve({ ok: false, detail: 'ended', milliseconds: 0 }));
     });
     try {
-      const outcome = await Promise.race([probe.probe(target(), this.timeout * 1000, abort.signal), late]);
+      if (this.#refusal !== null) throw this.#refusal.error;
+      const outcome = await Promise.race([probe.probe(target(), this.timeout * 1000, abort.signal, this.#turn), late]);
       if (this.#ended) return;
       this.counts[outcome.ok ? 'good' : 'bad']++;
       ended(outcome);
@@ -71,13 +98,16 @@ export class CheckRun implements Job {
       cancel();
       this.#abort = null;
       abort.abort();
+      this.#release();
     }
   }
 
   /** Ends it for good; a run that is under way is given up, and says nothing any more. */
   end(): void {
     this.#ended = true;
-    this.#abort?.abort();
+    this.#waiting.abort();
+    if (this.#abort === null) this.#release();
+    else this.#abort.abort();
   }
 }
 

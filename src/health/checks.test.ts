@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer as createHttpServer, type RequestListener } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import { type AddressInfo, createServer, type Server, type Socket as TcpSocket } from 'node:net';
@@ -17,6 +17,7 @@ import { createProbe } from './checks.ts';
 import { EchoProbes } from './icmp.ts';
 import type { ProbeOutcome, ProbeResources, ProbeTarget } from './probe.ts';
 import type { CheckSpec, HttpCheckSpec, TcpCheckSpec, TlsSpec, UdpCheckSpec } from './spec.ts';
+import { TlsFiles, tlsObjections } from './tls-files.ts';
 
 const LOOPBACK = Uint8Array.of(127, 0, 0, 1);
 const LOOPBACK6 = Uint8Array.from([...new Array(15).fill(0), 1]);
@@ -293,6 +294,38 @@ test('https: verified or not, by name or address, with a certificate of our own'
   // What is missing on our side says nothing about the worker.
   await assert.rejects(ask(https(right, { ca: pem('none.pem') })), (error: CodedError) => error.code === 'GD_HEALTH_TLS_FILE');
   await assert.rejects(ask(https(right, { ca: pem('ca.key'), certificate: pem('ca.key'), key: pem('ca.pem') })), CodedError);
+});
+
+test('files that are of no use any more: what they held before goes on being used, and that is told', needs('openssl'), () => {
+  certify();
+  const files = ['renewed.pem', 'renewed.key'].map(pem);
+  const renew = () => {
+    for (const file of files) copyFileSync(file.replace('renewed', 'client'), file);
+  };
+  renew();
+  const told: string[] = [];
+  const tls: TlsSpec = { verify: true, ca: pem('ca.pem'), certificate: files[0], key: files[1], serverName: null };
+  const read = new TlsFiles(tls, ({ code }) => told.push(code));
+  const first = read.context(0);
+  assert.equal(read.context(59_999), first);
+  assert.notEqual(read.context(60_000), first);
+  const last = read.context(60_001);
+  writeFileSync(files[0], readFileSync(files[0]).subarray(0, 99));
+  assert.equal(read.context(120_000), last);
+  assert.equal(read.context(124_999), last);
+  assert.deepEqual(told, ['GD_HEALTH_TLS_FILE']);
+  rmSync(files[1]);
+  assert.equal(read.context(125_000), last);
+  assert.equal(told.length, 2);
+  assert.deepEqual(
+    tlsObjections({ ...tls, ca: pem('ca.key') }).map(([key]) => key),
+    ['ca', 'key'],
+  );
+  renew();
+  assert.deepEqual(tlsObjections(tls), []);
+  assert.notEqual(read.context(130_000), last);
+  assert.equal(told.length, 2);
+  assert.throws(() => new TlsFiles({ ...tls, ca: pem('none.pem') }).context(0), /none\.pem: ENOENT/);
 });
 
 async function udpServer(answer: (socket: Socket, data: Buffer, port: number) => void): Promise<number> {

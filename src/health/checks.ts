@@ -12,7 +12,7 @@ export function createProbe(check: CheckSpec, resources: ProbeResources): Probe 
       return tcpProbe(check);
     case 'http':
     case 'https':
-      return httpProbe(check);
+      return httpProbe(check, resources.stale);
     case 'udp':
       return udpProbe(check);
     case 'dns':

@@ -4,6 +4,7 @@ import { request as httpsRequest, type RequestOptions as SecureRequestOptions } 
 import { isIP } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import { formatAddress } from '../base/address.ts';
+import type { CodedError } from '../base/errors.ts';
 import { attempt, type End, errorWords } from './attempt.ts';
 import { bodyObjection, MOST_BODY } from './body.ts';
 import type { Probe } from './probe.ts';
@@ -14,8 +15,9 @@ const USUAL_PORT = { http: 80, https: 443 } as const;
 /** Bytes of the headers of an answer. */
 const MOST_HEADERS = 16_384;
 
-export function httpProbe(check: HttpCheckSpec): Probe {
-  const files = check.tls === null ? null : new TlsFiles(check.tls);
+/** `stale`: as TlsFiles has it. */
+export function httpProbe(check: HttpCheckSpec, stale?: (error: CodedError) => void): Probe {
+  const files = check.tls === null ? null : new TlsFiles(check.tls, stale);
   return {
     probe: ({ backend }, timeoutMs, signal) =>
       attempt({ timeoutMs, signal }, (end, fail) => {

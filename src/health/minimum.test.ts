@@ -1,26 +1,30 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from '../../test/property.ts';
-import { judge, type Member } from './minimum.ts';
+import { judge, type Member, type Verdict } from './minimum.ts';
 import type { HealthSpec } from './spec.ts';
 
 type Rules = Pick<HealthSpec, 'minimum' | 'belowMinimum'>;
 
-/** `A` up, `a` down; behind a dash those that take no new flows. */
+/** `A` up, `a` down, `a?` down for a short time, `a*` good but held down; behind a dash those that take no new flows. */
 function members(text: string): Member[] {
   const [takers, others = ''] = text.split('-');
-  return [
-    ...[...takers].map((name) => ({ name: name.toLowerCase(), up: name !== name.toLowerCase(), takesFlows: true })),
-    ...[...others].map((name) => ({ name: name.toLowerCase(), up: name !== name.toLowerCase(), takesFlows: false })),
-  ];
+  const some = (part: string, takesFlows: boolean) =>
+    [...part.matchAll(/([a-z])([?*]?)/gi)].map(([, letter, mark]): Member => {
+      const name = letter.toLowerCase();
+      return { name, up: letter !== name, takesFlows, isHeld: mark === '*', isRecent: mark === '?' };
+    });
+  return [...some(takers, true), ...some(others, false)];
 }
+
+const NOBODY = { lastGood: new Set<string>(), isBelow: false };
 
 /** Who serves after each of these states, in turn. */
 function serving(rules: Rules, ...states: string[]): string[] {
-  let lastGood: ReadonlySet<string> = new Set();
+  let before: Pick<Verdict, 'lastGood' | 'isBelow'> = NOBODY;
   return states.map((state) => {
-    const verdict = judge(members(state), rules, lastGood);
-    lastGood = verdict.lastGood;
+    const verdict = judge(members(state), rules, before);
+    before = verdict;
     return `${[...verdict.serving].sort().join('')}${verdict.isBelow ? '!' : ''}`;
   });
 }
@@ -62,6 +66,26 @@ test('who takes no new flows does not count, and is not kept for its own sake', 
   assert.deepEqual(serving(keep, 'AB-CD', 'AB-cD', 'aB-cd', '-C', ''), ['abcd', 'abd', 'ab!', 'c', '']);
 });
 
+test('who failed a moment ago is kept with the last one; who was down for long is not', () => {
+  const keep: Rules = { minimum: { count: 1 }, belowMinimum: 'keep' };
+  assert.deepEqual(serving(keep, 'ABC', 'a?BC', 'a?b?C', 'a?b?c?', 'abc', 'abC'), ['abc', 'bc', 'c', 'abc!', 'abc!', 'c']);
+  assert.deepEqual(serving(keep, 'ABC', 'a?BC', 'ab?C', 'abc?'), ['abc', 'bc', 'c', 'c!']);
+  // Nobody ever served, so nobody is kept for having failed just now.
+  assert.deepEqual(serving(keep, 'a?b?', 'ab'), ['!', '!']);
+  const unready: Rules = { minimum: { count: 1 }, belowMinimum: 'unready' };
+  assert.deepEqual(serving(unready, 'ABC', 'a?b?c?'), ['abc', '!']);
+});
+
+test('who is held down for flapping serves when nobody else is up, or too few are', () => {
+  const none: Rules = { minimum: null, belowMinimum: 'keep' };
+  assert.deepEqual(serving(none, 'A*B', 'a*B', 'a*b', 'a*b*', 'a*B*'), ['ab', 'b', 'a', 'ab', 'b']);
+  for (const belowMinimum of ['keep', 'unready'] as const) {
+    const two: Rules = { minimum: { count: 2 }, belowMinimum };
+    assert.deepEqual(serving(two, 'a*BC', 'a*b*C', 'a*BC-d*', 'a*b*c-d*'), ['bc', 'abc', 'bc', 'abd'], belowMinimum);
+  }
+  assert.deepEqual(serving({ minimum: { count: 3 }, belowMinimum: 'unready' }, 'a*BC', 'a*Bc'), ['abc', 'ab!']);
+});
+
 test('shares are rounded up', () => {
   for (const [percent, of, wanted] of [
     [50, 3, 2],
@@ -72,7 +96,7 @@ test('shares are rounded up', () => {
     [50, 0, 0],
   ] as const) {
     const many = members('ABC'.slice(0, of));
-    assert.equal(judge(many, { minimum: { percent }, belowMinimum: 'keep' }, new Set()).wanted, wanted, `${percent} % of ${of}`);
+    assert.equal(judge(many, { minimum: { percent }, belowMinimum: 'keep' }, NOBODY).wanted, wanted, `${percent} % of ${of}`);
   }
 });
 
@@ -84,14 +108,14 @@ test('who is up always serves; keep never leaves fewer serving than were good la
       fc.integer({ min: 1, max: 4 }),
       fc.constantFrom('keep' as const, 'unready' as const),
       (ups, count, mode) => {
-        let lastGood: ReadonlySet<string> = new Set('abcd');
+        let before: Pick<Verdict, 'lastGood' | 'isBelow'> = { lastGood: new Set('abcd'), isBelow: false };
         for (const up of ups) {
           const now = [...'abcd'].map((name, i) => ({ name, up: up[i], takesFlows: true }));
-          const verdict = judge(now, { minimum: { count }, belowMinimum: mode }, lastGood);
+          const verdict = judge(now, { minimum: { count }, belowMinimum: mode }, before);
           for (const { name, up: isUp } of now) if (isUp) assert.ok(verdict.serving.has(name));
           if (mode === 'keep') assert.ok(verdict.serving.size >= Math.min(count, 4));
           else assert.equal(verdict.serving.size, up.filter(Boolean).length);
-          lastGood = verdict.lastGood;
+          before = verdict;
         }
       },
     ),

@@ -20,6 +20,7 @@ const HEALTH: HealthSpec = {
   slowStart: 0,
   minimum: null,
   belowMinimum: 'keep',
+  whenDown: 'move',
   portUnreachable: 'fail',
 };
 
@@ -189,7 +190,7 @@ test('the minimum keeps the last good set', async () => {
   watcher.follow([pool('a', ['w1', 'w2', 'w3'], { minimum: { percent: 50 } })]);
   await timing.pass(3);
   says.set('w1', 'broken');
-  await timing.pass(8);
+  await timing.pass(8 + 60);
   says.set('w2', 'broken');
   await timing.pass(8);
   says.set('w3', 'broken');
@@ -205,6 +206,54 @@ test('the minimum keeps the last good set', async () => {
   await timing.pass(8);
   assert.ok(untimed(events).includes('minimum 2/2 kept '));
   assert.equal(shares.at(-1), 'w1:1 w2:1 w3:1');
+});
+
+test('of workers that fail together none is left with the load of all', async () => {
+  const { watcher, timing, says, events, shares } = monitor();
+  watcher.follow([pool('a', ['w1', 'w2', 'w3'], { minimum: { count: 1 } })]);
+  await timing.pass(3);
+  for (const name of ['w1', 'w2', 'w3']) says.set(name, 'broken');
+  await timing.pass(200);
+  assert.equal(untimed(events).at(-1), 'minimum 0/1 kept w1,w2,w3');
+  assert.equal(shares.at(-1), 'w1:1 w2:1 w3:1');
+});
+
+test('who is good and only held for flapping serves while nobody else does', async () => {
+  const { watcher, timing, says, events, shares } = monitor();
+  const damping = { halfLife: 600, suppress: 1.5, reuse: 1, longest: 3000 };
+  watcher.follow([pool('a', ['w1', 'w2'], { rise: 1, fall: 1, damping })]);
+  await timing.pass(3);
+  for (let i = 0; i < 2; i++) {
+    says.set('w1', 'broken');
+    await timing.pass(2);
+    says.clear();
+    await timing.pass(2);
+  }
+  assert.deepEqual([untimed(events).at(-1), shares.at(-1)], ['held w1', 'w1:out w2:1']);
+  says.set('w2', 'broken');
+  await timing.pass(3);
+  assert.equal(shares.at(-1), 'w1:1 w2:out');
+  says.set('w1', 'broken');
+  await timing.pass(3);
+  assert.equal(shares.at(-1), 'w1:out w2:out');
+  says.clear();
+  await timing.pass(3);
+  assert.equal(shares.at(-1), 'w1:out w2:1', 'w1 is held still');
+});
+
+test('when-down: keep-flows is said of whoever does not serve, and of nobody else', async () => {
+  const { watcher, timing, says } = monitor();
+  watcher.follow([pool('a', ['w1', 'w2'], { whenDown: 'keep-flows' }), pool('b', ['w1'])]);
+  says.set('w1', 'broken');
+  await timing.pass(10);
+  assert.deepEqual(
+    watcher.shares().map(({ pool: name, backend, serves, keepsFlows }) => [name, backend, serves, keepsFlows]),
+    [
+      ['a', 'w1', false, true],
+      ['a', 'w2', true, false],
+      ['b', 'w1', false, false],
+    ],
+  );
 });
 
 test('a reload keeps what stays, forgets what goes, and leaves no run behind', async () => {

@@ -7,7 +7,7 @@
 import { formatAddress } from '../base/address.ts';
 import { CheckRun, definitionOf } from './check-run.ts';
 import { type ExportedBackend, type ExportedState, STATE_VERSION } from './exported.ts';
-import { judge, type Verdict } from './minimum.ts';
+import { judge, type Member, RECENT, type Verdict } from './minimum.ts';
 import type { CreateProbe, ProbeOutcome, ProbeResources, ProbeTarget } from './probe.ts';
 import { type BackendReport, backendReport, type PoolReport } from './report.ts';
 import { Schedule, type Timing } from './schedule.ts';
@@ -15,8 +15,11 @@ import type { HealthSpec } from './spec.ts';
 import { newCheck, newStanding, Standing, type StandingChange } from './standing.ts';
 import { Watched } from './watched.ts';
 
-/** Runs at a time: each has a socket. */
-const MOST_RUNS = 256;
+/**
+ * Runs at a time: each has a socket. With n checks whose workers all are silent a round takes ⌈n / MOST_RUNS⌉ × timeout; where that is longer than the interval,
+ * "down" comes as much later (docs/health.md).
+ */
+export const MOST_RUNS = 1024;
 
 export interface MonitoredBackend {
   readonly target: ProbeTarget;
@@ -38,6 +41,8 @@ export interface Share {
   readonly serves: boolean;
   /** 0–1. */
   readonly share: number;
+  /** It does not serve, and the flows that it has stay with it. */
+  readonly keepsFlows: boolean;
 }
 
 export type HealthEvent =
@@ -117,10 +122,11 @@ export class HealthMonitor {
   /** What is in force: one entry for every backend that is checked. */
   shares(): Share[] {
     const now = this.#options.timing.now();
-    return this.#every().map(([{ verdict }, { pool, name, standing }]) => {
+    return this.#every().map(([{ verdict, health }, { pool, name, standing }]) => {
       const serves = verdict.serving.has(name);
+      const keepsFlows = !serves && health.whenDown === 'keep-flows';
       // One that is kept against its checks keeps its weight too.
-      return { pool, backend: name, serves, share: !serves ? 0 : standing.up ? standing.share(now) : 1 };
+      return { pool, backend: name, serves, share: !serves ? 0 : standing.up ? standing.share(now) : 1, keepsFlows };
     });
   }
 
@@ -262,9 +268,13 @@ export class HealthMonitor {
   }
 
   #judge(pool: Pool): void {
-    const members = [...pool.backends.values()].map(({ name, takesFlows, standing }) => ({ name, takesFlows, up: standing.up }));
+    const now = this.#options.timing.now();
+    const members = [...pool.backends.values()].map(({ name, takesFlows, standing }): Member => {
+      const { up, good } = standing;
+      return { name, takesFlows, up, isHeld: !up && good, isRecent: !up && now - standing.state.since < RECENT };
+    });
     const before = pool.verdict;
-    pool.verdict = judge(members, pool.health, before.lastGood);
+    pool.verdict = judge(members, pool.health, before);
     if (pool.verdict.isBelow === before.isBelow) return;
     const kept = members.filter(({ name, up }) => !up && pool.verdict.serving.has(name)).map(({ name }) => name);
     this.#options.tell({ kind: 'minimum', pool: poolReport(pool), kept });

@@ -1,4 +1,5 @@
 /** One question to one backend, and its answer: what every kind of check is to the scheduler. */
+import type { CodedError } from '../base/errors.ts';
 import type { BackendSpec, ServiceSpec, TunnelSpec } from '../pipeline/spec.ts';
 import type { CheckSpec, TunnelCheckSpec } from './spec.ts';
 
@@ -26,7 +27,19 @@ export interface ProbeOutcome {
  * soon; nobody reads that.
  */
 export interface Probe {
-  probe(target: ProbeTarget, timeoutMs: number, signal: AbortSignal): Promise<ProbeOutcome>;
+  /**
+   * What must be had before a run, and is waited for outside of its time and of the runs that are made at a time. Absent, or null: nothing. Resolves to null
+   * soon when `signal` aborts; rejects as `probe` does.
+   */
+  readonly turn?: (target: ProbeTarget, signal: AbortSignal) => Promise<Turn | null>;
+  /** `turn`: what was waited for. The caller releases it, after this. */
+  probe(target: ProbeTarget, timeoutMs: number, signal: AbortSignal, turn?: Turn | null): Promise<ProbeOutcome>;
+}
+
+/** A source port for one question alone, because only by it the answer is known. */
+export interface Turn {
+  readonly port: number;
+  release(): void;
 }
 
 /** What needs the kernel's help, brought by the daemon so that this room needs no FFI. Their sockets are closed by who opened them. */
@@ -34,6 +47,8 @@ export interface ProbeResources {
   /** ICMP echo (check `icmp`). */
   readonly ping: () => Probe;
   readonly tunnel: (check: TunnelCheckSpec) => Probe;
+  /** Told that files which a check reads are of no use now, and that what they held before goes on being used. Absent: nobody is. */
+  readonly stale?: (error: CodedError) => void;
 }
 
 /** Makes the probe of a check; `checks.ts` has the one for every type. */

@@ -82,3 +82,26 @@ test('a job that is removed runs no more, whether it waited, was queued or ran',
   assert.deepEqual([running.at.length, queued.at.length, waiting.at.length], [1, 0, 0]);
   assert.equal(timing.pending, 0);
 });
+
+test('who waits for its turn is none of those that run, and waits as long as it takes', async () => {
+  const timing = new ManualTiming(0);
+  const schedule = new Schedule(timing, 1);
+  const [shy, other] = [job(timing, { interval: 1 }), job(timing, { interval: 1 })];
+  const turns: (() => void)[] = [];
+  const turn = () => new Promise<void>((done) => turns.push(done));
+  const job1 = { interval: 1, jitter: 0, run: shy.run, turn };
+  schedule.add([job1, other]);
+  await timing.pass(5.5);
+  assert.deepEqual([shy.at.length, turns.length], [0, 1]);
+  assert.ok(other.at.length >= 5, `${other.at.length}`);
+  turns[0]();
+  await timing.pass(0.1);
+  assert.equal(shy.at.length, 1);
+  await timing.pass(1);
+  assert.equal(turns.length, 2, 'the next run waits again');
+  schedule.remove(job1);
+  turns[1]();
+  await timing.pass(3);
+  assert.equal(shy.at.length, 1);
+  schedule.close();
+});

@@ -21,6 +21,8 @@ export interface Job {
   readonly jitter: number;
   /** Never rejects. */
   readonly run: () => Promise<void>;
+  /** Waits for what a run needs, before it counts as one of those that run. Absent: nothing. Never rejects. */
+  readonly turn?: () => Promise<void> | null;
 }
 
 interface Entry {
@@ -127,10 +129,18 @@ export class Schedule {
     while (this.#waiting.length > 0 && this.#waiting[0].due <= now) {
       const entry = this.#waiting.shift() as Entry;
       entry.state = 'queued';
-      this.#queue.push(entry);
+      const turn = entry.job.turn?.() ?? null;
+      if (turn === null) this.#queue.push(entry);
+      else void turn.then(() => this.#hasTurn(entry));
     }
     this.#start();
     this.#arm();
+  }
+
+  #hasTurn(entry: Entry): void {
+    if (entry.state !== 'queued') return;
+    this.#queue.push(entry);
+    this.#start();
   }
 
   #start(): void {

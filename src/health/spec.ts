@@ -123,8 +123,10 @@ export interface HealthSpec {
   readonly slowStart: number;
   /** As many backends must be good: a number of them, or percent of those that could be; null: no such rule. */
   readonly minimum: { readonly count: number } | { readonly percent: number } | null;
-  /** Below the minimum: the last good set goes on, or the director is not ready. */
+  /** Below the minimum: the last good set goes on, or the pool's services are not ready. */
   readonly belowMinimum: 'keep' | 'unready';
+  /** What becomes of the flows of a backend that goes down. */
+  readonly whenDown: 'move' | 'keep-flows';
   /** `fail`: ICMP "port unreachable" about tunnel packets counts as a bad run. */
   readonly portUnreachable: 'fail' | 'ignore';
 }

@@ -134,7 +134,7 @@ function planMinimum(servers: readonly CheckedServer[], quorum: Quorum, told: To
   const equal = weights.every((weight) => weight === most);
   const counted = equal ? '' : ' (each counts as one, whatever its weight)';
   const below = minimum === 1 ? 'without a good server' : `below ${minimum} good servers${counted}`;
-  const what = `${below} the director is not ready, so that routing can withdraw it; it goes on with those that are good`;
+  const what = `${below} the service is not ready, so that routing can withdraw it; it goes on with those that are good`;
   told.push(quorumNote(quorum, what));
   return minimum;
 }

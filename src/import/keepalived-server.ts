@@ -219,7 +219,7 @@ class VirtualServerReader {
         return;
       case 'sorry_server': {
         const where = statement.words.slice(1).map(({ text }) => text);
-        const message = `${['sorry_server', ...where].join(' ')}: there is no server of last resort; with minimum-healthy a director that has too few is not ready, so routing can lead to another`;
+        const message = `${['sorry_server', ...where].join(' ')}: there is no server of last resort; with minimum-healthy and below-minimum: unready a service that has too few is not ready, so routing can lead to another director`;
         this.#tell('left-out', 'GD_IMPORT_SORRY_SERVER', message, at);
         return;
       }

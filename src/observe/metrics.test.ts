@@ -9,13 +9,30 @@ import { createMetrics, type MetricSource } from './metrics.ts';
 function source(banks: readonly Float64Array[], change: Partial<MetricSource> = {}): MetricSource {
   return {
     version: '1.2.3',
-    flowTableEntries: 1024,
+    flows: () => ({
+      path: '/run/gd/flows',
+      outcome: 'picked-up',
+      pickedUp: { entries: 17 },
+      bytes: 20_480,
+      entries: 1024,
+      regions: 2,
+    }),
     banks: () => banks,
     names: () => ({
       services: [{ id: 3, name: 'web' }],
       pools: [{ name: 'front', digest: '0123456789abcdef' }],
       backends: [
-        { id: 7, pool: 'front', name: 'w1', state: 'draining', slots: 40, weight: 2, encapsulation: 'gre', overhead: 24 },
+        {
+          id: 7,
+          pool: 'front',
+          name: 'w1',
+          state: 'draining',
+          slots: 40,
+          weight: 2,
+          effectiveWeight: 0.6,
+          encapsulation: 'gre',
+          overhead: 24,
+        },
         {
           id: MAX_BACKENDS + 5,
           pool: 'front',
@@ -23,12 +40,21 @@ function source(banks: readonly Float64Array[], change: Partial<MetricSource> = 
           state: 'active',
           slots: 0,
           weight: 0,
+          effectiveWeight: 0,
           encapsulation: 'gue',
           overhead: 32,
         },
       ],
     }),
     generation: () => 9,
+    readiness: () => ({
+      director: { ok: true },
+      services: new Map([
+        ['web', { ok: true }],
+        ['dns', { ok: false }],
+      ]),
+    }),
+    takeoverFailures: () => 2,
     draining: () => true,
     discovery: () => [
       { file: '/etc/a.yaml', seenAt: 1700000001, backends: 3, problem: null, failures: 0 },
@@ -94,6 +120,10 @@ test('banks of all threads are summed under their names', async () => {
     'gue_director_backend_table_slots{pool="front",backend="w1"}': 40,
     'gue_director_backend_state{pool="front",backend="w1",state="active"}': 0,
     'gue_director_backend_state{pool="front",backend="w1",state="draining"}': 1,
+    gue_director_ready: 1,
+    'gue_director_service_ready{service="web"}': 1,
+    'gue_director_service_ready{service="dns"}': 0,
+    gue_director_takeover_failures_total: 2,
     gue_director_draining: 1,
     'gue_director_discovery_file_last_success_timestamp_seconds{file="/etc/a.yaml"}': 1700000001,
     'gue_director_discovery_file_failed{file="/etc/a.yaml"}': 0,
@@ -112,20 +142,49 @@ test('banks of all threads are summed under their names', async () => {
     gue_director_config_last_reload_successful: 1,
     gue_director_config_last_reload_success_timestamp_seconds: 1700000000,
     gue_director_flow_table_entries: 1024,
+    gue_director_flow_table_bytes: 20_480,
+    gue_director_flow_table_regions: 2,
+    gue_director_flow_table_picked_up_entries: 17,
+    'gue_director_flow_file_info{path="/run/gd/flows",outcome="picked-up"}': 1,
+    'gue_director_backend_effective_weight{pool="front",backend="w1"}': 0.6,
   };
   for (const [name, value] of Object.entries(expected)) assert.equal(found.get(name), value, name);
 });
 
 test('a second scrape shows what is, not the sum of both', async () => {
   const bank = createBank();
-  let backends = [{ id: 1, pool: 'p', name: 'gone', state: 'active', slots: 1, weight: 1, encapsulation: 'gue', overhead: 32 }];
+  let backends = [
+    {
+      id: 1,
+      pool: 'p',
+      name: 'gone',
+      state: 'active',
+      slots: 1,
+      weight: 1,
+      effectiveWeight: 1,
+      encapsulation: 'gue',
+      overhead: 32,
+    },
+  ];
   const metrics = createMetrics(source([bank], { names: () => ({ services: [], pools: [], backends }) }), {
     processMetrics: false,
   });
   bank[0] = 2;
   await metrics.render();
   bank[0] = 3;
-  backends = [{ id: 2, pool: 'p', name: 'new', state: 'active', slots: 1, weight: 1, encapsulation: 'gue', overhead: 32 }];
+  backends = [
+    {
+      id: 2,
+      pool: 'p',
+      name: 'new',
+      state: 'active',
+      slots: 1,
+      weight: 1,
+      effectiveWeight: 1,
+      encapsulation: 'gue',
+      overhead: 32,
+    },
+  ];
   const found = samples(await metrics.render());
   assert.equal(found.get('gue_director_received_packets_total'), 3);
   assert.equal(found.get('gue_director_backend_weight{pool="p",backend="new"}'), 1);

@@ -28,7 +28,9 @@ export interface MetricNames {
     readonly slots: number;
     /** `active`, `draining`, `down`. */
     readonly state: string;
+    /** As configured, and what it counts for in new flows now. */
     readonly weight: number;
+    readonly effectiveWeight: number;
     readonly encapsulation: string;
     readonly overhead: number;
   }[];
@@ -37,7 +39,15 @@ export interface MetricNames {
 /** Where the figures come from; asked at every scrape. */
 export interface MetricSource {
   readonly version: string;
-  readonly flowTableEntries: number;
+  /** What the flow table lies in. */
+  flows(): {
+    readonly path: string | null;
+    readonly outcome: string;
+    readonly pickedUp: { readonly entries: number };
+    readonly bytes: number;
+    readonly entries: number;
+    readonly regions: number;
+  };
   banks(): readonly Float64Array[];
   names(): MetricNames;
   generation(): number;
@@ -49,6 +59,13 @@ export interface MetricSource {
     readonly problem: string | null;
     readonly failures: number;
   }[];
+  /** Whether packets may be sent here, and packets of each service. */
+  readiness(): {
+    readonly director: { readonly ok: boolean };
+    readonly services: ReadonlyMap<string, { readonly ok: boolean }>;
+  };
+  /** Takeovers by another process that failed. */
+  takeoverFailures(): number;
   /** The director itself is drained. */
   draining(): boolean;
   reload(): {
@@ -221,6 +238,15 @@ function servicesAndBackends(family: Family, source: MetricSource): void {
   });
   family(
     'gauge',
+    'backend_effective_weight',
+    'What the backend counts for in new flows now: its weight, a part of it while it starts slowly, 0 while it takes none.',
+    ['pool', 'backend'],
+    (put) => {
+      for (const { pool, name, effectiveWeight } of source.names().backends) put({ pool, backend: name }, effectiveWeight);
+    },
+  );
+  family(
+    'gauge',
     'backend_tunnel_overhead_bytes',
     'Bytes in front of an inner packet toward the backend, outer IP header included, at most.',
     ['pool', 'backend', 'encapsulation'],
@@ -349,7 +375,39 @@ function discovery(family: Family, source: MetricSource): void {
   });
 }
 
+function flowTable(family: Family, source: MetricSource): void {
+  family('gauge', 'flow_table_entries', 'Entries the flow tables of all threads can hold.', [], (put) =>
+    put({}, source.flows().entries),
+  );
+  family('gauge', 'flow_table_bytes', 'Memory of the flow table, or its file.', [], (put) => put({}, source.flows().bytes));
+  family('gauge', 'flow_table_regions', 'Regions that the flow table is cut into; each thread writes one.', [], (put) =>
+    put({}, source.flows().regions),
+  );
+  family('gauge', 'flow_table_picked_up_entries', 'Entries that were picked up from the file at the start.', [], (put) =>
+    put({}, source.flows().pickedUp.entries),
+  );
+  family(
+    'gauge',
+    'flow_file_info',
+    'The file of the flow table (empty: none), and what became of it at the start.',
+    ['path', 'outcome'],
+    (put) => {
+      const { path, outcome } = source.flows();
+      put({ path: path ?? '', outcome }, 1);
+    },
+  );
+}
+
 function director(family: Family, source: MetricSource): void {
+  family('gauge', 'ready', '1 while this director may be sent traffic, else 0.', [], (put) =>
+    put({}, source.readiness().director.ok ? 1 : 0),
+  );
+  family('gauge', 'service_ready', '1 while packets of the service may be sent to this director, else 0.', ['service'], (put) => {
+    for (const [service, { ok }] of source.readiness().services) put({ service }, ok ? 1 : 0);
+  });
+  family('counter', 'takeover_failures_total', 'Times that another process should have taken over and did not.', [], (put) =>
+    put({}, source.takeoverFailures()),
+  );
   family('gauge', 'build_info', 'Version of the director and of Node.', ['version', 'node'], (put) =>
     put({ version: source.version, node: process.versions.node }, 1),
   );
@@ -374,9 +432,7 @@ function director(family: Family, source: MetricSource): void {
   family('gauge', 'snapshot_generation', 'Generation of the snapshot that is published to the forwarding threads.', [], (put) =>
     put({}, source.generation()),
   );
-  family('gauge', 'flow_table_entries', 'Entries the flow tables of all threads can hold.', [], (put) =>
-    put({}, source.flowTableEntries),
-  );
+  flowTable(family, source);
   family('counter', 'thread_failures_total', 'Times a forwarding thread ended by an error.', ['thread'], (put) => {
     for (const { number, failures } of source.threads()) put({ thread: String(number) }, failures);
   });

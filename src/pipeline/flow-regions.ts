@@ -27,6 +27,8 @@ export interface FlowGeometry {
   readonly regions: number;
   /** Regions that are looked at for entries of others: a power of two, `regions` or more. */
   readonly finest: number;
+  /** Seconds until which flows come from where they were under another number of regions; absent or 0: none do. */
+  readonly recutUntil?: number;
 }
 
 /** Regions for so many threads. */
@@ -65,6 +67,7 @@ export function flowRegions(
   checkGeometry(geometry);
   const shared = regions > 1;
   const own = region(words, key, thread, regions, shared);
+  own.recutUntil = geometry.recutUntil ?? 0;
   const others: FlowTable[] = [];
   for (let number = 0; number < finest; number++) {
     // Smaller regions inside the own one have other places than the own one's: they are looked at too.

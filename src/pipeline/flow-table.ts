@@ -102,6 +102,10 @@ export class FlowTable {
   evictions = 0;
   /** Seconds of last use that the last successful `findForeign` read. */
   foreignSeen = 0;
+  /**
+   * Until then (seconds) many flows come from other shards because their threads were others: what is here may be of flows that have gone there.
+   */
+  recutUntil = 0;
 
   /**
    * `entries` is rounded up to a power of two, at least 16. `key`: two secret words. `memory`, when given, holds 16 bytes per entry,
@@ -172,17 +176,23 @@ export class FlowTable {
     this.words[at + 2] = (backend + 1) | CONFIRMED;
   }
 
-  /** Gives the flow an entry if one may be had; false when every entry of the bucket is confirmed and alive. */
-  insert(low: number, high: number, backend: number, now: number, confirmed: boolean): boolean {
+  /**
+   * Gives the flow an entry if one may be had; false when every entry of the bucket is confirmed and alive, unless it `takesLiving`: then it is the
+   * oldest of them.
+   */
+  insert(low: number, high: number, backend: number, now: number, confirmed: boolean, takesLiving = confirmed): boolean {
     const words = this.words;
     const bucket = (low & this.mask) << 4;
+    // Among entries of one second any may go, as the fingerprint says. Were it always the same place, then in a flood each newcomer would drive out the
+    // one before it, a flow that has just begun among them, and leave three of the flood alone.
+    const turn = high & 3;
     const best = larger(
-      larger(worth(words, bucket, now, 3), worth(words, bucket + 4, now, 2)),
-      larger(worth(words, bucket + 8, now, 1), worth(words, bucket + 12, now, 0)),
+      larger(worth(words, bucket, now, 3 ^ turn), worth(words, bucket + 4, now, 2 ^ turn)),
+      larger(worth(words, bucket + 8, now, 1 ^ turn), worth(words, bucket + 12, now, turn)),
     );
     // Neither free nor unconfirmed: all four are confirmed, and this is the oldest of them.
-    if (best < WORTH_UNCONFIRMED && !confirmed && best >> 2 < CONFIRMED_IDLE) return false;
-    const victim = bucket + (3 - (best & 3)) * ENTRY_WORDS;
+    if (best < WORTH_UNCONFIRMED && !takesLiving && best >> 2 < CONFIRMED_IDLE) return false;
+    const victim = bucket + (3 - ((best ^ turn) & 3)) * ENTRY_WORDS;
     const state = (backend + 1) | (confirmed ? CONFIRMED : 0);
     const age = (best >> 2) & MAX_AGE;
     this.evictions += (~best >>> 30) & ((age - CONFIRMED_IDLE) >>> 31);

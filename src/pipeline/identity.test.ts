@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from '../../test/property.ts';
 import { IdentityRegistry } from './identity.ts';
 
 function build(registry: IdentityRegistry, now: number, ...identities: string[]): number[] {
@@ -68,4 +69,63 @@ test('identities that contradict themselves are refused', () => {
     { next: 0.5, holders: [] },
   ] as const;
   for (const saved of wrong) assert.throws(() => new IdentityRegistry(4, 'backends').restore(saved), RangeError);
+});
+
+test('who comes back in the build that gives his id away gets another', () => {
+  const registry = new IdentityRegistry(2, 'backends');
+  assert.deepEqual(build(registry, 10, 'a', 'b'), [0, 1]);
+  build(registry, 20);
+  // x is given the id of a, who has been gone for long, before anybody knows that a is back.
+  assert.deepEqual(build(registry, 4000, 'x', 'a'), [0, 1]);
+  assert.deepEqual(build(registry, 4001, 'a', 'x'), [1, 0]);
+});
+
+test('at the limit and below it: one id each, kept for an hour, and refused only when there is none', () => {
+  const LIMIT = 4;
+  const names = fc.uniqueArray(fc.constantFrom<string[]>('a', 'b', 'c', 'd', 'e', 'f', 'g'), { maxLength: LIMIT + 1 });
+  const step = fc.record({ names, pause: fc.constantFrom(1, 1000, 3599, 3600, 8000), restart: fc.boolean() });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+      let registry = new IdentityRegistry(LIMIT, 'backends');
+      /** Who had an id last, and until when; Infinity while he is there. */
+      let owners = new Map<number, { name: string; since: number; gone: number }>();
+      let now = 1;
+      for (const { names, pause, restart } of steps) {
+        now += pause;
+        if (restart) {
+          const saved = JSON.parse(JSON.stringify(registry.save()));
+          registry = new IdentityRegistry(LIMIT, 'backends');
+          registry.restore(saved);
+        }
+        const held = [...owners.values()].filter(({ name, gone }) => names.includes(name) || now - gone < 3600).length;
+        const strangers = names.filter((name) => ![...owners.values()].some((owner) => owner.name === name)).length;
+        registry.begin();
+        let claims: { id: number; since: number }[];
+        try {
+          claims = names.map((name) => registry.claim(name, now));
+        } catch (error) {
+          assert.equal((error as { code?: string }).code, 'GD_SNAPSHOT_IDS');
+          assert.ok(held + strangers > LIMIT, 'refused although there was room');
+          continue;
+        }
+        registry.commit(now);
+        assert.equal(new Set(claims.map(({ id }) => id)).size, names.length, 'two have one id');
+        const next = new Map(owners);
+        for (const owner of next.values()) if (owner.gone === Infinity) owner.gone = now;
+        claims.forEach(({ id, since }, i) => {
+          const owner = owners.get(id);
+          assert.ok(id >= 0 && id < LIMIT);
+          if (owner?.name === names[i]) assert.equal(since, owner.since);
+          else {
+            assert.equal(since, now);
+            assert.ok(owner === undefined || now - owner.gone >= 3600, 'an id was given away too early');
+          }
+          const mine = [...owners].find(([, { name, gone }]) => name === names[i] && (gone === now || now - gone < 3600));
+          if (mine !== undefined) assert.equal(id, mine[0], 'within the hour he has his id again');
+          next.set(id, { name: names[i], since, gone: Infinity });
+        });
+        owners = next;
+      }
+    }),
+  );
 });

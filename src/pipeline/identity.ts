@@ -82,7 +82,8 @@ export class IdentityRegistry {
 
   /** The id of `identity`, new or known. Throws GD_SNAPSHOT_IDS when more than `limit` are alive or recently gone. */
   claim(identity: string, now: number): { id: number; since: number } {
-    const known = this.#claimed.get(identity) ?? this.#holders.get(identity);
+    // Whose id was given away a moment ago, in this build, is somebody new.
+    const known = this.#claimed.get(identity) ?? (this.#recycled.has(identity) ? undefined : this.#holders.get(identity));
     const id = known?.id ?? (this.#nextClaimed < this.#limit ? this.#nextClaimed++ : this.#recycle(now));
     const holder: Holder = known ?? { id, since: now, gone: Infinity };
     this.#claimed.set(identity, holder);

@@ -160,7 +160,9 @@ export function steerStage(
     // SYN without one would be taken for those of an older flow.
     if ((initial && (followers < 0 || followers === id)) || (tcpFlags[i] & RST) !== 0) return;
     if (entry >= 0) flows.reassign(entry, id, now);
-    else if (flows.insert(low, high, id, now, confirmed)) tally.inserts++;
+    // That another thread had the flow is no reason to end somebody else's: who sends fragments, or changes IPv6 flow labels, chooses the threads. Only
+    // after a change of their number is what is here known to be of flows that went elsewhere.
+    else if (flows.insert(low, high, id, now, confirmed, confirmed && now < flows.recutUntil)) tally.inserts++;
   }
 
   return function steer(snapshot: Snapshot, now: number, tally: SteerTally): void {

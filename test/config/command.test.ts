@@ -51,6 +51,29 @@ test('check refuses: exit code 78, every problem on its line, nothing on standar
   for (const line of lines) assert.match(line, /several\.yaml:\d+:\d+ \S+ .+ \[GD_CONFIG_[A-Z_]+\]$/);
 });
 
+test('check reads the files of https checks, and warns at the keys that name them', () => {
+  const file = join(folder, 'tls.yaml');
+  writeFileSync(join(folder, 'empty.pem'), '');
+  writeFileSync(
+    file,
+    `services: [{ name: web, address: 192.0.2.10, protocol: tcp, port: 443, pool: web }]
+tunnel: { source: { ipv4: 203.0.113.1 } }
+pools:
+  web:
+    backends: [{ name: w1, address: 198.51.100.1 }]
+    health: { checks: [{ type: https, ca: empty.pem, certificate: none.pem, key: empty.pem }] }
+`,
+  );
+  const { code, err } = run('check', file);
+  assert.equal(code, 0);
+  assert.match(
+    err,
+    /tls\.yaml:6:43 pools\.web\.health\.checks\[0\]\.ca .*can not use .*empty\.pem.*\[GD_CONFIG_HEALTH_TLS_FILE\]\n/,
+  );
+  assert.match(err, /tls\.yaml:6:67 pools\.web\.health\.checks\[0\]\.certificate .*can not read .*none\.pem: ENOENT/);
+  assert.equal(run('check', '--deny-warnings', file).code, 78);
+});
+
 test('check --json', () => {
   const { code, out } = run('check', '--json', several);
   assert.equal(code, 78);

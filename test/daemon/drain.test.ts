@@ -87,6 +87,22 @@ test(
     assert.equal((await look('over-6', 'worker-1')).ready.ok, false);
     assert.equal((await ask({ director: true, cancel: true })).director, null);
     assert.deepEqual((await look('over-6', 'worker-1')).ready, { ok: true, reasons: [] });
+    // The last backend of one pool: its service is not ready here, the other one and the director are.
+    assert.equal((await ask({ backend: 'over-4/worker-1', force: true })).status, 200);
+    await eventually(() => second.get('/-/ready/dns-6').status === 503, 'the service without a backend is not ready');
+    assert.equal(second.get('/-/ready/dns-6').body, 'not ready\npool over-4 has no serving backend\n');
+    assert.deepEqual(
+      ['/-/ready', '/-/ready/dns-4', '/-/ready/dns-7'].map((path) => second.get(path).status),
+      [200, 200, 404],
+    );
+    const metrics = second.metrics();
+    assert.deepEqual(
+      ['ready', 'service_ready{service="dns-4"}', 'service_ready{service="dns-6"}'].map((name) =>
+        metrics.get(`gue_director_${name}`),
+      ),
+      [1, 1, 0],
+    );
+    assert.equal((await ask({ backend: 'over-4/worker-1', cancel: true })).status, 200);
     assert.equal((await ask({ backend: 'over-6/worker-1', deadline: 0 })).backends[1].state, 'down');
     assert.equal((await look('over-6', 'worker-1')).state, 'down');
     assert.equal((await ask({ director: true, stopAfter: 0.3 })).director?.stopIn, 0);

@@ -8,6 +8,7 @@ import { configs } from './configs.ts';
 import { crashFlows } from './crash-flows.ts';
 import { decoders } from './decoders.ts';
 import { drain } from './drain.ts';
+import { floods } from './floods.ts';
 import { fourThreads } from './four-threads.ts';
 import { fragments } from './fragments.ts';
 import { freshClone } from './fresh-clone.ts';
@@ -29,6 +30,7 @@ import { quic } from './quic.ts';
 import { reloads } from './reloads.ts';
 import { replyPathMtu } from './reply-path-mtu.ts';
 
+import { soak } from './soak.ts';
 import { tables } from './tables.ts';
 import { takeover } from './takeover.ts';
 import { transfers } from './transfers.ts';
@@ -43,6 +45,7 @@ export const LINES: readonly Line[] = [
   fragments,
   crashFlows,
   fourThreads,
+  floods,
   drain,
   pipelineCost,
   configs,
@@ -66,4 +69,5 @@ export const LINES: readonly Line[] = [
   privileges,
   reloads,
   takeover,
+  soak,
 ];

@@ -11,18 +11,19 @@
 // Senders are patient (as in test/incident/stage.ts): no tail loss probes, a second before a timeout. Where a dozen processes share two cores each now and
 // then waits for its turn, and a probe would say that something was lost which was not.
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
-import { cpus, tmpdir } from 'node:os';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askAction, askStatus } from '../../src/admin/client.ts';
 import type { Refusal } from '../../src/control/reloader.ts';
 import { Actor } from '../../src/demo/cast.ts';
-import type { Namespace } from '../../src/demo/lab/namespace.ts';
 import { Lab } from '../../src/demo/lab/topology.ts';
+import { footprint } from './footprint.ts';
 import { retransmitted } from './kernel-counters.ts';
+import { deviceDrops, figureOf, patient } from './lab-links.ts';
 import type { Line, Outcome, Scale } from './line.ts';
+import { metrics } from './metrics.ts';
 import { Random } from './random.ts';
 import { MUTATIONS, TRANSFER_PORT, UDP_PORTS, Wishes, wrong } from './reload-wishes.ts';
 
@@ -88,57 +89,6 @@ interface Reloaded {
   milliseconds: number[];
 }
 
-function deviceDrops(lab: Lab): number {
-  const script = 'cat /sys/class/net/*/statistics/rx_dropped /sys/class/net/*/statistics/tx_dropped';
-  return lab.namespaces.reduce((sum, namespace) => {
-    const lines = namespace.run('sh', ['-c', script]).trim().split('\n');
-    return sum + lines.reduce((all, line) => all + Number(line), 0);
-  }, 0);
-}
-
-function figureOf(namespace: Namespace, device: string, name: string): number {
-  return Number(namespace.run('cat', [`/sys/class/net/${device}/statistics/${name}`]));
-}
-
-function metric(socket: string, name: string): Promise<number> {
-  return new Promise((done, fail) => {
-    request({ socketPath: socket, path: '/metrics', agent: false }, (response) => {
-      let text = '';
-      response.setEncoding('utf8');
-      response.on('data', (part: string) => {
-        text += part;
-      });
-      response.on('end', () => {
-        const line = text.split('\n').find((one) => one.startsWith(`gue_director_${name} `));
-        done(Number(line?.slice(line.lastIndexOf(' ') + 1)));
-      });
-    })
-      .on('error', fail)
-      .end();
-  });
-}
-
-function patient(lab: Lab): void {
-  const processors = (2 ** Math.min(cpus().length, 31) - 1).toString(16);
-  for (const namespace of lab.namespaces) {
-    namespace.run('sh', ['-e'], `for queue in /sys/class/net/*/queues/rx-*/rps_cpus; do echo ${processors} > $queue; done`);
-  }
-  for (const namespace of [lab.client, ...lab.workers]) {
-    const [gateway4, gateway6] = namespace === lab.client ? ['10.80.0.1', 'fd80::1'] : ['10.80.1.1', 'fd80:0:0:1::1'];
-    namespace.sysctl({ 'net.ipv4.tcp_early_retrans': 0 });
-    namespace.ip(
-      `route replace default via ${gateway4} dev eth0 rto_min 1s`,
-      `route del default via ${gateway6} dev eth0`,
-      `route add default via ${gateway6} dev eth0 rto_min 1s`,
-    );
-  }
-}
-
-function processFigures(pid: number): [number, number] {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return [Math.round(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024), readdirSync(`/proc/${pid}/fd`).length];
-}
-
 /** One director, its transfers for `seconds`, and what `meanwhile` does in that time. */
 async function passage(
   lab: Lab,
@@ -167,7 +117,7 @@ async function passage(
     const before = {
       drops: deviceDrops(lab),
       workers: stay.reduce((sum, worker) => sum + retransmitted(worker), 0),
-      figures: processFigures(pid),
+      figures: footprint(pid),
     };
     client.child.stdin!.write('go\n');
     await Promise.all([sleep(size.seconds * 1000), meanwhile(file, socket, pid)]);
@@ -179,6 +129,7 @@ async function passage(
     await sleep(500);
     const status = await askStatus({ path: socket });
     const { received, forwarded, replied, passed, dropped, lost } = status.packets;
+    const after = footprint(pid);
     const given = figureOf(lab.director, 'gd0', 'tx_packets');
     return {
       ...transferred,
@@ -191,8 +142,8 @@ async function passage(
         Object.entries(status.drops)
           .map(([reason, packets]) => `${reason} ${packets}`)
           .join(', ') || 'none',
-      residentMiB: [before.figures[0], processFigures(pid)[0]],
-      descriptors: [before.figures[1], processFigures(pid)[1]],
+      residentMiB: [Math.round(before.figures.resident), Math.round(after.resident)],
+      descriptors: [before.figures.descriptors, after.descriptors],
     };
   } finally {
     const code = await director.stop();
@@ -268,7 +219,8 @@ async function reloadWrong(
   if (after.generation !== before.generation || after.reload.digest !== before.reload.digest) wrongly('what runs has changed');
   if (after.reload.result !== 'refused' || after.reload.problem === null) wrongly(`status says ${after.reload.result}`);
   if (after.reload.counts.refused !== before.reload.counts.refused + 1) wrongly('it was not counted');
-  if ((await metric(socket, 'config_last_reload_successful')) !== 0) wrongly('the metric says that it was taken over');
+  if ((await metrics(socket)).get('gue_director_config_last_reload_successful') !== 0)
+    wrongly('the metric says that it was taken over');
 }
 
 function notMore(now: number, control: number, messages: number): boolean {

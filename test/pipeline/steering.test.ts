@@ -146,6 +146,33 @@ test('another thread finds the flow in its sibling shard', () => {
   assert.deepEqual(second.flows.occupancy(), { entries: 300, confirmed: 300 });
 });
 
+test('flows that another thread has, whatever their number, take no place of a living confirmed one; after a change of threads they do', () => {
+  // Who chooses the thread of a packet (fragments, IPv6 flow labels) could otherwise end flows with two packets for each.
+  const flood = Array.from({ length: 400 }, (_, i) => frame(20_000 + i));
+  const run = (recutUntil: number) => {
+    const there = new Rig(specOf({ backends: backends(3) }));
+    there.run(flood, { now: 90 });
+    const here = new Rig(specOf({ backends: backends(3) }), undefined, { entries: 64, siblings: [there.flows] });
+    here.flows.recutUntil = recutUntil;
+    here.run(
+      SPORTS.flatMap((sport) => [frame(sport), frame(sport)]),
+      { now: 90 },
+    );
+    const before = here.flows.words.slice();
+    assert.equal(here.flows.occupancy().confirmed, 64);
+    here.run(flood, { now: 100 });
+    return [before, here.flows.words];
+  };
+  const [before, after] = run(0);
+  assert.deepEqual(after, before);
+  const [, changed] = run(101);
+  assert.equal(
+    Array.from(changed).filter((word, i) => i % 4 === 3 && word === 100).length,
+    64,
+    'what was here is of flows that went elsewhere',
+  );
+});
+
 test('an entry older than the present holder of its id is not believed', () => {
   const memory = new SharedArrayBuffer(4096 * 16);
   const flows = new FlowTable(4096, Int32Array.of(11, 22), memory);

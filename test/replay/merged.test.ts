@@ -46,6 +46,7 @@ function configOf(spec: Spec): Config {
     threads: 1,
     flows: { entries: 1024, file: 'off' },
     fragments: { entries: 256, timeout: 5, holdBytes: 65_536, holdPackets: 64, holdPerSource: 64, holdTimeout: 1 },
+    probes: { sourcePortBase: 61424, sourcePorts: 16 },
     listen: { metrics: null },
     admin: { socket: 'off' },
     privileges: { user: null, group: null },

@@ -31,13 +31,18 @@ export function register(program: Command): void {
 }
 
 async function check(file: string, options: Options): Promise<number> {
-  const { loadConfig, ConfigError } = await import('../../config/load.ts');
+  const { loadText, ConfigError } = await import('../../config/load.ts');
+  const { readSource } = await import('../../config/source.ts');
   let config: Config | null = null;
   let problems: readonly Problem[];
   try {
+    // Once: it may be a pipe.
+    const text = readSource(file);
     const { withFoundBackends } = await import('../found-backends.ts');
-    const found = await withFoundBackends(loadConfig(file));
-    problems = [...found.config.warnings, ...found.problems];
+    const found = await withFoundBackends(loadText(text, file));
+    const { fileProblems } = await import('../../config/check-files.ts');
+    const { tlsObjections } = await import('../../health/tls-files.ts');
+    problems = [...found.config.warnings, ...found.problems, ...fileProblems(found.config, text, tlsObjections)];
     if (problems.every(({ severity }) => severity === 'warning')) config = found.config;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;

@@ -1,5 +1,7 @@
 /** `gue-director status`: what a running director says of itself. */
 import { type Command, Option } from 'commander';
+import type { Condition } from '../../admin/server.ts';
+import type { Status } from '../../admin/status.ts';
 import { CodedError, EXIT } from '../../base/errors.ts';
 import type { ListenAddress } from '../../config/config.ts';
 import { configOption, jsonOption } from '../options.ts';
@@ -10,6 +12,7 @@ interface Options {
   readonly json: boolean;
   readonly listen?: string;
   readonly check?: 'healthy' | 'ready';
+  readonly service?: string;
 }
 
 export function register(program: Command): void {
@@ -26,12 +29,14 @@ export function register(program: Command): void {
         'ready',
       ]),
     )
+    .option('--service <name>', 'with --check ready: whether packets of this service may be sent here')
     .addHelpText(
       'after',
       `
 Examples:
   gue-director status
   gue-director status --check ready || birdc disable gue_services
+  gue-director status --check ready --service web     one service alone
   gue-director status --json | jq '.backends[] | select(.pathMtu.cause == "icmp")'
   gue-director status --listen 127.0.0.1:6079      without reading a configuration
 
@@ -43,17 +48,28 @@ Exit code 69 when no director answers.`,
 }
 
 async function status(options: Options): Promise<number> {
+  if (options.service !== undefined && options.check !== 'ready') {
+    throw new CodedError('GD_CLI_STATUS_SERVICE', '--service goes with --check ready', {
+      exitCode: EXIT.USAGE,
+      hint: `gue-director status --check ready --service ${options.service}`,
+    });
+  }
   const { askStatus } = await import('../../admin/client.ts');
   const { statusText } = await import('../render/status.ts');
   const answer = await askStatus(await placeOf(options));
   if (options.check !== undefined) {
-    const { ok, reasons } = answer[options.check];
+    const { ok, reasons } = options.service === undefined ? answer[options.check] : readyOf(answer, options.service);
     if (ok) return EXIT.OK;
     process.stderr.write(`not ${options.check}\n${reasons.map((reason) => `${reason}\n`).join('')}`);
     return EXIT.FAILED;
   }
   process.stdout.write(options.json ? `${JSON.stringify(answer, null, 2)}\n` : statusText(answer, paintFor(process.stdout)));
   return EXIT.OK;
+}
+
+/** A service that the director does not have gets nothing from it. */
+function readyOf({ services }: Status, name: string): Condition {
+  return services.find((service) => service.name === name)?.ready ?? { ok: false, reasons: [`there is no service ${name}`] };
 }
 
 async function placeOf(options: Options): Promise<ListenAddress> {

@@ -18,6 +18,7 @@ function heading(status: Status, paint: Paint): string {
     `${paint.bold(`gue-director ${version}`)}: ${state}, up ${duration(uptime)}, generation ${generation}, process ${pid}, ${config}`,
     ...reasons(healthy, paint.red),
     ...reasons(ready, paint.yellow),
+    ...serviceLines(status, paint),
     ...(draining === null ? [] : [paint.yellow(drainingText(draining))]),
     ...reloadLines(status, paint),
     `packets: received ${packets.received}, forwarded ${packets.forwarded}, replied ${packets.replied}, passed ${packets.passed}, dropped ${packets.dropped}`,
@@ -43,19 +44,50 @@ function heading(status: Status, paint: Paint): string {
     const kept = age === null ? 'never right' : `its ${backends} backends stay as they were ${duration(age)} ago`;
     lines.push(paint.red(`${file}: ${kept}; ${problem}`));
   }
+  lines.push(flowTableText(status, paint));
   if (packets.lost > 0) lines.push(paint.red(`lost in the kernel before they could be read: ${packets.lost}`));
   return lines.join('\n');
 }
 
 /** Nothing of a backend that is up, in full. */
-function healthLines({ pool, name, health }: StatusBackend, paint: Paint): string[] {
+function healthLines({ pool, name, state, drain, health }: StatusBackend, paint: Paint): string[] {
   if (health === null || (health.up && health.share === 1)) return [];
   const who = `backend ${pool}/${name}`;
   if (health.up) return [paint.yellow(`${who}: starts slowly, at ${percent(health.share)} of its weight`)];
-  const kept = health.serves ? ', but used: too few others are good' : '';
+  // when-down: keep-flows; nobody has drained it.
+  const keepsFlows = state === 'draining' && drain === null ? ', keeps its flows' : '';
+  const kept = health.serves ? ', but used: too few others are good' : keepsFlows;
   if (health.heldFor > 0) return [paint.red(`${who}: held down for ${duration(health.heldFor)} more: it flapped${kept}`)];
   const why = health.checks.filter(({ good }) => !good).map(({ check, detail }) => `${check}: ${detail ?? 'not asked yet'}`);
   return [paint.red(`${who}: down for ${duration(health.age)}${kept}: ${why.join('; ')}`)];
+}
+
+function flowTableText({ flowTable }: Status, paint: Paint): string {
+  const { path, outcome, reason, pickedUp, bytes, entries, regions } = flowTable;
+  const where = path ?? 'no file';
+  const size = `${entries} entries, ${(bytes / 2 ** 20).toFixed(1)} MiB, ${regions} region${regions === 1 ? '' : 's'}`;
+  const became = {
+    'picked-up': `picked up with ${pickedUp.entries} flows, ${pickedUp.confirmed} confirmed`,
+    shared: 'taken over',
+    made: 'made at the start',
+    renewed: 'made anew',
+    memory: 'flows end with this process',
+  }[outcome];
+  const text = `flow table: ${where}, ${size}; ${became ?? outcome}${reason === '' ? '' : `: ${reason}`}`;
+  return reason === '' ? text : paint.yellow(text);
+}
+
+/** Both, where they differ and it takes new flows at all. */
+function weightText({ weight, effectiveWeight }: StatusBackend): string {
+  return effectiveWeight === weight || effectiveWeight === 0 ? String(weight) : `${effectiveWeight} of ${weight}`;
+}
+
+/** What speaks against one service alone; what speaks against the director stands above. */
+function serviceLines({ services, ready }: Status, paint: Paint): string[] {
+  return services.flatMap((service) => {
+    const own = service.ready.reasons.filter((reason) => !ready.reasons.includes(reason));
+    return own.length === 0 ? [] : [paint.yellow(`service ${service.name}: not ready: ${own.join('; ')}`)];
+  });
 }
 
 function drainingText({ age, stopIn }: NonNullable<Status['draining']>): string {
@@ -100,7 +132,7 @@ function tables(status: Status, paint: Paint): string[] {
           one.address,
           [one.encapsulation, ...one.ports].join(' '),
           one.state,
-          String(one.weight),
+          weightText(one),
           percent(one.share),
         ],
         ...[String(one.packets), String(one.bytes)],

@@ -33,6 +33,7 @@ export function checkDrivers(draft: Draft, report: Report): void {
       report(at, 'GD_CONFIG_EPHEMERAL_PORTS', message, 'warning');
     }
   }
+  checkProbes(draft, report);
   if (egress !== null && !WHOLE_PACKETS.has(egress.driver)) {
     for (const service of draft.services) {
       if (service.value.oversize !== 'fragment-outer') continue;
@@ -53,4 +54,31 @@ export function checkDrivers(draft: Draft, report: Report): void {
   if (loopback) return;
   const message = `${address.host} can be reached by others, and nobody is asked for a password; 127.0.0.1 can not`;
   report(['metrics', 'listen'], 'GD_CONFIG_LISTEN_PUBLIC', message, 'warning');
+}
+
+/** Source ports of tunnel checks: below 65536, not those of traffic, not the kernel's to give away. Of no meaning where no pool has such a check. */
+function checkProbes({ probes, egress, pools }: Draft, report: Report): void {
+  const isUsed = pools.some(({ frame }) => frame?.health?.checks.some(({ type }) => type === 'tunnel') ?? false);
+  if (probes === null || !isUsed) return;
+  const from = probes['source-port-base'];
+  const to = from + probes['source-ports'] - 1;
+  const at = ['probes', 'source-port-base'];
+  if (to > 65535) {
+    const most = 65536 - probes['source-ports'];
+    report(at, 'GD_CONFIG_PROBE_PORTS', `ports ${from} to ${to} end above 65535; the base may be ${most} at most`);
+    return;
+  }
+  if (egress?.driver === 'auto' || egress?.driver === 'udp') {
+    const first = egress['source-port-base'];
+    const last = first + egress['source-ports'] - 1;
+    if (from <= last && to >= first) {
+      const message = `ports ${from} to ${to} of tunnel checks are ports ${first} to ${last} of traffic (egress) too; choose others`;
+      report(at, 'GD_CONFIG_PROBE_PORTS', message);
+      return;
+    }
+  }
+  if (from > EPHEMERAL.to || to < EPHEMERAL.from) return;
+  const range = `${EPHEMERAL.from} to ${EPHEMERAL.to}`;
+  const message = `ports ${from} to ${to} lie in ${range}, which the kernel gives to other programs; 61424 is free of them`;
+  report(at, 'GD_CONFIG_EPHEMERAL_PORTS', message, 'warning');
 }

@@ -1,9 +1,12 @@
 /** Health checks: keys that exclude or need each other, times that fit, a service for each tunnel check. */
 import { prefixContains } from '../../base/address.ts';
 import { parseAnyAddress, parsePrefix } from '../address.ts';
+import { portsOf } from '../compile.ts';
 import type { Draft, DraftPool, DraftService } from '../draft.ts';
 import type { CheckSection, HealthSection } from '../health.ts';
+import { parsePorts } from '../port.ts';
 import type { Path } from '../problem.ts';
+import { protocolNumber } from '../protocol.ts';
 import type { Report } from './index.ts';
 
 export function checkHealth(draft: Draft, report: Report): void {
@@ -35,7 +38,7 @@ function checkTimes(health: HealthSection, at: Path, report: Report): void {
 function checkMinimum(health: HealthSection, pool: DraftPool, at: Path, report: Report): void {
   const minimum = health['minimum-healthy'];
   const count = pool.backends.filter(({ value }) => value.state === 'active' && value.weight > 0).length;
-  if (typeof minimum !== 'number' || !pool.complete || minimum <= count) return;
+  if (typeof minimum !== 'number' || !pool.complete || minimum <= Math.max(1, count)) return;
   const message = `${minimum} good backends are asked for, but only ${count} of the pool take flows`;
   report([...at, 'minimum-healthy'], 'GD_CONFIG_HEALTH_MINIMUM', message, 'warning');
 }
@@ -90,6 +93,7 @@ function checkTunnel(
     return;
   }
   const { address, source } = check;
+  checkQuestion(check, services, at, report);
   if (address === undefined) {
     if (!services.some(hasOneAddress)) {
       const message = 'the services of this pool are prefixes: set address to the one inside that shall be asked';
@@ -101,6 +105,33 @@ function checkTunnel(
   if (source !== undefined && address !== undefined && source.includes(':') !== address.includes(':')) {
     report([...at, 'source'], 'GD_CONFIG_HEALTH_TUNNEL', `${source} and ${address} are of different families`);
   }
+}
+
+/** Of UDP there is no answer that is known without a question: no service answers a datagram without bytes. */
+function checkQuestion(
+  check: Extract<CheckSection, { type: 'tunnel' }>,
+  services: readonly DraftService[],
+  at: Path,
+  report: Report,
+): void {
+  if (check.send !== undefined || check['send-hex'] !== undefined) return;
+  const { address, port } = check;
+  const asked = services.filter((service) => {
+    const isThere = address === undefined || prefixesOf(service).some((prefix) => contains(prefix, address));
+    return isThere && (port === undefined || portsOf(service.value).some((text) => holds(text, port)));
+  });
+  // As the prober chooses (health/tunnel/prober.ts): TCP, where there is some.
+  const speaks = ({ value }: DraftService, protocol: 'tcp' | 'udp') =>
+    protocolNumber(value.protocol) === protocolNumber(protocol);
+  const first = asked.find((service) => speaks(service, 'tcp')) ?? asked[0];
+  if (first === undefined || !speaks(first, 'udp')) return;
+  const message = `asks service "${first.value.name}" by UDP, and needs something to send that it answers: set send or send-hex`;
+  report(at, 'GD_CONFIG_HEALTH_TUNNEL', message);
+}
+
+function holds(ports: number | string, port: number): boolean {
+  const range = parsePorts(ports).value;
+  return range !== null && port >= range.from && port <= range.to;
 }
 
 function hasBytes(check: Extract<CheckSection, { type: 'tunnel' }>): boolean {

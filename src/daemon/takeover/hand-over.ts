@@ -78,6 +78,8 @@ export class HandOver {
   /** Of `upgrade`: the successor that it started, and whom to give the hand-over that it asks for. */
   #child: ChildProcess | null = null;
   #begun: ((running: Promise<HandedOver>) => void) | null = null;
+  /** Times that somebody should have taken over and did not. */
+  failures = 0;
   /** Process id of who took over; null while nobody has. */
   successor: number | null = null;
 
@@ -110,6 +112,7 @@ export class HandOver {
       () => {},
       (error: unknown) => {
         this.#running = null;
+        this.failures++;
         const { message, hint, code } = refusalOf(error);
         this.#journal.record('warn', 'takeover-failed', `nobody took over, this director goes on: ${message}`, { code, hint });
       },
@@ -122,6 +125,7 @@ export class HandOver {
     if (this.#running !== null || this.#child !== null) return busy();
     if (process.pid === 1) return { status: 409, body: refusalOf(firstProcess()) };
     const began = Date.now();
+    const failedBefore = this.failures;
     const asked = process.argv.slice(1).filter((argument) => argument !== '--takeover');
     const child = spawn(process.execPath, [...process.execArgv, ...asked, '--takeover'], {
       stdio: 'inherit',
@@ -151,12 +155,15 @@ export class HandOver {
           (error: unknown) => error,
         );
         const failure = this.#running === null ? await Promise.race([told, sleep(50, outcome)]) : await told;
+        // One that ended before it had asked for anything: nobody else counts it.
+        if (this.#running === null && this.failures === failedBefore) this.failures++;
         return { status: 409, body: refusalOf(failure) };
       }
       child.unref();
       return { status: 200, body: { ...outcome, milliseconds: Date.now() - began } };
     } catch (error) {
       if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+      if (this.#running === null && this.failures === failedBefore) this.failures++;
       return { status: 409, body: refusalOf(error) };
     } finally {
       this.#child = null;
@@ -340,7 +347,8 @@ function firstProcess(): CodedError {
   );
 }
 
-function busy(): ActionAnswer {
-  const error = new CodedError('GD_TAKEOVER_BUSY', 'another process is taking over already', { hint: 'gue-director status' });
+/** Whatever changes something is refused while a successor takes over: it has what was so before. */
+export function busy(): ActionAnswer {
+  const error = new CodedError('GD_TAKEOVER_BUSY', 'another process is taking over already', { hint: 'ask again in a moment' });
   return { status: 409, body: refusalOf(error) };
 }

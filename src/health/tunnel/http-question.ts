@@ -11,6 +11,8 @@ export function httpQuestion({ method, path, host, status }: TunnelHttpSpec, add
   const literal = address.length === 16 ? `[${formatAddress(address)}]` : formatAddress(address);
   const name = host ?? (port === 80 ? literal : `${literal}:${port}`);
   const lines = [`${method} ${path} HTTP/1.1`, `Host: ${name}`, 'User-Agent: gue-director', 'Accept: */*'];
+  // RFC 9110 §8.6: a server may refuse a POST that does not say that it has no content (411).
+  if (method === 'POST') lines.push('Content-Length: 0');
   const wanted = status.map(({ from, to }) => (from === to ? `${from}` : `${from}-${to}`)).join(', ');
   return {
     bytes: new TextEncoder().encode(`${lines.join('\r\n')}\r\n\r\n`),

@@ -17,13 +17,14 @@ import { PortGuard, type PortRange } from '../../host/port-guard.ts';
 import type { Egress } from '../../io/driver.ts';
 import type { ServiceSpec } from '../../pipeline/spec.ts';
 import * as ipv4 from '../../wire/ipv4.ts';
-import type { Probe, ProbeOutcome, ProbeTarget } from '../probe.ts';
+import type { Probe, ProbeOutcome, ProbeTarget, Turn } from '../probe.ts';
 import type { TunnelCheckSpec } from '../spec.ts';
 import { readAnswer } from './answer.ts';
 import { outerError } from './causes.ts';
 import { Exchange } from './exchange.ts';
 import { Exchanges } from './exchanges.ts';
 import type { Ends } from './inner-packet.ts';
+import { PortTurns } from './port-turns.ts';
 import { probeSource } from './source.ts';
 import { Wrapper } from './wrapper.ts';
 
@@ -72,7 +73,9 @@ export class TunnelProber {
   #addresses = new Map<string, Uint8Array>();
   readonly #running = new Exchanges();
   readonly #sources = new Map<string, { readonly address: Uint8Array; readonly until: number }>();
-  #turn = randomInt(0x10000);
+  #next = randomInt(0x10000);
+  /** For datagrams: TCP and ping know their answers by more than a port. */
+  readonly #turns = new PortTurns();
   #timer: NodeJS.Timeout | null = null;
   #lastSent = 0;
 
@@ -85,7 +88,10 @@ export class TunnelProber {
 
   /** The probe of one check (health/probe.ts). */
   probeOf(check: TunnelCheckSpec): Probe {
-    return { probe: (target, timeoutMs, signal) => this.#probe(check, target, timeoutMs, signal) };
+    return {
+      turn: async (target, signal) => this.#turnFor(askedFor(check, target), signal),
+      probe: (target, timeoutMs, signal, turn) => this.#probe(check, target, timeoutMs, signal, turn ?? null),
+    };
   }
 
   /** Probes that still run resolve as not answered. */
@@ -94,30 +100,65 @@ export class TunnelProber {
     this.#timer = null;
     for (const exchange of this.#running.all()) exchange.giveUp(this.#now());
     this.#running.clear();
+    this.#turns.close();
     this.#answers.close();
     this.#guard?.close();
     this.#guard = null;
     this.#wrapper.close();
   }
 
-  async #probe(check: TunnelCheckSpec, target: ProbeTarget, timeoutMs: number, signal: AbortSignal): Promise<ProbeOutcome> {
-    const { service, address, port } = askedFor(check, target);
+  /** Resolves to null at once for what needs none. */
+  async #turnFor(asked: Asked, signal: AbortSignal): Promise<Turn | null> {
+    return asked.service.protocol === ipv4.PROTOCOL_UDP ? this.#turns.take(nameOf(asked), this.#ports(), signal) : null;
+  }
+
+  #ports(): readonly number[] {
     this.#guard ??= new PortGuard(this.#range);
+    return this.#guard.ports;
+  }
+
+  /** Everything is opened before the first wait. */
+  async #probe(
+    check: TunnelCheckSpec,
+    target: ProbeTarget,
+    timeoutMs: number,
+    signal: AbortSignal,
+    given: Turn | null,
+  ): Promise<ProbeOutcome> {
+    const asked = askedFor(check, target);
+    const { service, address } = asked;
+    const ports = this.#ports();
     this.#awaitFrom(address);
     const family = address.length === 4 ? 4 : 6;
     const source = check.source?.length === address.length ? check.source : this.#sourceOf(target.backend.address, family);
-    const began = this.#now();
-    // Looks for answers are some milliseconds apart, and what is answered is answered in time.
-    const deadline = began + Math.max(timeoutMs / 2, timeoutMs - 2 * LOOK_LATER_MS);
-    const isUdp = service.protocol === ipv4.PROTOCOL_UDP;
-    let ends = this.#endsFor(source, address, port, isUdp);
-    // A datagram's answer is known by its ports alone: as many at once as there are ports.
-    while (ends === null) {
-      await new Promise((done) => setTimeout(done, LOOK_LATER_MS));
-      if (signal.aborted || this.#now() >= deadline) throw busy(address, port);
-      ends = this.#endsFor(source, address, port, isUdp);
+    const ask = (sourcePort: number) =>
+      this.#exchange(check, target, timeoutMs, signal, service, {
+        source,
+        destination: address,
+        sourcePort,
+        destinationPort: asked.port,
+      });
+    if (service.protocol !== ipv4.PROTOCOL_UDP) return ask(this.#nextPort());
+    if (given !== null) return ask(given.port);
+    const turn = this.#turns.free(nameOf(asked), ports) ?? (await this.#turnFor(asked, signal));
+    if (turn === null) return { ok: false, detail: 'ended', milliseconds: 0 };
+    try {
+      return await ask(turn.port);
+    } finally {
+      turn.release();
     }
-    const found = ends;
+  }
+
+  #exchange(
+    check: TunnelCheckSpec,
+    target: ProbeTarget,
+    timeoutMs: number,
+    signal: AbortSignal,
+    service: ServiceSpec,
+    found: Ends,
+  ): Promise<ProbeOutcome> {
+    // Looks for answers are some milliseconds apart, and what is answered is answered in time.
+    const deadline = this.#now() + Math.max(timeoutMs / 2, timeoutMs - 2 * LOOK_LATER_MS);
     return new Promise<ProbeOutcome>((resolve, reject) => {
       const exchange = new Exchange({
         check,
@@ -168,15 +209,11 @@ export class TunnelProber {
     return address;
   }
 
-  /** The next reserved port; with `alone` one that no other probe of this service has, null when there is none. */
-  #endsFor(source: Uint8Array, destination: Uint8Array, destinationPort: number, alone: boolean): Ends | null {
-    const ports = this.#guard?.ports ?? [];
-    for (let tries = 0; tries < ports.length; tries++) {
-      this.#turn = (this.#turn + 1) % ports.length;
-      const ends = { source, destination, sourcePort: ports[this.#turn], destinationPort };
-      if (!alone || this.#running.of(ends, ipv4.PROTOCOL_UDP).length === 0) return ends;
-    }
-    return null;
+  /** The reserved ports in turn. */
+  #nextPort(): number {
+    const ports = this.#ports();
+    this.#next = (this.#next + 1) % ports.length;
+    return ports[this.#next];
   }
 
   #look(): void {
@@ -213,8 +250,20 @@ export class TunnelProber {
   }
 }
 
+/** What is asked. */
+interface Asked {
+  readonly service: ServiceSpec;
+  readonly address: Uint8Array;
+  /** 0 where there are no ports. */
+  readonly port: number;
+}
+
+function nameOf({ address, port }: Asked): string {
+  return `${formatAddress(address)} ${port}`;
+}
+
 /** What is asked of whom, of the services of the backend's pool. Throws CodedError GD_HEALTH_TUNNEL_SERVICE when the check names none of them. */
-function askedFor(check: TunnelCheckSpec, { pool, services }: ProbeTarget) {
+function askedFor(check: TunnelCheckSpec, { pool, services }: ProbeTarget): Asked {
   const { address } = check;
   const fits =
     address === null
@@ -239,14 +288,4 @@ function askedFor(check: TunnelCheckSpec, { pool, services }: ProbeTarget) {
   // A service on every port begins with 0, which is none.
   const port = ported ? (check.port ?? Math.max(1, service.portFrom)) : 0;
   return { service, address: address ?? service.prefix.bytes, port };
-}
-
-function busy(address: Uint8Array, port: number): CodedError {
-  return new CodedError(
-    'GD_HEALTH_TUNNEL_BUSY',
-    `every reserved port is in use by probes of ${formatAddress(address)} port ${port}`,
-    {
-      hint: 'give tunnel probes more ports, or a longer interval',
-    },
-  );
 }
