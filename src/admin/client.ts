@@ -7,6 +7,9 @@ import { STATUS_PATH, type Status } from './status.ts';
 const PATIENCE = 5000;
 /** The same for what takes longer than a look: a reload builds tables. */
 const ACTION_PATIENCE = 60_000;
+/** Milliseconds until whoever waits is told so, and between two such words. */
+const WAITING_AFTER = 2000;
+const WAITING_EVERY = 15_000;
 
 /** Where a director can be asked: an address without brackets and a port, or the path of its unix socket. */
 export type Place = { readonly host: string; readonly port: number } | { readonly path: string };
@@ -41,15 +44,24 @@ function parsed(body: string): Status | null {
 
 /**
  * Asks the director behind the unix socket to do something (actions.ts); its answer, whatever the status. Throws GD_ADMIN_UNREACHABLE (exit code
- * 69) when none answers within `patience` milliseconds.
+ * 69) when nobody is there, GD_ADMIN_NO_ANSWER (1) when somebody is and has not answered within `patience` milliseconds. `waiting` is called now and
+ * then meanwhile, with the milliseconds so far.
  */
 export async function askAction(
   socket: string,
   path: string,
   body: object = {},
   patience = ACTION_PATIENCE,
+  waiting?: (milliseconds: number) => void,
 ): Promise<{ status: number; body: Readonly<Record<string, unknown>> }> {
-  const answer = await ask({ path: socket }, 'POST', path, JSON.stringify(body), patience);
+  const since = Date.now();
+  const say = () => waiting?.(Date.now() - since);
+  let timer = setTimeout(() => {
+    say();
+    timer = setInterval(say, WAITING_EVERY);
+  }, WAITING_AFTER);
+  const asked = ask({ path: socket }, 'POST', path, JSON.stringify(body), patience);
+  const answer = await asked.finally(() => clearTimeout(timer));
   try {
     const value: unknown = JSON.parse(answer.body);
     if (value !== null && typeof value === 'object') return { status: answer.status, body: value as Record<string, unknown> };
@@ -72,11 +84,17 @@ function ask(
 ): Promise<{ status: number; body: string }> {
   const where = 'path' in place ? { socketPath: place.path } : place;
   return new Promise((done, fail) => {
-    const refuse = (error: NodeJS.ErrnoException) =>
-      fail(
-        unreachable(`no director answers at ${placeText(place)}: ${error.code ?? error.message}`, remedy(place, error), error),
-      );
-    const options = { ...where, method, path, agent: false, signal: AbortSignal.timeout(patience) };
+    const signal = AbortSignal.timeout(patience);
+    let connected = false;
+    const refuse = (error: NodeJS.ErrnoException) => {
+      if (signal.aborted && connected) {
+        fail(silent(place, method, patience, error));
+        return;
+      }
+      const why = signal.aborted ? `no connection within ${patience / 1000} s` : (error.code ?? error.message);
+      fail(unreachable(`no director answers at ${placeText(place)}: ${why}`, remedy(place, error), error));
+    };
+    const options = { ...where, method, path, agent: false, signal };
     const asked = request(options, (response) => {
       let body = '';
       response.setEncoding('utf8');
@@ -87,7 +105,24 @@ function ask(
       response.on('end', () => done({ status: response.statusCode ?? 0, body }));
     });
     asked.on('error', refuse);
+    asked.on('socket', (socket) =>
+      socket.once('connect', () => {
+        connected = true;
+      }),
+    );
     asked.end(text);
+  });
+}
+
+/** Somebody is there. What it was asked to do it may be doing still. */
+function silent(place: Place, method: string, patience: number, cause: unknown): CodedError {
+  const message = `the director at ${placeText(place)} has not answered within ${patience / 1000} s`;
+  if (method === 'GET')
+    return unreachable(message, 'it is busy, or stuck: journalctl -u gue-director, and systemctl status gue-director', cause);
+  return new CodedError('GD_ADMIN_NO_ANSWER', `${message}; it may be at it still`, {
+    exitCode: EXIT.FAILED,
+    hint: 'gue-director status   says how it ended; its log too: journalctl -u gue-director',
+    cause,
   });
 }
 

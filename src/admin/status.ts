@@ -142,7 +142,7 @@ export interface StatusBackend {
 }
 
 export interface StatusPoolHealth {
-  /** Backends that take flows and are up, of how many. */
+  /** Backends that take flows and are up (or held down for flapping, and needed), of how many. */
   readonly good: number;
   readonly of: number;
   /** How many must be; 0: no such rule. */

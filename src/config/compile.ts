@@ -18,7 +18,7 @@ import { parseServerId } from './server-id.ts';
 import { parseTunnelSource, spreadOf } from './tunnel-source.ts';
 
 /** `section` has passed the schema and every check without error. */
-export function compile(section: ConfigSection, file: string, warnings: readonly Problem[]): Config {
+export function compile(section: ConfigSection, file: string, warnings: readonly Problem[]): Omit<Config, 'text'> {
   const listen = section.metrics.listen === null ? null : must(parseListen(section.metrics.listen));
   return {
     spec: compileSpec(section),

@@ -111,6 +111,8 @@ export interface Config {
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   /** The file as it was named. */
   readonly file: string;
+  /** The text that it was made of. */
+  readonly text: string;
   /** Things that work but are probably not meant; `run` logs them, `check` prints them. */
   readonly warnings: readonly Problem[];
 }

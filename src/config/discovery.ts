@@ -26,6 +26,8 @@ export interface DiscoverySource {
 /** A problem, and the backend of a file that it is about; `index` null: the file as a whole, `file` null: the configuration. */
 export interface Fault {
   readonly problem: Problem;
+  /** The pool that it concerns; null: none in particular. */
+  readonly pool: string | null;
   readonly file: string | null;
   readonly index: number | null;
 }
@@ -96,14 +98,15 @@ export class Discovery {
     path: Path,
     ...[code, message, severity, at]: [string, string, 'error' | 'warning', ('key' | 'value')?]
   ): Fault {
-    const [, pool, step, number, index, ...rest] = path;
-    const file = step === FOUND ? found.get(String(pool))?.[Number(number)]?.file : undefined;
+    const [part, name, step, number, index, ...rest] = path;
+    const pool = part === 'pools' && name !== undefined ? String(name) : null;
+    const file = step === FOUND ? found.get(String(name))?.[Number(number)]?.file : undefined;
     if (file === undefined) {
-      return { problem: this.#document.problem(path, code, message, severity, at), file: null, index: null };
+      return { problem: this.#document.problem(path, code, message, severity, at), pool, file: null, index: null };
     }
     const entry = file.backends[Number(index)];
     const problem = file.document.problem([...entry.at, ...rest], code, message, severity, at);
-    return { problem, file: file.file, index: Number(index) };
+    return { problem, pool, file: file.file, index: Number(index) };
   }
 }
 

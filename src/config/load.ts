@@ -32,5 +32,5 @@ export function loadText(text: string, file: string): Config {
   const problems = checkDraft(draftOf(parsed.data), document);
   if (problems.some((problem) => problem.severity === 'error')) throw new ConfigError(file, problems);
   const config = compile(parsed.data, file, problems);
-  return { ...config, discovery: discoveryOf(parsed.data, document, config.spec) };
+  return { ...config, text, discovery: discoveryOf(parsed.data, document, config.spec) };
 }

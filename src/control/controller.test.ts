@@ -94,6 +94,36 @@ test('what was refused is tried again by itself', (t) => {
   assert.deepEqual(published, ['w1: w1=draining']);
 });
 
+test('a layer that must be in force now or not at all: refused it is as before, and what waited goes on waiting', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'setImmediate'] });
+  const { controller, published, refused, refuse } = rig();
+  controller.putLayer('drains', new Map([['a/w1', 'draining']]));
+  refuse(true);
+  assert.throws(() => controller.putLayer('drains', new Map()), /no/);
+  assert.deepEqual([...controller.layers.drains.keys(), controller.waiting, published], ['a/w1', false, ['w1: w1=draining']]);
+  controller.setLayer('health', new Map([['a/w1', { serves: false, share: 1 }]]));
+  assert.throws(() => controller.putLayer('drains', new Map()), /no/);
+  refuse(false);
+  t.mock.timers.tick(1000);
+  assert.deepEqual([published, refused, controller.waiting], [['w1: w1=draining', 'w1: w1=down'].slice(0, 2), [], false]);
+  controller.putLayer('health', new Map());
+  assert.equal(published.at(-1), 'w1: w1=draining');
+});
+
+test('who publishes is told the layers that the spec is made of, also those that only this configuration has', () => {
+  const seen: string[] = [];
+  const controller = new Controller({
+    config: configOf('w1'),
+    publish: (config, _, layers) => seen.push(`${config.file}: ${[...layers.discovered.keys()]}`),
+    refused: (_, error) => {
+      throw error;
+    },
+  });
+  controller.discoverBy((config) => new Map([[config.file, []]]));
+  controller.adopt(configOf('w2'));
+  assert.deepEqual([seen, [...controller.layers.discovered.keys()]], [['w2: w2'], ['w2']]);
+});
+
 test('a layer that can not be published is told, and the next one is tried again', async () => {
   const { controller, published, refused, refuse } = rig();
   refuse(true);

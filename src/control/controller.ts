@@ -8,8 +8,8 @@ import { inForce, type Layers, NO_LAYERS } from './layers.ts';
 
 export interface ControllerOptions {
   readonly config: Config;
-  /** Puts a spec in force, made of `config` and the layers. Throws when it can not be; then nothing has changed. */
-  readonly publish: (config: Config, spec: Spec) => void;
+  /** Puts a spec in force, made of `config` and `layers`. Throws when it can not be; then nothing has changed. */
+  readonly publish: (config: Config, spec: Spec, layers: Layers) => void;
   /** A changed layer could not be put in force; the spec before it stays. */
   readonly refused: (layer: keyof Layers, error: unknown) => void;
 }
@@ -43,6 +43,11 @@ export class Controller {
     return this.#layers;
   }
 
+  /** A layer was replaced and is not in force yet. */
+  get waiting(): boolean {
+    return this.#dirty.size > 0;
+  }
+
   /** What would be in force with `config` instead of the one that is: what a plan is made of. */
   specWith(config: Config): Spec {
     return inForce(config.spec, this.#layersWith(config));
@@ -69,7 +74,7 @@ export class Controller {
   /** Puts a configuration in force, the first one or another. Throws what `publish` throws; then the one before stays. */
   adopt(config: Config): void {
     const layers = this.#layersWith(config);
-    this.#options.publish(config, inForce(config.spec, layers));
+    this.#options.publish(config, inForce(config.spec, layers), layers);
     // Only what was asked for here: publishing may itself have replaced a layer (checks that follow the new backends).
     this.#layers = { ...this.#layers, discovered: layers.discovered };
     this.#config = config;
@@ -103,15 +108,43 @@ export class Controller {
     this.#dirty.clear();
     if (changed.length === 0) return;
     try {
-      this.#options.publish(this.#config, this.specWith(this.#config));
+      this.#publishLayers();
     } catch (error) {
       for (const layer of changed) {
         this.#dirty.add(layer);
         this.#options.refused(layer, error);
       }
-      this.#again = setTimeout(() => this.flush(), AGAIN_MS);
-      this.#again.unref();
+      this.#tryAgain();
     }
+  }
+
+  /**
+   * Replaces one layer and puts it in force now, with whatever else waits: for who wants to know whether it could be. Throws what `publish` throws; then
+   * the layer before stays, and what waited goes on waiting.
+   */
+  putLayer<Name extends keyof Layers>(name: Name, layer: Layers[Name]): void {
+    this.close();
+    const waiting = [...this.#dirty];
+    this.#dirty.clear();
+    const before = this.#layers[name];
+    this.#layers = { ...this.#layers, [name]: layer };
+    try {
+      this.#publishLayers();
+    } catch (error) {
+      this.#layers = { ...this.#layers, [name]: before };
+      for (const one of waiting) this.#dirty.add(one);
+      if (this.#dirty.size > 0) this.#tryAgain();
+      throw error;
+    }
+  }
+
+  #publishLayers(): void {
+    this.#options.publish(this.#config, this.specWith(this.#config), this.#layers);
+  }
+
+  #tryAgain(): void {
+    this.#again = setTimeout(() => this.flush(), AGAIN_MS);
+    this.#again.unref();
   }
 
   /** Ends what is still scheduled. */

@@ -207,3 +207,70 @@ test('check says everything that is wrong with the files, and what they warn abo
   );
   assert.equal(found.get('web')?.length, 3);
 });
+
+/** So many backends, of a network of their own. */
+const many = (count: number, net: number) =>
+  Array.from({ length: count }, (_, i) => `- { name: n${net}-${i}, address: 10.${net}.${i >> 8}.${i & 255} }\n`).join('');
+
+/** Two pools, each with a table for 251 backends at most. */
+function twoPools(t: TestContext): Bench {
+  const bench = new Bench(t, '[a.yaml, b.yaml]');
+  const yaml = `services:
+  - { name: s, address: 192.0.2.0/25, protocol: tcp, port: 80, pool: web }
+  - { name: u, address: 192.0.2.128/25, protocol: tcp, port: 80, pool: api }
+pools:
+  web: { table-size: 251, backends-from: [a.yaml, b.yaml] }
+  api: { table-size: 251, backends-from: [c.yaml] }
+tunnel: { source: { ipv4: 203.0.113.1 } }
+`;
+  bench.load = (_, size = '251') =>
+    loadText(yaml.replace('web: { table-size: 251', `web: { table-size: ${size}`), join(bench.folder, 'director.yaml'));
+  bench.config = bench.load('');
+  return bench;
+}
+
+const counts = (bench: Bench) => ['web', 'api'].map((pool) => bench.look.found.get(pool)?.length ?? 0);
+
+test('a pool that its files overfill keeps what it had, whichever file it is, and no other pool pays for it', (t) => {
+  const bench = twoPools(t);
+  bench.write('a.yaml', many(100, 1));
+  bench.write('b.yaml', many(100, 2));
+  bench.write('c.yaml', many(10, 3));
+  bench.next(true);
+  assert.deepEqual(counts(bench), [200, 10]);
+  // Both new at one look: c is right, b is too much.
+  bench.write('b.yaml', many(200, 2));
+  bench.write('c.yaml', many(20, 3));
+  assert.deepEqual(bench.settle(), ['b.yaml GD_CONFIG_TABLE_SMALL 5:22 kept 100', 'c.yaml +10 -0 = 20']);
+  assert.deepEqual(counts(bench), [200, 20]);
+  bench.write('a.yaml', many(200, 1));
+  bench.write('b.yaml', many(110, 2));
+  assert.deepEqual(bench.settle(), ['a.yaml GD_CONFIG_TABLE_SMALL 5:22 kept 100', 'b.yaml +10 -0 = 110']);
+  assert.deepEqual(counts(bench), [210, 20]);
+});
+
+test('a configuration whose table is too small for what the files have is contradicted, and nothing is emptied', (t) => {
+  const bench = twoPools(t);
+  bench.config = bench.load('', '509');
+  bench.write('a.yaml', many(200, 1));
+  bench.write('b.yaml', many(200, 2));
+  bench.write('c.yaml', many(10, 3));
+  bench.next(true);
+  assert.deepEqual([counts(bench), bench.look.contradictions], [[400, 10], []]);
+  const tooSmall = bench.load('');
+  const look = lookAtFiles(tooSmall.discovery as Discovery, bench.look, bench.now + 1, true);
+  assert.deepEqual(
+    look.contradictions.map(({ code, line }) => [code, line]),
+    [['GD_CONFIG_TABLE_SMALL', 5]],
+  );
+  assert.deepEqual(
+    ['web', 'api'].map((pool) => look.found.get(pool)?.length),
+    [400, 10],
+  );
+  // At a start nothing was there to be kept: what fits is taken.
+  const start = lookAtFiles(tooSmall.discovery as Discovery, NOTHING_FOUND, 1, true);
+  assert.deepEqual(
+    ['web', 'api'].map((pool) => start.found.get(pool)?.length),
+    [200, 10],
+  );
+});

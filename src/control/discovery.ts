@@ -57,9 +57,11 @@ export interface Look {
   readonly news: readonly DiscoveryNews[];
   /** Nothing that matters is another than at the look before. */
   readonly same: boolean;
+  /** What is wrong with the configuration itself beside files that were right before it; their pools keep what they had. */
+  readonly contradictions: readonly Problem[];
 }
 
-export const NOTHING_FOUND: Look = { files: new Map(), found: new Map(), news: [], same: true };
+export const NOTHING_FOUND: Look = { files: new Map(), found: new Map(), news: [], same: true, contradictions: [] };
 
 /**
  * A look at every file that `discovery` names, after the look `before`. Changes nothing. `now`: Unix milliseconds. With `anew` everything is judged
@@ -77,7 +79,7 @@ export function lookAtFiles(discovery: Discovery, before: Look, now: number, ane
     if (!next.has(file) && good !== null) news.push({ what: 'gone', file, backends: good.backends.length });
   }
   const isFresh = ({ file, good }: FileState) => good !== (before.files.get(file)?.good ?? null);
-  let found = before.found;
+  let { found, contradictions } = before;
   if (anew || news.length > 0 || [...next.values()].some(isFresh)) {
     // What was refused beside the others as they were may be right beside them as they are.
     for (const [file, state] of next) {
@@ -85,13 +87,13 @@ export function lookAtFiles(discovery: Discovery, before: Look, now: number, ane
         next.set(file, read({ ...state, identity: '' }, file, state.pools, now, true));
     }
     const fresh = new Set([...next.values()].filter(isFresh).map(({ file }) => file));
-    found = settle(discovery, before, next, fresh);
+    ({ found, contradictions } = settle(discovery, before, next, fresh));
     if (!anew && news.length === 0 && isSame(before.files, next)) found = before.found;
   }
   for (const [file, state] of next) {
     if (tell(before.files.get(file), state, news)) next.set(file, { ...state, failures: state.failures + 1 });
   }
-  return { files: next, found, news, same: found === before.found };
+  return { files: next, found, news, same: found === before.found, contradictions };
 }
 
 function isSame(before: ReadonlyMap<string, FileState>, next: ReadonlyMap<string, FileState>): boolean {
@@ -192,54 +194,103 @@ function problemOf(error: unknown, file: string): Problem {
   return { file, line: 1, column: 1, path: '', message, code: 'GD_CONFIG_FILE_UNREADABLE', severity: 'error' };
 }
 
+interface Settled {
+  readonly found: Found;
+  readonly contradictions: readonly Problem[];
+}
+
 /**
  * What all files together give. A new content that contradicts the configuration or another file is refused and the file's last good one stays; where
- * last good contents contradict a configuration that came after them, the backends concerned are left out. Changes `next`.
+ * last good contents contradict a configuration that came after them, the backends concerned are left out, or, where it is none of them but the
+ * configuration itself (a table that is too small now), the pool keeps what it had. No pool pays for another. Changes `next`.
  */
-function settle(discovery: Discovery, before: Look, next: Map<string, FileState>, fresh: Set<string>): Found {
+function settle(discovery: Discovery, before: Look, next: Map<string, FileState>, fresh: Set<string>): Settled {
   for (const [file, state] of next) next.set(file, { ...state, omit: new Set() });
+  const keeping = new Set<string>();
+  const contradictions: Problem[] = [];
+  const errorsOf = (files: ReadonlyMap<string, FileState>) =>
+    discovery.judge(contributions(discovery, files, keeping)).faults.filter(({ problem }) => problem.severity === 'error');
   for (;;) {
-    const { faults, backends } = discovery.judge(contributions(discovery, next));
+    const { faults, backends } = discovery.judge(contributions(discovery, next, keeping));
     const errors = faults.filter(({ problem }) => problem.severity === 'error');
-    if (errors.length === 0) return backends;
+    if (errors.length === 0) return { found: withKept(backends, before.found, keeping), contradictions };
     const blamed = new Set(errors.flatMap(({ file }) => (file !== null && fresh.has(file) ? [file] : [])));
-    // The fault of a pair shows at the later one, whichever of the two is new.
-    const refused = blamed.size > 0 ? blamed : new Set(fresh);
+    const refused = blamed.size > 0 ? blamed : culprits(errors[0], before, next, fresh, errorsOf);
     if (refused.size > 0) {
       for (const file of refused) {
-        const problem = (errors.find((error) => error.file === file) ?? errors[0]).problem;
-        const known = before.files.get(file);
-        next.set(file, { ...(next.get(file) as FileState), good: known?.good ?? null, seenAt: known?.seenAt ?? 0, problem });
+        const { problem } = errors.find((error) => error.file === file) ?? errors[0];
+        next.set(file, { ...asBefore(file, before, next), problem });
         fresh.delete(file);
       }
       continue;
     }
-    if (!leaveOut(next, errors)) return new Map();
+    if (leaveOut(next, errors)) continue;
+    const known = discovery.sources.map(({ pool }) => pool).filter((pool) => !keeping.has(pool));
+    const concerned = errors.flatMap(({ pool }) => (pool !== null && known.includes(pool) ? [pool] : []));
+    contradictions.push(...errors.map(({ problem }) => problem));
+    for (const pool of concerned.length > 0 ? concerned : known) keeping.add(pool);
+    for (const [file, state] of next) {
+      if (state.problem === null && state.pools.some((pool) => keeping.has(pool))) {
+        next.set(file, { ...state, problem: errors[0].problem });
+      }
+    }
+    if (known.length === 0) return { found: withKept(new Map(), before.found, keeping), contradictions };
   }
 }
 
-/** Leaves out what is wrong; where the fault is in no file, every backend of the last file. False when nothing is left to leave out. */
+/** What was there before, in the pools that keep it. */
+function withKept(backends: Found, before: Found, keeping: ReadonlySet<string>): Found {
+  if (keeping.size === 0) return backends;
+  const kept = [...before].filter(([pool]) => keeping.has(pool));
+  return new Map([...[...backends].filter(([pool]) => !keeping.has(pool)), ...kept]);
+}
+
+function asBefore(file: string, before: Look, next: ReadonlyMap<string, FileState>): FileState {
+  const known = before.files.get(file);
+  return { ...(next.get(file) as FileState), good: known?.good ?? null, seenAt: known?.seenAt ?? 0 };
+}
+
+/**
+ * New contents to refuse for an error that stands in none of them: the fault of a pair shows at the later one, whichever of the two is new, and that
+ * of a whole pool at the pool. It is the file without whose new content the error is gone, the last such one; else all that its pool names.
+ */
+function culprits(
+  error: Fault,
+  before: Look,
+  next: ReadonlyMap<string, FileState>,
+  fresh: ReadonlySet<string>,
+  errorsOf: (files: ReadonlyMap<string, FileState>) => readonly Fault[],
+): Set<string> {
+  const near = [...fresh].filter((file) => error.pool === null || next.get(file)?.pools.includes(error.pool));
+  const far = [...fresh].filter((file) => !near.includes(file));
+  const isSame = ({ problem, pool }: Fault) => pool === error.pool && problem.code === error.problem.code;
+  for (const file of [...near.reverse(), ...far.reverse()]) {
+    if (!errorsOf(new Map([...next, [file, asBefore(file, before, next)]])).some(isSame)) return new Set([file]);
+  }
+  return new Set(near);
+}
+
+/** Leaves out the backends that are wrong; false when none of the errors is about a backend of a file. */
 function leaveOut(next: Map<string, FileState>, errors: readonly Fault[]): boolean {
   const placed = errors.filter(({ file, index }) => file !== null && index !== null);
-  if (placed.length > 0) {
-    for (const { file, index, problem } of placed) {
-      const state = next.get(file as string) as FileState;
-      next.set(state.file, { ...state, omit: new Set([...state.omit, index as number]), problem: state.problem ?? problem });
-    }
-    return true;
+  for (const { file, index, problem } of placed) {
+    const state = next.get(file as string) as FileState;
+    next.set(state.file, { ...state, omit: new Set([...state.omit, index as number]), problem: state.problem ?? problem });
   }
-  const last = [...next.values()].reverse().find(({ good, omit }) => good !== null && omit.size < good.backends.length);
-  if (last?.good == null) return false;
-  next.set(last.file, { ...last, omit: new Set(last.good.backends.keys()), problem: errors[0].problem });
-  return true;
+  return placed.length > 0;
 }
 
-function contributions(discovery: Discovery, files: ReadonlyMap<string, FileState>): Map<string, Contribution[]> {
+/** By pool; nothing in those that keep what they had. */
+function contributions(
+  discovery: Discovery,
+  files: ReadonlyMap<string, FileState>,
+  keeping: ReadonlySet<string> = new Set(),
+): Map<string, Contribution[]> {
   return new Map(
     discovery.sources.map(({ pool }) => [
       pool,
       [...files.values()].flatMap(({ pools, good, omit }) =>
-        good !== null && pools.includes(pool) ? [{ file: good, omit }] : [],
+        good !== null && pools.includes(pool) && !keeping.has(pool) ? [{ file: good, omit }] : [],
       ),
     ]),
   );

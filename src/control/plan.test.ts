@@ -4,7 +4,7 @@ import type { Config } from '../config/config.ts';
 import { loadText } from '../config/load.ts';
 import { inForce, NO_LAYERS } from './layers.ts';
 import { configDigest, isEmpty, type Plan, planOf, planSummary } from './plan.ts';
-import { restartProblems } from './restart.ts';
+import { restartProblems, settingChanges } from './restart.ts';
 
 const YAML = `services:
   - { name: web, address: 192.0.2.80, protocol: tcp, port: [80, 443], pool: a }
@@ -110,6 +110,17 @@ test('checks of a pool are settings of it, and part of what a configuration mean
   for (const { key, effect } of plan.settings)
     assert.deepEqual([key.startsWith('pools.a.health.'), effect], [true, 'reload'], key);
   assert.notEqual(plan.id, planFor((yaml) => yaml).id);
+});
+
+test('a pool is called as it is in the file, capitals and all', () => {
+  const named = (yaml: string) => yaml.replaceAll('pool: a', 'pool: WebFront').replace('  a:\n', '  WebFront:\n');
+  const [before, after] = [
+    named(YAML),
+    named(YAML).replace('  WebFront:\n', '  WebFront:\n    health: { checks: [{ type: icmp }] }\n'),
+  ];
+  const keys = settingChanges(loadText(before, 'a.yaml'), loadText(after, 'a.yaml')).map(({ key }) => key);
+  assert.ok(keys.length > 0);
+  for (const key of keys) assert.ok(key.startsWith('pools.WebFront.health.'), key);
 });
 
 test('what only a restart changes, with its place; a driver stands for all of its keys', () => {

@@ -90,7 +90,7 @@ export function isEmpty({ services, pools, settings }: Plan): boolean {
 
 /** 16 hexadecimal digits of what a configuration means: equal whatever its comments, and whoever named its file. */
 export function configDigest(config: Config): string {
-  const { file: _file, warnings: _warnings, ...meaning } = config;
+  const { file: _file, text: _text, warnings: _warnings, ...meaning } = config;
   return hashOf([...leavesOf(meaning)].map(([path, value]) => `${path}=${value}`));
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -7,7 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CodedError } from '../base/errors.ts';
 import { loadConfig } from '../config/load.ts';
 import { planOf } from './plan.ts';
-import { Reloader, type ReloadOutcome } from './reloader.ts';
+import { Reloader, type ReloadOutcome, type ReloadTarget } from './reloader.ts';
+import type { Trial } from './trial-file.ts';
 
 function yaml(weight: number, more = ''): string {
   return `services: [{ name: web, address: 192.0.2.1, protocol: tcp, port: 80, pool: a }]
@@ -16,7 +17,7 @@ tunnel: { source: { ipv4: 203.0.113.1 } }
 ${more}`;
 }
 
-function rig(t: TestContext) {
+function rig(t: TestContext, trial: Trial | null = null) {
   const folder = mkdtempSync(join(tmpdir(), 'gd-reloader-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'director.yaml');
@@ -28,7 +29,16 @@ function rig(t: TestContext) {
   const told: ReloadOutcome[] = [];
   const faults = { examine: '', change: '' };
   const weight = (of = config) => of.spec.pools[0].backends[0].weight;
-  const reloader = new Reloader({
+  const trials: (string | null)[] = [];
+  const change = async (next: typeof config, word: string) => {
+    steps.push(`${word} ${weight(next)}`);
+    await sleep(5);
+    if (faults.change !== '') throw new CodedError('GD_HOST_ROUTE_TAKEN', faults.change);
+    config = next;
+    generation++;
+    steps.push(`end ${weight(next)}`);
+  };
+  const target: ReloadTarget = {
     get config() {
       return config;
     },
@@ -39,18 +49,15 @@ function rig(t: TestContext) {
     examine: () => {
       if (faults.examine !== '') throw new CodedError('GD_HOST_CHECK', faults.examine, { exitCode: 77, hint: 'look' });
     },
-    change: async (next) => {
-      steps.push(`begin ${weight(next)}`);
-      await sleep(5);
-      if (faults.change !== '') throw new CodedError('GD_HOST_ROUTE_TAKEN', faults.change);
-      config = next;
-      generation++;
-      steps.push(`end ${weight(next)}`);
-    },
+    change: (next) => change(next, 'begin'),
+    changeBack: (before) => change(before, 'back to'),
+    settled: () => steps.push('settled'),
+    remember: (now) => trials.push(now === null ? null : `${/weight: (\d+)/.exec(now.tried)?.[1]} not ${weight()}`),
     told: (_, outcome) => told.push(outcome),
-  });
+  };
+  const reloader = new Reloader(target, trial);
   t.after(() => reloader.close());
-  return { write, file, reloader, steps, told, faults, weight };
+  return { write, file, reloader, steps, told, faults, weight, trials, target };
 }
 
 test('one after the other, each with what the file holds at its turn', async (t) => {
@@ -62,8 +69,8 @@ test('one after the other, each with what the file holds at its turn', async (t)
   write(yaml(3));
   await second;
   const outcome = await reloader.reload({ cause: 'file' });
-  assert.deepEqual(steps.slice(0, 2), ['begin 2', 'end 2']);
-  assert.equal(steps.length, 6);
+  assert.deepEqual(steps.slice(0, 3), ['begin 2', 'end 2', 'settled']);
+  assert.equal(steps.length, 9);
   assert.deepEqual([outcome.result, weight(), reloader.counts.success], ['success', 3, 3]);
 });
 
@@ -103,7 +110,7 @@ test('conditions: a generation, a plan; neither counts as a look at the file', a
 });
 
 test('to be confirmed: in time, not in time, taken back at once, and no other reload meanwhile', async (t) => {
-  const { write, reloader, told, weight } = rig(t);
+  const { write, reloader, told, weight, steps } = rig(t);
   write(yaml(2));
   assert.equal(reloader.confirm(), false);
   assert.equal((await reloader.reload({ cause: 'command', confirmWithin: 100 })).confirmWithin, 100);
@@ -117,4 +124,46 @@ test('to be confirmed: in time, not in time, taken back at once, and no other re
   await reloader.reload({ cause: 'command', confirmWithin: 100 });
   assert.equal((await reloader.rollBack('command'))?.result, 'rolled-back');
   assert.deepEqual([weight(), await reloader.rollBack('command')], [2, null]);
+  const back = ['begin 3', 'end 3', 'back to 2', 'end 2'];
+  assert.deepEqual(steps, ['begin 2', 'end 2', 'settled', ...back, ...back]);
+});
+
+test('what nobody confirmed is remembered until something else is: before it is in force, and beyond the end', async (t) => {
+  const { write, reloader, trials, faults, file, target } = rig(t);
+  write(yaml(2));
+  faults.change = 'taken';
+  await reloader.reload({ cause: 'command', confirmWithin: 100 });
+  assert.deepEqual(trials.splice(0), ['2 not 1', null], 'it never was in force');
+  faults.change = '';
+  await reloader.reload({ cause: 'command', confirmWithin: 100 });
+  await reloader.rollBack('command');
+  assert.deepEqual(trials.splice(0), ['2 not 1'], 'the file holds it still');
+  write(yaml(3));
+  await reloader.reload({ cause: 'command', confirmWithin: 100 });
+  reloader.close();
+  assert.deepEqual(trials.splice(0), ['3 not 1'], 'an end is no confirmation');
+
+  const next = new Reloader(target, { file, tried: yaml(3), confirmed: yaml(1) });
+  t.after(() => next.close());
+  assert.deepEqual(
+    [next.last.cause, next.last.result, next.last.refusal?.code],
+    ['start', 'rolled-back', 'GD_RELOAD_ROLLED_BACK'],
+  );
+  await next.reload({ cause: 'command' });
+  assert.deepEqual(trials.splice(0), [null]);
+  write(yaml(4));
+  await next.reload({ cause: 'command', confirmWithin: 100 });
+  next.confirm();
+  assert.deepEqual(trials, ['4 not 3', null]);
+});
+
+test('another file than the running one is not reloaded, and both are named', async (t) => {
+  const { write, reloader, steps, file } = rig(t);
+  write(yaml(2));
+  const { busy, refusal } = await reloader.reload({ cause: 'command', file: '/tmp/other.yaml' });
+  assert.deepEqual([busy, refusal?.code, steps], [true, 'GD_RELOAD_OTHER_FILE', []]);
+  assert.equal(refusal?.message, `the director runs ${file}, not /tmp/other.yaml`);
+  assert.equal((await reloader.reload({ cause: 'command', file: join(file, '..', 'director.yaml') })).result, 'success');
+  symlinkSync(file, `${file}.link`);
+  assert.equal((await reloader.reload({ cause: 'command', file: `${file}.link` })).result, 'success');
 });

@@ -5,6 +5,8 @@
  *        └────────┴──────────┴────────────────────┴─► refused: nothing was touched
  *                                                       └─► failed: what was changed was taken back
  */
+import { realpathSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { CodedError, EXIT } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { loadText } from '../config/load.ts';
@@ -12,6 +14,7 @@ import { ConfigError, formatProblem, type Problem } from '../config/problem.ts';
 import { readSource } from '../config/source.ts';
 import type { Plan } from './plan.ts';
 import { restartProblems } from './restart.ts';
+import type { Trial } from './trial-file.ts';
 
 /** Who asked. */
 export type ReloadCause = 'signal' | 'command' | 'file';
@@ -21,6 +24,8 @@ export const RELOAD_RESULTS: readonly ReloadResult[] = ['success', 'refused', 'f
 
 export interface ReloadRequest {
   readonly cause: ReloadCause;
+  /** Only when this is the file of the running configuration. */
+  readonly file?: string;
   /** Only when this generation is in force. */
   readonly ifGeneration?: number;
   /** Only when the plan of it has this id. */
@@ -69,8 +74,14 @@ export interface ReloadTarget {
   plan(next: Config): Plan;
   /** Throws CodedError when the host can not bear it; nothing is changed. */
   examine(next: Config): void;
-  /** Puts it in force. Throws CodedError; then what was in force before is again. */
+  /** Puts it in force. Throws CodedError; then what was in force before is again. What belongs to the one before is set aside until `settled`. */
   change(next: Config): Promise<void>;
+  /** The same with the configuration before the last change, and what was set aside then. */
+  changeBack(before: Config): Promise<void>;
+  /** The last change is final. */
+  settled(): void;
+  /** To be remembered beyond the end of the process; null: nothing is on trial. Tells who looks after it when that can not be. */
+  remember(trial: Trial | null): void;
   /** Told of each end, also of a rollback. */
   told(cause: ReloadCause, outcome: ReloadOutcome): void;
 }
@@ -87,15 +98,21 @@ export const MOST_CONFIRM = 86_400;
 
 export class Reloader {
   readonly #target: ReloadTarget;
-  #last: LastReload = { cause: 'start', result: 'success', at: Date.now(), refusal: null };
+  #last: LastReload;
+  /** What the file holds, or held, and nobody confirmed. */
+  #trial: Trial | null;
   #succeededAt = Date.now();
   #pending: Pending | null = null;
   /** The end of what is under way: the next one begins there. */
   #turn: Promise<unknown> = Promise.resolve();
   readonly counts: Record<ReloadResult, number> = { success: 0, refused: 0, failed: 0, 'rolled-back': 0 };
 
-  constructor(target: ReloadTarget) {
+  /** `trial`: the director starts with the configuration before it. */
+  constructor(target: ReloadTarget, trial: Trial | null = null) {
     this.#target = target;
+    this.#trial = trial;
+    const refusal = trial === null ? null : notConfirmed(trial.file);
+    this.#last = { cause: 'start', result: trial === null ? 'success' : 'rolled-back', at: Date.now(), refusal };
   }
 
   get last(): LastReload {
@@ -119,9 +136,9 @@ export class Reloader {
 
   /** What waits for its confirmation stays; false when nothing does. */
   confirm(): boolean {
-    if (this.#pending === null) return false;
-    clearTimeout(this.#pending.timer);
-    this.#pending = null;
+    if (!this.#endWait()) return false;
+    this.#target.settled();
+    this.#remember(null);
     return true;
   }
 
@@ -130,9 +147,22 @@ export class Reloader {
     return this.#inTurn(() => this.#rollBack(cause));
   }
 
-  /** Nothing is rolled back any more. */
+  /** Nothing is rolled back any more: what waits for its confirmation is left to the next start. */
   close(): void {
-    this.confirm();
+    this.#endWait();
+  }
+
+  #endWait(): boolean {
+    if (this.#pending === null) return false;
+    clearTimeout(this.#pending.timer);
+    this.#pending = null;
+    return true;
+  }
+
+  #remember(trial: Trial | null): void {
+    if (trial === this.#trial) return;
+    this.#trial = trial;
+    this.#target.remember(trial);
   }
 
   #inTurn<T>(step: () => Promise<T>): Promise<T> {
@@ -143,7 +173,7 @@ export class Reloader {
 
   async #reload(request: ReloadRequest): Promise<ReloadOutcome> {
     const target = this.#target;
-    const { cause, ifGeneration, ifPlan, confirmWithin } = request;
+    const { cause, file, ifGeneration, ifPlan, confirmWithin } = request;
     const busy = (code: string, message: string, hint: string) =>
       this.#end(cause, {
         result: 'refused',
@@ -151,6 +181,12 @@ export class Reloader {
         refusal: { code, message, hint, exitCode: EXIT.FAILED, problems: [] },
         busy: true,
       });
+    if (file !== undefined && !isSameFile(file, target.config.file)) {
+      const running = resolve(target.config.file);
+      const message = `the director runs ${running}, not ${file}`;
+      const hint = `gue-director plan --config ${file}   compares; to put it in force, replace ${running} by it and reload that`;
+      return busy('GD_RELOAD_OTHER_FILE', message, hint);
+    }
     if (this.#pending !== null) {
       const message = `the configuration in force waits for its confirmation, for ${this.confirmWithin} s more`;
       return busy('GD_RELOAD_PENDING', message, 'gue-director reload --confirm, or --rollback, and then again');
@@ -173,14 +209,23 @@ export class Reloader {
     } catch (error) {
       return this.#end(cause, { result: 'refused', plan: null, refusal: refusalOf(error) });
     }
+    const trial = this.#trial;
+    // Before it is in force: who is killed a moment later must find it.
+    if (confirmWithin !== undefined) {
+      this.#remember({ file: resolve(before.file), tried: next.text, confirmed: before.text });
+    }
     try {
       await target.change(next);
     } catch (error) {
+      this.#remember(trial);
       return this.#end(cause, { result: 'failed', plan: null, refusal: refusalOf(error) });
     }
     if (confirmWithin !== undefined) {
       const timer = setTimeout(() => void this.rollBack(cause), confirmWithin * 1000);
       this.#pending = { before, until: Date.now() + confirmWithin * 1000, timer };
+    } else {
+      target.settled();
+      this.#remember(null);
     }
     return this.#end(cause, { result: 'success', plan, refusal: null });
   }
@@ -188,20 +233,13 @@ export class Reloader {
   async #rollBack(cause: ReloadCause): Promise<ReloadOutcome | null> {
     const pending = this.#pending;
     if (pending === null) return null;
-    this.confirm();
+    this.#endWait();
     try {
-      await this.#target.change(pending.before);
+      await this.#target.changeBack(pending.before);
     } catch (error) {
       return this.#end(cause, { result: 'failed', plan: null, refusal: refusalOf(error) });
     }
-    const refusal: Refusal = {
-      code: 'GD_RELOAD_ROLLED_BACK',
-      message: 'the configuration was not confirmed: the one before is in force again',
-      hint: `${pending.before.file} still holds the other one: change it back, or confirm it in time`,
-      exitCode: EXIT.FAILED,
-      problems: [],
-    };
-    return this.#end(cause, { result: 'rolled-back', plan: null, refusal });
+    return this.#end(cause, { result: 'rolled-back', plan: null, refusal: notConfirmed(pending.before.file) });
   }
 
   #end(
@@ -230,6 +268,28 @@ function loadNext(running: Config): Config {
   const problems = restartProblems(running, next, text);
   if (problems.length > 0) throw new ConfigError(running.file, problems);
   return next;
+}
+
+/** Why the configuration before the file's is in force. */
+export function notConfirmed(file: string): Refusal {
+  return {
+    code: 'GD_RELOAD_ROLLED_BACK',
+    message: 'the configuration was not confirmed: the one before is in force again',
+    hint: `${file} still holds the other one: change it back, or put it in force with gue-director reload`,
+    exitCode: EXIT.FAILED,
+    problems: [],
+  };
+}
+
+/** By name, or by what it leads to. */
+function isSameFile(one: string, other: string): boolean {
+  if (resolve(one) === resolve(other)) return true;
+  try {
+    return realpathSync(one) === realpathSync(other);
+  } catch {
+    // Not there: its name says it all.
+    return false;
+  }
 }
 
 /** What is wrong, as plain data that crosses a socket. */

@@ -35,6 +35,7 @@ const RULES: { readonly [Key in keyof Config]-?: Rule } = {
   log: { effect: 'restart', but: { level: 'reload' } },
   discovery: { effect: 'reload', key: 'backends-from' },
   file: { effect: 'none' },
+  text: { effect: 'none' },
   warnings: { effect: 'none' },
 };
 
@@ -69,7 +70,8 @@ export function settingChanges(before: Config, after: Config): SettingChange[] {
 
 /** The HTTP server's place is one text in the file and two fields here; health checks stand with their pools. */
 function settingOf(config: Config, name: keyof Config): unknown {
-  if (name === 'health') return Object.fromEntries([...config.health].map(([pool, health]) => [pool, { health }]));
+  // A map: the names of pools are nobody's keys, whatever their capitals.
+  if (name === 'health') return new Map([...config.health].map(([pool, health]) => [pool, { health }]));
   if (name !== 'listen') return config[name];
   const { metrics } = config.listen;
   return { listen: metrics === null ? 'off' : `${metrics.host}:${metrics.port}` };

@@ -38,7 +38,7 @@ test('who asked before the hand-over gets the answer behind it; a port that is t
   const faces = new AdminFaces({ metrics: { host: '127.0.0.1', port }, socket: path, source, log, journal });
   await faces.openMetrics();
   await faces.openSocket();
-  assert.equal(faces.listen?.port, port);
+  assert.equal(faces.url, `http://127.0.0.1:${port}/`);
   const asked = askAction(path, '/-/upgrade');
   await sleep(50);
   await faces.quiet();

@@ -44,8 +44,10 @@ export class AdminFaces {
   }
 
   /** Where HTTP is answered, null when nowhere. */
-  get listen(): { readonly host: string; readonly port: number } | null {
-    return this.#open.get('metrics') ?? null;
+  get url(): string | null {
+    const server = this.#open.get('metrics');
+    if (server === undefined) return null;
+    return `http://${server.host.includes(':') ? `[${server.host}]` : server.host}:${server.port}/`;
   }
 
   /** Throws CodedError GD_ADMIN_LISTEN when it can not be had. */

@@ -13,12 +13,13 @@ import type { Status } from '../admin/status.ts';
 import { CodedError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { Controller } from '../control/controller.ts';
-import { inForce, NO_LAYERS } from '../control/layers.ts';
+import { inForce, type Layers, NO_LAYERS } from '../control/layers.ts';
 import { Publisher } from '../control/publisher.ts';
+import type { Trial } from '../control/trial-file.ts';
 import { linkByName } from '../host/links.ts';
-import { resolveTunnelSource } from '../host/routes.ts';
+import { tunnelSourceResolver } from '../host/routes.ts';
 import type { EventJournal } from '../observe/events.ts';
-import { type Log, RepeatedLines } from '../observe/log.ts';
+import type { Log } from '../observe/log.ts';
 import { createMetrics } from '../observe/metrics.ts';
 import type { SnapshotNames, SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
@@ -36,6 +37,7 @@ import { HostKeeper } from './host-keeper.ts';
 import { WINDOW_SECONDS } from './link-advice.ts';
 import { PathKeeper } from './path-keeper.ts';
 import { type Readiness, readinessOf } from './readiness.ts';
+import { refusedChanges } from './refused-changes.ts';
 import { ReloadKeeper } from './reload-keeper.ts';
 import { SourceKeeper } from './source-keeper.ts';
 import { statusOf } from './status.ts';
@@ -45,7 +47,7 @@ import type { Inheritance } from './takeover/inheritance.ts';
 import { lastWords, lent, notConfirmed, takeOver } from './takeover/queues.ts';
 import { SignalsKept } from './takeover/signals-kept.ts';
 import { TunnelKeeper } from './tunnel-keeper.ts';
-import { resolveTunnelSources } from './tunnel-sources.ts';
+import { keepTunnelSources, resolveTunnelSources, withSourcesOf } from './tunnel-sources.ts';
 import { packageVersion } from './version.ts';
 import { wantedOf } from './wanted.ts';
 import { type WeighedNames, weighed } from './weights.ts';
@@ -62,6 +64,8 @@ export interface DirectorOptions {
   readonly config: Config;
   readonly log: Log;
   readonly journal: EventJournal;
+  /** `config` is the one before this, which a reload was to confirm and did not; null: it is its file's. */
+  readonly trial: Trial | null;
   /** What another director hands over; null: start from nothing. Closed by whoever made it. */
   readonly inheritance: Inheritance | null;
   /** A successor has everything: stop, which takes nothing away then, and exit. */
@@ -82,7 +86,6 @@ export class Director {
   readonly #tunnels: TunnelKeeper;
   readonly #health: HealthKeeper;
   readonly #drops = new DropWatch();
-  readonly #repeated = new RepeatedLines();
   readonly #flows: FlowKeeper;
   readonly #publisher: Publisher;
   readonly #controller: Controller;
@@ -120,8 +123,8 @@ export class Director {
     this.#sources = new SourceKeeper({
       journal: options.journal,
       clock: this.#clock,
-      sourceFor: resolveTunnelSource,
-      publish: (spec) => this.#publish(this.#controller.config, spec),
+      resolver: tunnelSourceResolver,
+      publish: (spec) => this.#publish(this.#controller.config, spec, this.#controller.layers),
     });
     this.#paths = new PathKeeper({ egress: options.config.egress, journal: options.journal, clock: this.#clock });
     this.#cuts = new CutWatch({
@@ -150,19 +153,8 @@ export class Director {
     });
     this.#controller = new Controller({
       config: options.config,
-      publish: (config, spec) => this.#enforce(config, spec),
-      refused: (layer, error) => {
-        const message = error instanceof Error ? error.message : String(error);
-        const hint = error instanceof CodedError ? error.hint : '';
-        // Tried again every second.
-        const equal = this.#repeated.admit(`${layer} ${message}`, this.#clock.milliseconds());
-        if (equal < 0) return;
-        options.journal.record('error', 'change-refused', `a change could not be put in force: ${message}`, {
-          layer,
-          hint,
-          equal,
-        });
-      },
+      publish: (config, spec, layers) => this.#enforce(config, spec, layers),
+      refused: refusedChanges(options.journal, this.#clock),
     });
     this.#discovery = new DiscoveryKeeper({
       controller: this.#controller,
@@ -185,7 +177,10 @@ export class Director {
       host: this.#host,
       log: options.log,
       journal: options.journal,
-      resolved: (spec) => resolveTunnelSources(spec, resolveTunnelSource).spec,
+      resolved: (spec) => this.#resolved(spec),
+      trial: options.trial,
+      aside: [this.#drains, this.#discovery, this.#health],
+      contradictions: (config) => this.#discovery.contradictions(config),
       current: () => ({ parts: this.#publisher.current, spec: this.#publisher.spec }),
       everywhere: () => this.#everywhere,
       flows: () => (this.#threads === null ? [] : [this.#threads.flowWords]),
@@ -238,7 +233,7 @@ export class Director {
     this.#discovery.start();
     const first = this.#controller.specWith(config);
     this.#host.examine(wantedOf(config, first));
-    const { spec, warnings } = resolveTunnelSources(first, resolveTunnelSource);
+    const { spec, warnings } = resolveTunnelSources(first, tunnelSourceResolver());
     for (const warning of warnings) log.warn({ event: 'tunnel-source', hint: 'set tunnel.source for this pool' }, warning);
     const wanted = wantedOf(config, spec);
     if (inheritance === null) this.#host.silence(wanted);
@@ -304,7 +299,7 @@ export class Director {
       backends: names.backends.length,
       generation,
       threads: config.threads,
-      ...(faces.listen === null ? {} : { listen: `http://${hostText(faces.listen.host)}:${faces.listen.port}/` }),
+      ...(faces.url === null ? {} : { listen: faces.url }),
     });
   }
 
@@ -402,15 +397,23 @@ export class Director {
     this.#actions.set('/-/upgrade', () => handOver.upgrade());
   }
 
+  /** With the tunnel sources of a start or a reload: of a backend whose route is gone the one that it has. */
+  #resolved(wanted: Spec): Spec {
+    const { spec } = this.#publisher;
+    return resolveTunnelSources(spec === null ? wanted : withSourcesOf(wanted, spec), tunnelSourceResolver()).spec;
+  }
+
   /** Puts what is wanted in force, its tunnel sources resolved. Throws CodedError; then nothing has changed. */
-  #enforce(config: Config, wanted: Spec): void {
-    const { spec } = resolveTunnelSources(wanted, resolveTunnelSource);
-    this.#publish(config, spec);
+  #enforce(config: Config, wanted: Spec, layers: Layers): void {
+    const before = this.#publisher.spec;
+    const isSame = before !== null && config === this.#controller.config;
+    const spec = isSame ? keepTunnelSources(wanted, before, tunnelSourceResolver()) : this.#resolved(wanted);
+    this.#publish(config, spec, layers);
     this.#sources.keep(spec);
   }
 
   /** Puts a spec with resolved tunnel sources in force. Throws what the builder throws; then nothing has changed. */
-  #publish(config: Config, spec: Spec): void {
+  #publish(config: Config, spec: Spec, layers: Layers): void {
     const before = this.#publisher.spec;
     const { parts, everywhere } = this.#publisher.publish(spec);
     this.#publishedAt = this.#clock.milliseconds();
@@ -421,7 +424,7 @@ export class Director {
       if (before !== null) this.#everywhere = this.#publisher.publish(before).everywhere;
       throw error;
     }
-    const wanted = inForce(config.spec, { ...this.#controller.layers, health: NO_LAYERS.health });
+    const wanted = inForce(config.spec, { ...layers, health: NO_LAYERS.health });
     this.#health.follow({ health: config.health, inForce: spec, wanted });
   }
 
@@ -505,9 +508,10 @@ export class Director {
 
   /** What it does, in a few words. */
   activity(): string {
-    const { services, backends } = this.#publisher.current?.names ?? NO_NAMES;
-    const named = new Set(services.map(({ name }) => name)).size;
-    return `forwarding: ${named} services, ${backends.length} backends, ${this.#threads?.seats.length ?? 0} threads`;
+    const { backends } = this.#publisher.current?.names ?? NO_NAMES;
+    const all = [...this.#readiness().services.values()];
+    const missing = all.filter(({ ok }) => !ok).length;
+    return `forwarding: ${all.length} services${missing === 0 ? '' : ` (${missing} not ready)`}, ${backends.length} backends, ${this.#threads?.seats.length ?? 0} threads`;
   }
 
   healthy(): Condition {
@@ -586,8 +590,4 @@ export class Director {
     const summary = this.#drops.look(this.#threads?.banks ?? []);
     if (summary !== null) this.#options.log[summary.level]({ event: 'drops', ...summary.reasons }, 'packets dropped');
   }
-}
-
-function hostText(host: string): string {
-  return host.includes(':') ? `[${host}]` : host;
 }

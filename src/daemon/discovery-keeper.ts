@@ -3,7 +3,8 @@
  */
 import type { StatusDiscovery } from '../admin/status.ts';
 import type { Config } from '../config/config.ts';
-import { formatProblem } from '../config/problem.ts';
+import { formatProblem, type Problem } from '../config/problem.ts';
+import type { SetsAside } from '../control/aside.ts';
 import type { Controller } from '../control/controller.ts';
 import { type DiscoveryNews, type Look, lookAtFiles, NOTHING_FOUND, neverRead } from '../control/discovery.ts';
 import type { EventJournal } from '../observe/events.ts';
@@ -18,12 +19,14 @@ export interface DiscoveryKeeperOptions {
   readonly changed: () => void;
 }
 
-export class DiscoveryKeeper {
+export class DiscoveryKeeper implements SetsAside {
   readonly #options: DiscoveryKeeperOptions;
   #look: Look = NOTHING_FOUND;
   /** The last look on behalf of another configuration, which may come into force next. */
   #planned: { readonly config: Config; readonly look: Look } | null = null;
   #timer: NodeJS.Timeout | null = null;
+  /** What was known under the configuration before. */
+  #aside: Look | null = null;
 
   constructor(options: DiscoveryKeeperOptions) {
     this.#options = options;
@@ -52,6 +55,11 @@ export class DiscoveryKeeper {
     return new Set(neverRead(this.#look).flatMap(({ pools }) => pools));
   }
 
+  /** What another configuration says against files that are right beside the one in force. */
+  contradictions(config: Config): readonly Problem[] {
+    return this.#plan(config).contradictions;
+  }
+
   /** For metrics and status. */
   files(): readonly (StatusDiscovery & { readonly seenAt: number; readonly failures: number })[] {
     return [...this.#look.files.values()].map(({ file, pools, good, omit, seenAt, problem, failures }) => ({
@@ -63,6 +71,26 @@ export class DiscoveryKeeper {
       seenAt: seenAt / 1000,
       failures,
     }));
+  }
+
+  setAside(): void {
+    this.#aside = this.#look;
+  }
+
+  /** Files that only the configuration before names have their last good content again. */
+  bringBack(): void {
+    const { files, found } = this.#aside ?? NOTHING_FOUND;
+    this.#look = {
+      ...this.#look,
+      files: new Map([...files, ...this.#look.files]),
+      found: new Map([...this.#look.found, ...found]),
+    };
+    this.#planned = null;
+    this.#aside = null;
+  }
+
+  forget(): void {
+    this.#aside = null;
   }
 
   close(): void {

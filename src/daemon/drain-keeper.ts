@@ -7,8 +7,10 @@ import { dirname, join } from 'node:path';
 import type { Action, ActionAnswer } from '../admin/actions.ts';
 import { runtimeDirectory } from '../admin/socket.ts';
 import type { StatusDrain } from '../admin/status.ts';
+import { CodedError } from '../base/errors.ts';
+import type { SetsAside } from '../control/aside.ts';
 import type { Controller } from '../control/controller.ts';
-import { type Drain, type DrainNews, Drains } from '../control/drain.ts';
+import { type Drain, type DrainNews, type DrainRecord, Drains } from '../control/drain.ts';
 import { bootId, type DrainState, parseDrainState, readDrainFile, writeDrainFile } from '../control/drain-file.ts';
 import { inForce, NO_LAYERS } from '../control/layers.ts';
 import type { EventJournal } from '../observe/events.ts';
@@ -38,12 +40,14 @@ export interface DrainKeeperOptions {
   readonly file?: string;
 }
 
-export class DrainKeeper {
+export class DrainKeeper implements SetsAside {
   readonly #options: DrainKeeperOptions;
   readonly #drains: Drains;
   readonly #file: string;
   readonly #boot = bootId();
   #director: { readonly since: number; readonly stopAt: number | null } | null = null;
+  /** What another configuration ended, and would be again without it; null: nothing comes back. */
+  #aside: Map<string, DrainRecord> | null = null;
   /** What the file has. */
   #saved = '';
   /** Another process has the file. */
@@ -75,7 +79,10 @@ export class DrainKeeper {
 
   /** For a process that takes over. */
   exportState(): DrainState {
-    const backends = this.#drains.records().filter(({ cause, deadline }) => cause === 'command' || deadline !== null);
+    // What would come back with the configuration before does so at a start too, which has that one.
+    const backends = [...this.#drains.records(), ...this.#missing()].filter(
+      ({ cause, deadline }) => cause === 'command' || deadline !== null,
+    );
     return { director: this.#director, backends };
   }
 
@@ -108,7 +115,41 @@ export class DrainKeeper {
 
   /** A configuration came into force, or watched files changed. */
   follow(): void {
-    this.#apply(this.#drains.follow(this.#configured(), this.#options.uncertain()));
+    const news = this.#drains.follow(this.#configured(), this.#options.uncertain());
+    for (const { what, drain } of news) {
+      if (what === 'gone' || what === 'cancelled') this.#aside?.set(keyOf(drain), drain);
+    }
+    this.#apply(news);
+  }
+
+  setAside(): void {
+    this.#aside = new Map();
+  }
+
+  /** Drains that ended with the configuration before go on, their time counted on. */
+  bringBack(): void {
+    const missing = this.#missing();
+    this.#aside = null;
+    if (missing.length === 0) return;
+    this.#drains.restore([...this.#drains.records(), ...missing]);
+    this.#options.controller.setLayer('drains', this.#drains.layer());
+    for (const { pool, backend, cause } of missing) {
+      const text = `backend ${pool}/${backend} is draining, as before the reload`;
+      this.#options.journal.record('info', 'drain-started', text, { pool, backend, cause });
+    }
+    this.#arm();
+  }
+
+  forget(): void {
+    this.#aside = null;
+    this.#save();
+  }
+
+  #missing(): readonly DrainRecord[] {
+    const known = new Set(this.#drains.records().map(keyOf));
+    return [...(this.#aside?.entries() ?? [])].flatMap(([key, { pool, backend, cause, since, deadline }]) =>
+      known.has(key) ? [] : [{ pool, backend, cause, since, deadline }],
+    );
   }
 
   /** Takes the director itself out of service; `stopAfter` seconds later it ends. Asked again, it keeps its beginning. */
@@ -195,7 +236,10 @@ export class DrainKeeper {
       ?.backends.find(({ name }) => name === backend)?.drainDeadline;
     const remaining = known?.deadline == null ? null : (known.deadline - this.#options.clock.milliseconds()) / 1000;
     const until = deadline !== undefined ? deadline : known !== null ? remaining : (own ?? null);
+    const before = this.#drains.records();
     const drain = this.#drains.start(pool, backend, until);
+    const refused = this.#put(before, `${pool}/${backend} is not drained`);
+    if (refused !== null) return refused;
     const end = until === null ? 'without a deadline' : `down in ${Math.max(0, Math.round(until))} s`;
     journal.record('info', 'drain-started', `backend ${pool}/${backend} is draining, ${end}`, {
       pool,
@@ -204,13 +248,29 @@ export class DrainKeeper {
       deadline: until,
     });
     this.#apply(drain.passed ? [{ what: 'deadline', drain }] : []);
-    controller.flush();
     return null;
+  }
+
+  /** Puts the drains in force as they are now; when that can not be, they are as `before` again, and the answer says why. */
+  #put(before: readonly DrainRecord[], what: string): ActionAnswer | null {
+    const { controller } = this.#options;
+    const layer = this.#drains.layer();
+    if (equal(layer, controller.layers.drains) && !controller.waiting) return null;
+    try {
+      controller.putLayer('drains', layer);
+      return null;
+    } catch (error) {
+      this.#drains.restore(before);
+      const { message } = error instanceof Error ? error : new Error(String(error));
+      const hint = error instanceof CodedError ? error.hint : '';
+      return refusal(409, `${what}: it can not be put in force: ${message}`, hint, 'GD_DRAIN_NOT_IN_FORCE');
+    }
   }
 
   #cancel({ pool, backend }: Extract<DrainRequest, { what: 'backend' }>): ActionAnswer | null {
     const unknown = this.#unknown(pool, backend);
     if (unknown !== null) return unknown;
+    const before = this.#drains.records();
     const drain = this.#drains.cancel(pool, backend);
     if (drain === null) {
       const configured = this.#drains.find(pool, backend, 'configuration') !== null;
@@ -220,8 +280,9 @@ export class DrainKeeper {
       const hint = configured ? 'change it there: gue-director reload' : 'gue-director drain   lists what is';
       return refusal(409, why, hint, 'GD_DRAIN_NONE');
     }
+    const refused = this.#put(before, `${pool}/${backend} is drained on`);
+    if (refused !== null) return refused;
     this.#apply([{ what: 'cancelled', drain }]);
-    this.#options.controller.flush();
     return null;
   }
 
@@ -350,6 +411,10 @@ export class DrainKeeper {
     this.#counted = { at: now, counts };
     return counts;
   }
+}
+
+function keyOf({ cause, pool, backend }: DrainRecord): string {
+  return `${cause} ${pool}/${backend}`;
 }
 
 function refusal(status: number, message: string, hint: string, code: string): ActionAnswer {

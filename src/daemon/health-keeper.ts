@@ -3,6 +3,7 @@
  * to the journal; keeps its state in a file.
  */
 import { CodedError } from '../base/errors.ts';
+import type { SetsAside } from '../control/aside.ts';
 import { backendKey, type HealthShare } from '../control/layers.ts';
 import { createProbe } from '../health/checks.ts';
 import { type ExportedState, readExported } from '../health/exported.ts';
@@ -44,12 +45,14 @@ export interface FollowedSpec {
   readonly wanted: Spec;
 }
 
-export class HealthKeeper {
+export class HealthKeeper implements SetsAside {
   readonly #options: HealthKeeperOptions;
   readonly #monitor: HealthMonitor;
   readonly #echo = new EchoSocket();
   readonly #repeated = new RepeatedLines();
   #layer: ReadonlyMap<string, HealthShare> = new Map();
+  /** What was known under the configuration before. */
+  #aside: { readonly state: ExportedState; readonly layer: ReadonlyMap<string, HealthShare> } | null = null;
   #writeAt = 0;
   /** Some pool has checks. */
   #followed = false;
@@ -100,6 +103,27 @@ export class HealthKeeper {
   /** What the process knew that is taken over. To be called before `follow`. */
   importState(state: ExportedState): void {
     this.#monitor.restore(state);
+  }
+
+  setAside(): void {
+    this.#aside = { state: this.#monitor.exportState(), layer: this.#layer };
+  }
+
+  /** To be called before that configuration is published: its backends are what they were, so that none is put in service unchecked. */
+  bringBack(): void {
+    const { state, layer } = this.#aside ?? { state: null, layer: this.#layer };
+    this.#aside = null;
+    if (state === null) return;
+    this.#monitor.restore(state);
+    const followed = new Set(this.#monitor.shares().map(({ pool, backend }) => backendKey(pool, backend)));
+    const missing = [...layer].filter(([key]) => !followed.has(key));
+    if (missing.length === 0) return;
+    this.#layer = new Map([...this.#layer, ...missing]);
+    this.#options.setLayer(this.#layer);
+  }
+
+  forget(): void {
+    this.#aside = null;
   }
 
   /** What there is to check from now on. */

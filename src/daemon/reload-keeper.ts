@@ -4,14 +4,16 @@
  *     examine host ─► routes and rules of both ─► snapshot ─► all threads read it ─► routes and rules of the new one alone
  *                          └─ fails: taken back        └─ fails: the old snapshot, routes and rules of the old one alone
  */
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Action, ActionAnswer } from '../admin/actions.ts';
+import { makeDirectory } from '../admin/socket.ts';
 import type { StatusReload } from '../admin/status.ts';
 import { CodedError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import { formatProblem } from '../config/problem.ts';
+import { ConfigError, formatProblem, type Problem } from '../config/problem.ts';
+import type { SetsAside } from '../control/aside.ts';
 import type { Controller } from '../control/controller.ts';
 import { configDigest, isEmpty, type Plan, planOf, planSummary } from '../control/plan.ts';
 import {
@@ -21,8 +23,10 @@ import {
   type ReloadOutcome,
   type ReloadRequest,
   type ReloadResult,
+  type ReloadTarget,
   refusalOf,
 } from '../control/reloader.ts';
+import { type Trial, writeTrial } from '../control/trial-file.ts';
 import { FileWatch } from '../control/watch-file.ts';
 import type { EventJournal } from '../observe/events.ts';
 import type { Log } from '../observe/log.ts';
@@ -32,6 +36,7 @@ import { countFlows } from './flow-census.ts';
 import type { HostKeeper } from './host-keeper.ts';
 import { movingFlows } from './moving-flows.ts';
 import { whileReloading } from './notify.ts';
+import { startConfig, trialPath } from './start-config.ts';
 import { wantedOf } from './wanted.ts';
 
 const NOT_RUNNING = 'the director is starting, stopping or being replaced';
@@ -45,6 +50,12 @@ export interface ReloadKeeperOptions {
   readonly journal: EventJournal;
   /** The spec with its tunnel sources. Throws CodedError where there is no way to a backend. */
   readonly resolved: (spec: Spec) => Spec;
+  /** The director starts with the configuration before this one; null: with its file's. */
+  readonly trial: Trial | null;
+  /** Who knows something that belongs to a configuration. */
+  readonly aside: readonly SetsAside[];
+  /** What is wrong with a configuration beside the watched files as they are. */
+  readonly contradictions: (config: Config) => readonly Problem[];
   /** What is published, and with which spec. */
   readonly current: () => { readonly parts: SnapshotParts | null; readonly spec: Spec | null };
   /** Resolves when every thread reads what was published last. */
@@ -66,12 +77,13 @@ export class ReloadKeeper {
   #next: Config | null = null;
   /** Why a reload waits until the director runs; null when none does. */
   #due: ReloadCause | null = null;
+  #hasRun = false;
 
   constructor(options: ReloadKeeperOptions) {
     this.#options = options;
     const { controller } = options;
     const keeper = this;
-    this.#reloader = new Reloader({
+    const target: ReloadTarget = {
       get config() {
         return controller.config;
       },
@@ -79,10 +91,16 @@ export class ReloadKeeper {
         return keeper.#generation;
       },
       plan: (next) => this.#plan(next, false),
-      examine: (next) => options.host.consider(this.#wanted(next)),
-      change: (next) => whileReloading(() => this.#change(next)),
+      examine: (next) => this.#examine(next),
+      change: (next) => whileReloading(() => this.#change(next, false)),
+      changeBack: (before) => whileReloading(() => this.#change(before, true)),
+      settled: () => {
+        for (const one of options.aside) one.forget();
+      },
+      remember: (trial) => this.#remember(trial),
       told: (cause, outcome) => this.#tell(cause, outcome),
-    });
+    };
+    this.#reloader = new Reloader(target, options.trial);
     this.#watch = new FileWatch({ changed: () => this.ask('file') });
     controller.onConfig((config) => this.#watch.watch(config.reload.watch ? [config.file] : []));
   }
@@ -102,18 +120,20 @@ export class ReloadKeeper {
     else this.#due = cause;
   }
 
-  /** The director runs (again): what was asked for meanwhile is done, and a watched file that says something else than what was read is read again. */
+  /** The director runs (again): what was asked for meanwhile is done. The first time, a watched file that says something else than was read is read again. */
   running(): void {
-    const cause = this.#due ?? (this.#isOutdated() ? 'file' : null);
+    const cause = this.#due ?? (!this.#hasRun && this.#isOutdated() ? 'file' : null);
     this.#due = null;
+    this.#hasRun = true;
     if (cause !== null) this.ask(cause);
   }
 
+  /** It was read before it was watched. */
   #isOutdated(): boolean {
     const { config } = this.#options.controller;
     if (!config.reload.watch) return false;
     try {
-      return configDigest(loadConfig(config.file)) !== configDigest(config);
+      return configDigest(startConfig(config.file).config) !== configDigest(config);
     } catch {
       // A reload says what is wrong with it.
       return true;
@@ -155,6 +175,17 @@ export class ReloadKeeper {
     return wantedOf(config, resolved(controller.specWith(config)));
   }
 
+  #examine(next: Config): void {
+    this.#requireFiles(next);
+    this.#options.host.consider(this.#wanted(next));
+  }
+
+  /** A pool would lose what its files hold, though nothing is wrong with them. */
+  #requireFiles(next: Config): void {
+    const problems = this.#options.contradictions(next);
+    if (problems.length > 0) throw new ConfigError(next.file, problems);
+  }
+
   #plan(next: Config, tables: boolean): Plan {
     const { controller } = this.#options;
     const { config } = controller;
@@ -162,16 +193,23 @@ export class ReloadKeeper {
     return planOf({ before: config, after: next, inForce, wanted, generation: this.#generation, tables });
   }
 
-  async #change(next: Config): Promise<void> {
-    const { controller, host, log, everywhere } = this.#options;
+  async #change(next: Config, back: boolean): Promise<void> {
+    const { controller, host, log, everywhere, aside } = this.#options;
     // One that waited for its turn while a hand-over began.
     if (!this.#options.isRunning()) throw new CodedError('GD_RELOAD_NOT_RUNNING', NOT_RUNNING);
     const before = controller.config;
+    for (const one of aside) {
+      if (back) one.bringBack();
+      else one.setAside();
+    }
     const wanted = this.#wanted(next);
     host.widen(wanted);
     try {
       controller.adopt(next);
     } catch (error) {
+      for (const one of aside) {
+        if (!back) one.bringBack();
+      }
       // The publication undid itself; a listener that failed behind it did not.
       if (controller.config !== before) controller.adopt(before);
       host.narrow(this.#wanted(before));
@@ -183,6 +221,21 @@ export class ReloadKeeper {
       if (this.#next === next) host.narrow(wanted);
     });
     await Promise.race([read, sleep(PATIENCE, undefined, { ref: false })]);
+  }
+
+  #remember(trial: Trial | null): void {
+    const path = trialPath();
+    try {
+      if (trial !== null) makeDirectory(dirname(path));
+      writeTrial(path, trial);
+    } catch (error) {
+      const message = (error as Error).message;
+      const text =
+        trial === null
+          ? `a configuration that was confirmed would be taken for one that was not: ${message}`
+          : `a restart before the confirmation would take the configuration as it is: ${message}`;
+      this.#options.journal.record('warn', 'reload-trial', text, { hint: `let the director write ${dirname(path)}` });
+    }
   }
 
   #tell(cause: ReloadCause, { result, generation, plan, refusal, confirmWithin, busy }: ReloadOutcome): void {
@@ -204,7 +257,7 @@ export class ReloadKeeper {
   }
 
   async #onReload(request: Readonly<Record<string, unknown>>): Promise<ActionAnswer> {
-    const { confirm, rollback, ifGeneration, ifPlan, confirmWithin } = request;
+    const { confirm, rollback, file, ifGeneration, ifPlan, confirmWithin } = request;
     if (!this.#options.isRunning()) return conflict('GD_RELOAD_NOT_RUNNING', NOT_RUNNING);
     if (confirm === true) {
       if (!this.#reloader.confirm()) return conflict('GD_RELOAD_NOTHING_PENDING', 'nothing waits for a confirmation');
@@ -220,9 +273,10 @@ export class ReloadKeeper {
     const wrong =
       numberIn(ifGeneration, 'ifGeneration', 0, Number.MAX_SAFE_INTEGER) ??
       numberIn(confirmWithin, 'confirmWithin', 1, MOST_CONFIRM) ??
-      (ifPlan === undefined || typeof ifPlan === 'string' ? null : 'ifPlan must be a text');
+      textIn(ifPlan, 'ifPlan') ??
+      textIn(file, 'file');
     if (wrong !== null) return { status: 400, body: { message: wrong } };
-    const wish = { ifGeneration, ifPlan, confirmWithin } as Omit<ReloadRequest, 'cause'>;
+    const wish = { file, ifGeneration, ifPlan, confirmWithin } as Omit<ReloadRequest, 'cause'>;
     const outcome = await this.#reloader.reload({ cause: 'command', ...wish });
     return { status: outcome.result === 'success' ? 200 : outcome.busy ? 409 : 422, body: outcome };
   }
@@ -234,6 +288,7 @@ export class ReloadKeeper {
     try {
       // The running one is named as it was started: its plan is the one that a reload makes.
       const next = loadConfig(resolve(path) === resolve(running.file) ? running.file : path);
+      this.#requireFiles(next);
       const plan = this.#plan(next, true);
       const { parts } = this.#options.current();
       const names: SnapshotNames = parts?.names ?? { services: [], pools: [], backends: [] };
@@ -251,6 +306,10 @@ function conflict(code: string, message: string): ActionAnswer {
     status: 409,
     body: { result: 'refused', busy: true, refusal: { code, message, hint: '', exitCode: 1, problems: [] } },
   };
+}
+
+function textIn(value: unknown, name: string): string | null {
+  return value === undefined || typeof value === 'string' ? null : `${name} must be a text`;
 }
 
 function numberIn(value: unknown, name: string, least: number, most: number): string | null {

@@ -3,13 +3,14 @@ import { closeSync, openSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { setFlagsFromString } from 'node:v8';
 import { CodedError, EXIT } from '../base/errors.ts';
-import { loadConfig } from '../config/load.ts';
+import { notConfirmed } from '../control/reloader.ts';
 import { EventJournal } from '../observe/events.ts';
 import { createLog, type Log } from '../observe/log.ts';
 import { COMPILER_FLAGS } from '../pipeline/compiler-flags.ts';
 import { Director } from './director.ts';
 import { serviceManager } from './notify.ts';
 import { settlePrivileges } from './privileges.ts';
+import { startConfig } from './start-config.ts';
 import { Inheritance } from './takeover/inheritance.ts';
 import { Watchdog } from './watchdog.ts';
 
@@ -21,12 +22,18 @@ const STOP_SIGNALS = ['SIGTERM', 'SIGINT'] as const;
  * touched, and what the running director says when it refuses; other failed starts are logged and returned.
  */
 export async function runDaemon({ config: path, takeover = false }: { config: string; takeover?: boolean }): Promise<number> {
-  const config = loadConfig(path);
+  const { config, trial, ignored } = startConfig(path);
   const log = createLog(config.log);
   settlePrivileges(config, log);
   // For the whole process, and before the forwarding threads compile their first function.
   for (const flag of COMPILER_FLAGS) setFlagsFromString(flag);
   const journal = new EventJournal(log);
+  if (trial !== null) {
+    const { code, message, hint } = notConfirmed(path);
+    journal.record('warn', 'reload-rolled-back', message, { cause: 'start', code, hint });
+  } else if (ignored !== null) {
+    journal.record('warn', 'reload-trial', `what was in force before an unconfirmed reload is not used: ${ignored}`, {});
+  }
   let end: (exitCode: number) => void = () => {};
   /** It ends because it can not go on: its successor is about to start, and until then no packet may bounce. */
   let keepBlackholes = false;
@@ -37,6 +44,7 @@ export async function runDaemon({ config: path, takeover = false }: { config: st
   });
   const director = new Director({
     config,
+    trial,
     log,
     journal,
     inheritance,

@@ -7,7 +7,7 @@ import type { EventJournal } from '../observe/events.ts';
 import { RepeatedLines } from '../observe/log.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import type { BoottimeClock } from '../raw-socket/clock.ts';
-import { hasRoutedSources, routedSources } from './tunnel-sources.ts';
+import { hasRoutedSources, routedSources, type SourceFor } from './tunnel-sources.ts';
 
 /** Milliseconds between two looks that nothing gave cause for. */
 const LOOK_EVERY = 30_000;
@@ -17,8 +17,8 @@ const LOOK_AFTER_CHANGE = 2000;
 export interface SourceKeeperOptions {
   readonly journal: EventJournal;
   readonly clock: BoottimeClock;
-  /** The source that the kernel would choose for packets to a backend. Throws when there is no way to it. */
-  readonly sourceFor: (backend: Uint8Array) => Uint8Array;
+  /** What says now which source the kernel would choose for packets to a backend; it throws when there is no way to it. */
+  readonly resolver: () => SourceFor;
   /** Puts the spec with the new sources in force. Throws when it can not be; then the old one stays. */
   readonly publish: (spec: Spec) => void;
 }
@@ -49,13 +49,13 @@ export class SourceKeeper {
   /** To be called every second. */
   tend(): void {
     const spec = this.#spec;
-    const { clock, journal, sourceFor, publish } = this.#options;
+    const { clock, journal, resolver, publish } = this.#options;
     const now = clock.milliseconds();
     if (spec === null || now - this.#lookedAt < (this.#due ? LOOK_AFTER_CHANGE : LOOK_EVERY)) return;
     this.#lookedAt = now;
     this.#due = false;
     try {
-      const routed = routedSources(spec, sourceFor);
+      const routed = routedSources(spec, resolver());
       if (routed.changes.length === 0) return;
       publish(routed.spec);
       this.#spec = routed.spec;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { BackendSpec, Spec } from '../pipeline/spec.ts';
-import { hasRoutedSources, resolveTunnelSources, routedSources } from './tunnel-sources.ts';
+import { hasRoutedSources, keepTunnelSources, resolveTunnelSources, routedSources, withSourcesOf } from './tunnel-sources.ts';
 
 function backend(name: string, ...address: number[]): BackendSpec {
   return { name, address: Uint8Array.from(address), weight: 1, state: 'active' };
@@ -106,4 +106,44 @@ test('what changed is told, and the same spec comes back when nothing did', () =
     { pool: 'front', backend: 'b', from: '203.0.113.1', to: '10.0.0.9' },
   ]);
   assert.deepEqual(moved.spec.pools[0].backends[1].source, Uint8Array.of(10, 0, 0, 9));
+});
+
+test('a change of layers asks only for who is new; a route that is gone keeps nobody from it', () => {
+  const [a, b, c] = [backend('a', 198, 51, 100, 11), backend('b', 203, 0, 113, 11), backend('c', 10, 0, 0, 9)];
+  const sources = (spec: Spec) => spec.pools[0].backends.map(({ source }) => source?.join('.'));
+  const { spec } = resolveTunnelSources(byRoute(a, b), nearest);
+  const asked: string[] = [];
+  const only = (address: Uint8Array) => {
+    asked.push(address.join('.'));
+    return nearest(address);
+  };
+  const down: BackendSpec = { ...b, state: 'down' };
+  assert.deepEqual(sources(keepTunnelSources(byRoute(a, down), spec, only)), ['198.51.100.1', '203.0.113.1']);
+  assert.deepEqual(asked, []);
+  assert.deepEqual(sources(keepTunnelSources(byRoute(a, down, c), spec, only)), ['198.51.100.1', '203.0.113.1', '10.0.0.1']);
+  assert.deepEqual(asked, ['10.0.0.9']);
+  // Another address under the same name is another backend.
+  assert.deepEqual(sources(keepTunnelSources(byRoute(a, { ...b, address: c.address }), spec, nearest))[1], '10.0.0.1');
+  const lost = () => {
+    throw new Error('no route');
+  };
+  assert.deepEqual(sources(keepTunnelSources(byRoute(a, down, c), spec, lost)).at(-1), '198.51.100.1', 'borrowed');
+  // By pool: what was chosen stays, and a drain needs no route.
+  const chosen = resolveTunnelSources(specOf(null, a, b), nearest).spec;
+  const kept = keepTunnelSources(specOf(null, { ...a, state: 'draining' }, b), chosen, lost);
+  assert.deepEqual(kept.pools[0].tunnel.source4, Uint8Array.of(198, 51, 100, 1));
+  assert.equal(kept.pools[0].backends[0].state, 'draining');
+});
+
+test('a reload asks for everybody, and who has no route by then leaves from where it did', () => {
+  const { spec } = resolveTunnelSources(byRoute(backend('a', 198, 51, 100, 11), backend('b', 203, 0, 113, 11)), nearest);
+  const half = (address: Uint8Array) => {
+    if (address[0] === 203) throw new Error('no route');
+    return Uint8Array.of(10, 0, 0, 1);
+  };
+  const wanted = withSourcesOf(byRoute(backend('a', 198, 51, 100, 11), backend('b', 203, 0, 113, 11)), spec);
+  assert.deepEqual(
+    resolveTunnelSources(wanted, half).spec.pools[0].backends.map(({ source }) => source?.join('.')),
+    ['10.0.0.1', '203.0.113.1'],
+  );
 });

@@ -6,6 +6,9 @@ import { formatAddress, sameAddress } from '../base/address.ts';
 import type { BackendSpec, PoolSpec, Spec } from '../pipeline/spec.ts';
 import { isByRoute } from '../pipeline/tunnel-ends.ts';
 
+/** The source of the route to a backend. Throws what is to be shown when there is none. */
+export type SourceFor = (backend: Uint8Array) => Uint8Array;
+
 export interface ResolvedSources {
   readonly spec: Spec;
   /** One sentence for every backend whose own route would choose another source than its pool uses. */
@@ -14,12 +17,43 @@ export interface ResolvedSources {
 
 /**
  * Fills in the missing sources of pools that need them: per pool and family the source of the route to its first backend. An address
- * chosen here stays until the next start or reload. `sourceFor` throws what is to be shown when there is no route.
+ * chosen here stays until the next start or reload.
  */
-export function resolveTunnelSources(spec: Spec, sourceFor: (backend: Uint8Array) => Uint8Array): ResolvedSources {
+export function resolveTunnelSources(spec: Spec, sourceFor: SourceFor): ResolvedSources {
+  return resolve(spec, sourceFor, null);
+}
+
+/**
+ * The same for a change of the layers alone: what `inForce`, a spec of the same configuration with its sources, has chosen stays, and only backends that
+ * are not in it are asked for. That somebody else's route is gone keeps nobody from being drained.
+ */
+export function keepTunnelSources(spec: Spec, inForce: Spec, sourceFor: SourceFor): Spec {
+  return resolve(withSourcesOf(spec, inForce), sourceFor, inForce).spec;
+}
+
+/** Backends that are by route, with the source that they have in `inForce`: one whose route is gone keeps it. */
+export function withSourcesOf(spec: Spec, inForce: Spec): Spec {
+  const before = new Map(inForce.pools.map((pool) => [pool.name, new Map(pool.backends.map((one) => [one.name, one]))]));
+  const complete = (pool: PoolSpec, backend: BackendSpec): BackendSpec => {
+    if (!isByRoute(pool, backend) || backend.source !== undefined) return backend;
+    const known = before.get(pool.name)?.get(backend.name);
+    if (known?.source === undefined || !sameAddress(known.address, backend.address)) return backend;
+    return { ...backend, source: known.source };
+  };
+  return {
+    ...spec,
+    pools: spec.pools.map((pool) => ({ ...pool, backends: pool.backends.map((backend) => complete(pool, backend)) })),
+  };
+}
+
+/** `kept`: what was chosen there is not asked for again; null: everything is. */
+function resolve(spec: Spec, sourceFor: SourceFor, kept: Spec | null): ResolvedSources {
   const warnings: string[] = [];
   const fill = (pool: PoolSpec, family: 4 | 16, configured: Uint8Array | null): Uint8Array | null => {
     if (configured !== null || (family === 4 ? pool.tunnel.byRoute4 : pool.tunnel.byRoute6) === true) return configured;
+    const before = kept?.pools.find(({ name }) => name === pool.name)?.tunnel;
+    const stays = family === 4 ? before?.source4 : before?.source6;
+    if (stays !== undefined && stays !== null) return stays;
     let chosen: Uint8Array | null = null;
     for (const { name, address } of pool.backends.filter((backend) => backend.address.length === family)) {
       const source = sourceFor(address);
@@ -42,7 +76,7 @@ export function resolveTunnelSources(spec: Spec, sourceFor: (backend: Uint8Array
       ),
     };
   });
-  return { spec: routedSources({ ...spec, pools }, sourceFor).spec, warnings };
+  return { spec: routedSources({ ...spec, pools }, sourceFor, kept !== null).spec, warnings };
 }
 
 /** A backend whose source changed with its route. */
@@ -58,10 +92,12 @@ export interface SourceChange {
  * Gives every backend whose tunnel's source is by route the source that `sourceFor` says; the spec is the same object when nothing changed.
  * A backend without a route keeps the source it had, for its route may come back; one that had none takes that of another backend of its family
  * until then, so that one missing route does not keep the director from starting. Throws what `sourceFor` throws when there is no other either.
+ * `newOnly`: only who has none yet is asked for.
  */
 export function routedSources(
   spec: Spec,
-  sourceFor: (backend: Uint8Array) => Uint8Array,
+  sourceFor: SourceFor,
+  newOnly = false,
 ): { readonly spec: Spec; readonly changes: readonly SourceChange[] } {
   const changes: SourceChange[] = [];
   const known = new Map<number, Uint8Array>();
@@ -71,6 +107,10 @@ export function routedSources(
     if (!isByRoute(pool, backend)) return backend;
     let source: Uint8Array;
     const family = backend.address.length;
+    if (newOnly && backend.source !== undefined) {
+      if (!known.has(family)) known.set(family, backend.source);
+      return backend;
+    }
     try {
       source = sourceFor(backend.address);
     } catch (error) {
@@ -90,6 +130,7 @@ export function routedSources(
     if (!isByRoute(pool, backend) || backend.source !== undefined) return backend;
     const source = known.get(backend.address.length);
     if (source === undefined) throw missing.get(backend.address.length);
+    given = true;
     return { ...backend, source };
   };
   const each = (pools: readonly PoolSpec[], change: (pool: PoolSpec, backend: BackendSpec) => BackendSpec) =>

@@ -257,8 +257,8 @@ export function isLocalAddress(address: Uint8Array): boolean {
  * The outer source address the kernel would choose for tunnel packets to `backend` (4 or 16 bytes, the result has as many).
  * Throws CodedError GD_HOST_NO_ROUTE when there is no way to the backend, or no address to send from.
  */
-export function resolveTunnelSource(backend: Uint8Array): Uint8Array {
-  const route = routeTo(backend);
+export function resolveTunnelSource(backend: Uint8Array, links: readonly Link[] = listLinks()): Uint8Array {
+  const route = routeTo(backend, links);
   if (route === null || route.source === null) {
     const text = formatAddress(backend);
     const reason =
@@ -268,4 +268,13 @@ export function resolveTunnelSource(backend: Uint8Array): Uint8Array {
     });
   }
   return route.source;
+}
+
+/** The same for many backends at one moment: the interfaces are listed once, and only when somebody is asked for. */
+export function tunnelSourceResolver(): (backend: Uint8Array) => Uint8Array {
+  let links: readonly Link[] | null = null;
+  return (backend) => {
+    links ??= listLinks();
+    return resolveTunnelSource(backend, links);
+  };
 }

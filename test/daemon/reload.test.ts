@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { renameSync, writeFileSync } from 'node:fs';
+import { existsSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askAction, askStatus } from '../../src/admin/client.ts';
@@ -21,8 +22,9 @@ test(
     const socket = `${lab.director.runtimeDirectory}/admin.sock`;
     const reload = (wish: object = {}) => askAction(socket, '/-/reload', wish);
     const status = () => askStatus({ path: socket });
-    const command = (...words: string[]) => {
-      const [program, args] = nodeCommand('../cli/main', ...words, '--config', file);
+    const command = (...words: string[]) => run(...words, '--config', file);
+    const run = (...words: string[]) => {
+      const [program, args] = nodeCommand('../cli/main', ...words);
       return spawnSync(program, args, {
         encoding: 'utf8',
         env: { ...process.env, RUNTIME_DIRECTORY: lab.director.runtimeDirectory },
@@ -157,7 +159,35 @@ test(
       both.map(({ body }) => body.result),
       ['success', 'success'],
     );
-    assert.equal(await director.actor.stop(), 0, director.actor.words);
+
+    // Another file is not this director's: both are named.
+    const stranger = run('reload', '--config', '/tmp/other.yaml', '--socket', socket);
+    assert.equal(stranger.status, 1);
+    assert.match(stranger.stderr, new RegExp(`runs ${file}, not /tmp/other\\.yaml .*GD_RELOAD_OTHER_FILE`));
+
+    // Killed while it waits for a confirmation: the next one has what was confirmed, though the file says otherwise, until somebody says so.
+    const confirmed = (await status()).reload.digest;
+    writeFileSync(file, wider);
+    assert.equal((await reload({ confirmWithin: 600 })).status, 200);
+    director.actor.child.kill('SIGKILL');
+    await director.actor.ended;
+    const again = await director.startAgain(t);
+    const { cause, result, digest, problem } = (await status()).reload;
+    assert.deepEqual([cause, result, digest], ['start', 'rolled-back', confirmed]);
+    assert.match(problem ?? '', /was not confirmed/);
+    assert.equal(again.entries('reload-rolled-back')[0]?.cause, 'start');
+    assert.equal(again.metric('config_last_reload_successful'), 0);
+    assert.ok(!blackholes().includes(other));
+    assert.ok(existsSync(join(lab.director.runtimeDirectory, 'unconfirmed.json')));
+    assert.equal((await reload()).status, 200);
+    assert.ok(!existsSync(join(lab.director.runtimeDirectory, 'unconfirmed.json')));
+    assert.ok(blackholes().includes(other));
+    // A file that is wrong by now keeps nobody from asking.
+    writeFileSync(file, 'services: [');
+    const asked = command('status', '--json');
+    assert.equal(asked.status, 0, asked.stderr);
+    assert.equal(JSON.parse(asked.stdout).reload.result, 'success');
+    assert.equal(await again.actor.stop(), 0, again.actor.words);
     assert.ok(!blackholes().includes(other));
   },
 );

@@ -80,6 +80,15 @@ export class RunningDirector {
     return director;
   }
 
+  /** Another one with the file of `this`, as it is now. */
+  async startAgain(t: TestContext): Promise<RunningDirector> {
+    const actor = Actor.start('director', this.lab.director, '../cli/main', 'run', '--config', this.file);
+    t.after(() => actor.child.kill('SIGKILL'));
+    const again = new RunningDirector(this.lab, actor, this.file);
+    await again.event('ready');
+    return again;
+  }
+
   static launch(t: TestContext, lab: Lab, yaml: string): RunningDirector {
     const folder = mkdtempSync(join(tmpdir(), 'gue-director-daemon-'));
     t.after(() => rmSync(folder, { recursive: true, force: true }));

@@ -210,6 +210,7 @@ function configOf(spec: Spec): Config {
     log: { level: 'silent', format: 'json' },
     file: 'fuzz',
     discovery: null,
+    text: '',
     warnings: [],
   };
 }

@@ -225,6 +225,13 @@ test(
       inside(scene.lab.director, () => prober.probeOf({ ...check, ...more }).probe(target, 100, new AbortController().signal));
     // A process that takes over guards the same ports beside this one.
     assert.equal((await ask(second)).ok, false);
+    // Ten silent workers and four ports: each has its whole time, from when it has a port.
+    const datagrams = { ...target, services: [scene.service(4, 17, 53)] };
+    const probe = second.probeOf({ ...check, send: Uint8Array.of(1) });
+    const silent = await inside(scene.lab.director, () =>
+      Promise.all(Array.from({ length: 10 }, () => probe.probe(datagrams, 100, new AbortController().signal))),
+    );
+    for (const { ok, milliseconds: took } of silent) assert.ok(!ok && took >= 75 && took < 250, `${ok} ${took} ms`);
     await assert.rejects(ask(second, { port: 81 }), /pool p, tunnel check: no service has port 81/);
     await assert.rejects(ask(second, { address: ip('192.0.2.1') }), /no service has 192\.0\.2\.1/);
   },

@@ -54,6 +54,7 @@ function configOf(spec: Spec): Config {
     log: { level: 'silent', format: 'json' },
     file: 'merged',
     discovery: null,
+    text: '',
     warnings: [],
   };
 }

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
@@ -40,6 +40,29 @@ test('the compose file and the scrape configuration are YAML, and grant what the
   );
   assert.deepEqual(compose.services.director.cap_drop, ['ALL']);
   assert.ok(parse(read('deploy/prometheus/prometheus.yml')));
+});
+
+test('follow-ready.sh asks about the service that it is told', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'gue-director-deploy-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const asked = join(folder, 'asked');
+  writeFileSync(join(folder, 'gue-director'), `#!/bin/sh\necho "$*" > ${asked}.new\nmv ${asked}.new ${asked}\nexit 1\n`, {
+    mode: 0o755,
+  });
+  const script = resolve(import.meta.dirname, '../../deploy/bgp/follow-ready.sh');
+  const words = async (env: Record<string, string>) => {
+    rmSync(asked, { force: true });
+    const child = spawn('sh', [script, ':', ':'], {
+      env: { ...env, PATH: `${folder}:${process.env.PATH}`, FOLLOW_EVERY: '0.05' },
+      stdio: 'ignore',
+    });
+    for (let left = 200; left > 0 && !existsSync(asked); left--) await delay(20);
+    child.kill('SIGKILL');
+    return readFileSync(asked, 'utf8');
+  };
+  const common = 'status --listen 127.0.0.1:6079 --check ready';
+  assert.equal(await words({ SERVICE: 'web.1' }), `${common} --service web.1\n`);
+  assert.equal(await words({}), `${common}\n`);
 });
 
 test('follow-ready.sh announces after three good looks, withdraws after one bad or three without an answer, and when it ends', async (t) => {

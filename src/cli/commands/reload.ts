@@ -1,9 +1,10 @@
 /** `gue-director reload`: the running director reads its configuration again. */
+import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { EXIT } from '../../base/errors.ts';
 import type { ReloadOutcome } from '../../control/reloader.ts';
 import { socketOf } from '../admin-socket.ts';
-import { configOption, jsonOption, wholeNumber } from '../options.ts';
+import { configOption, durationUpTo, jsonOption, wholeNumber } from '../options.ts';
 import { paintFor } from '../render/paint.ts';
 import { refusalText } from '../render/refusal.ts';
 
@@ -16,7 +17,12 @@ interface Options {
   readonly confirmWithin?: number;
   readonly confirm?: boolean;
   readonly rollback?: boolean;
+  /** Seconds. */
+  readonly timeout: number;
 }
+
+/** Seconds for the answer. Tables and routes of a large configuration take a few; a busy machine may need far more. */
+const TIMEOUT = 300;
 
 export function register(program: Command): void {
   program
@@ -33,6 +39,7 @@ export function register(program: Command): void {
     .option('--confirm-within <time>', 'roll back by itself unless confirmed in time: 60s, 5m, 1h', seconds)
     .option('--confirm', 'what waits for its confirmation stays')
     .option('--rollback', 'what waits for its confirmation is taken back now')
+    .option('--timeout <time>', 'wait for the answer so long', durationUpTo(86_400), TIMEOUT)
     .addHelpText(
       'after',
       `
@@ -41,18 +48,26 @@ Examples:
   gue-director plan && gue-director reload --confirm-within 60s
   gue-director reload --confirm
 
-Exit codes: 0 in force, 1 not in force (the line says why), 69 no director answers, 78 the configuration is wrong.`,
+With --config the director must be one that runs this file.
+
+Exit codes: 0 in force, 1 not in force, or no answer in time (the line says which), 69 no director is there, 78 the configuration is wrong.`,
     )
-    .action(async (options: Options) => {
-      process.exitCode = await reload(options);
+    .action(async (options: Options, command: Command) => {
+      process.exitCode = await reload(options, command.getOptionValueSource('config') === 'cli');
     });
 }
 
-async function reload(options: Options): Promise<number> {
+/** `named`: the configuration was named, not just where it would be. */
+async function reload(options: Options, named: boolean): Promise<number> {
   const { askAction } = await import('../../admin/client.ts');
   const { ifGeneration, ifPlan, confirmWithin, confirm, rollback } = options;
-  const wish = { ifGeneration, ifPlan, confirmWithin, confirm, rollback };
-  const { status, body } = await askAction(await socketOf(options), '/-/reload', wish);
+  const file = named ? resolve(options.config) : undefined;
+  const wish = { file, ifGeneration, ifPlan, confirmWithin, confirm, rollback };
+  const waiting = (milliseconds: number): void => {
+    if (process.stderr.isTTY && !options.json)
+      process.stderr.write(`the director is at it … ${Math.round(milliseconds / 1000)} s\n`);
+  };
+  const { status, body } = await askAction(await socketOf(options), '/-/reload', wish, options.timeout * 1000, waiting);
   if (options.json) process.stdout.write(`${JSON.stringify(body, null, 2)}\n`);
   if (status === 200) {
     if (!options.json) process.stdout.write(`${await successText(body)}\n`);

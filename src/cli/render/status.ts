@@ -44,7 +44,8 @@ function heading(status: Status, paint: Paint): string {
     const kept = age === null ? 'never right' : `its ${backends} backends stay as they were ${duration(age)} ago`;
     lines.push(paint.red(`${file}: ${kept}; ${problem}`));
   }
-  lines.push(flowTableText(status, paint));
+  // A director that is older than this program does not say.
+  if ((status as Partial<Status>).flowTable !== undefined) lines.push(flowTableText(status, paint));
   if (packets.lost > 0) lines.push(paint.red(`lost in the kernel before they could be read: ${packets.lost}`));
   return lines.join('\n');
 }
@@ -79,13 +80,15 @@ function flowTableText({ flowTable }: Status, paint: Paint): string {
 
 /** Both, where they differ and it takes new flows at all. */
 function weightText({ weight, effectiveWeight }: StatusBackend): string {
-  return effectiveWeight === weight || effectiveWeight === 0 ? String(weight) : `${effectiveWeight} of ${weight}`;
+  return effectiveWeight === weight || !effectiveWeight ? String(weight) : `${effectiveWeight} of ${weight}`;
 }
 
 /** What speaks against one service alone; what speaks against the director stands above. */
 function serviceLines({ services, ready }: Status, paint: Paint): string[] {
   return services.flatMap((service) => {
-    const own = service.ready.reasons.filter((reason) => !ready.reasons.includes(reason));
+    // A director that is older than this program does not say.
+    const { reasons: all = [] } = (service as Partial<typeof service>).ready ?? {};
+    const own = all.filter((reason) => !ready.reasons.includes(reason));
     return own.length === 0 ? [] : [paint.yellow(`service ${service.name}: not ready: ${own.join('; ')}`)];
   });
 }
