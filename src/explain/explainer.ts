@@ -2,6 +2,7 @@
 import { Arena, BATCH_RECORDS, HEADROOM, LARGE_STRIDE } from '../base/arena.ts';
 import { Batch, type IngressFacts, LINK_RAW_IP } from '../base/batch.ts';
 import { createBank } from '../base/counters.ts';
+import { dropReason } from '../base/drop-reason.ts';
 import { segmentBytes } from '../base/segment-bytes.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
 import { FlowTable } from '../pipeline/flow-table.ts';
@@ -42,6 +43,7 @@ export interface Merged {
 
 const NO_KEY = Int32Array.of(0x6578706c, 0x61696e21);
 const FEW = 1024;
+const TRUNCATED = dropReason('truncated');
 
 export const RAW_IP: IngressFacts = { link: LINK_RAW_IP, hopDone: true, canPass: false, headerVerified: true };
 
@@ -57,7 +59,7 @@ export class Explainer {
   }
 
   /**
-   * The trail of `frame`, at most 65,535 bytes and the link header. `now`: seconds of the batch clock. Nothing of the director is changed: flow entries are
+   * The trail of `frame`; one longer than 65,535 bytes and its link header is dropped as truncated. `now`: seconds of the batch clock. Nothing of the director is changed: flow entries are
    * those that it would find and make.
    */
   explain(frame: Uint8Array, now: number, merged: Merged | null = null): Trail {
@@ -116,12 +118,11 @@ export class Explainer {
   /** As an ingress leaves it (io/frame.ts). */
   #place(frame: Uint8Array, merged: Merged | null): void {
     const batch = this.#batch;
-    if (frame.length > batch.frameCapacity)
-      throw new RangeError(`a frame has at most ${batch.frameCapacity} bytes, this one ${frame.length}`);
     batch.count = 1;
     batch.frameAt[0] = batch.slotAt[0] + HEADROOM;
-    batch.arena.bytes.set(frame, batch.frameAt[0]);
-    batch.frameLength[0] = frame.length;
+    const length = Math.min(frame.length, batch.frameCapacity);
+    batch.arena.bytes.set(frame.subarray(0, length), batch.frameAt[0]);
+    batch.frameLength[0] = length;
     batch.virtioFlags[0] = merged?.virtioFlags ?? 0;
     batch.gsoType[0] = merged?.gsoType ?? 0;
     batch.gsoSize[0] = merged?.gsoSize ?? 0;
@@ -129,6 +130,6 @@ export class Explainer {
     batch.csumStart[0] = merged?.csumStart ?? 0;
     batch.csumOffset[0] = merged?.csumOffset ?? 0;
     batch.verdict[0] = VERDICT_DROP;
-    batch.reason[0] = 0;
+    batch.reason[0] = length < frame.length ? TRUNCATED : 0;
   }
 }
