@@ -3,24 +3,12 @@ import type { Clock } from '../base/clock.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { answer } from '../explain/answer.ts';
 import { type AskedFrame, flowFrame, hexFrame } from '../explain/question.ts';
-import { SnapshotBuilder, type SavedState, type SnapshotParts } from '../pipeline/snapshot.ts';
+import { SnapshotBuilder, type SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
-import { type FlowMemory, flowWords } from './flow-memory.ts';
+import type { FlowKeeper } from './flow-keeper.ts';
+import type { ForwardingThreads } from './forwarding-threads.ts';
+import type { PathKeeper } from './path-keeper.ts';
 import type { PathFacts } from './thread-protocol.ts';
-
-export interface ExplainKeeperOptions {
-  readonly clock: Clock;
-  readonly threads: number;
-  /** What is in force, tunnel sources resolved; null before the first publication. */
-  readonly inForce: () => { readonly spec: Spec; readonly parts: SnapshotParts } | null;
-  readonly flows: () => FlowMemory;
-  /** What the ids of backends and tables mean by now (SnapshotBuilder.save). */
-  readonly identities: () => SavedState;
-  /** Of path-keeper.ts. */
-  readonly pathMtu: () => SharedArrayBuffer | null;
-  /** Of the drivers, as a forwarding thread has them; null while none forwards. */
-  readonly facts: () => PathFacts | null;
-}
 
 /** An answer for the admin face: JSON. */
 export interface Explained {
@@ -29,11 +17,25 @@ export interface Explained {
 }
 
 export class ExplainKeeper {
-  readonly #options: ExplainKeeperOptions;
-  #words: Int32Array | null = null;
+  readonly #clock: Clock;
+  /** What is in force, tunnel sources resolved; null before the first publication. */
+  readonly #publisher: { readonly spec: Spec | null; readonly current: SnapshotParts | null };
+  readonly #flows: Pick<FlowKeeper, 'memory' | 'identities'>;
+  readonly #paths: Pick<PathKeeper, 'memory'>;
+  readonly #threads: Pick<ForwardingThreads, 'seats' | 'facts' | 'flowWords'>;
 
-  constructor(options: ExplainKeeperOptions) {
-    this.#options = options;
+  constructor(
+    clock: Clock,
+    publisher: { readonly spec: Spec | null; readonly current: SnapshotParts | null },
+    flows: Pick<FlowKeeper, 'memory' | 'identities'>,
+    paths: Pick<PathKeeper, 'memory'>,
+    threads: Pick<ForwardingThreads, 'seats' | 'facts' | 'flowWords'>,
+  ) {
+    this.#clock = clock;
+    this.#publisher = publisher;
+    this.#flows = flows;
+    this.#paths = paths;
+    this.#threads = threads;
   }
 
   /**
@@ -41,11 +43,12 @@ export class ExplainKeeper {
    * `code` for a question that can not be read; 503 while nothing forwards.
    */
   explain(query: URLSearchParams): Explained {
-    const inForce = this.#options.inForce();
-    const facts = this.#options.facts();
-    if (inForce === null || facts === null) return { status: 503, body: { message: 'no forwarding thread is at work yet', hint: 'ask again in a moment' } };
+    const { spec, current: parts } = this.#publisher;
+    const { facts } = this.#threads;
+    if (spec === null || parts === null || facts === null)
+      return { status: 503, body: { message: 'no forwarding thread is at work yet', hint: 'ask again in a moment' } };
     try {
-      return { status: 200, body: this.#answer(frameOf(query), query.get('without'), inForce, facts) };
+      return { status: 200, body: this.#answer(frameOf(query), query.get('without'), { spec, parts }, facts) };
     } catch (error) {
       if (!(error instanceof CodedError) || error.exitCode !== EXIT.USAGE) throw error;
       return { status: 400, body: { message: error.message, hint: error.hint, code: error.code } };
@@ -53,21 +56,19 @@ export class ExplainKeeper {
   }
 
   #answer(asked: AskedFrame, without: string | null, inForce: { spec: Spec; parts: SnapshotParts }, facts: PathFacts): object {
-    const { clock, threads, flows, identities, pathMtu } = this.#options;
-    const now = clock.seconds();
-    const memory = flows();
-    this.#words ??= flowWords(memory);
-    const mtus = pathMtu();
+    const now = this.#clock.seconds();
+    const { key, geometry } = this.#flows.memory;
+    const pathMtu = this.#paths.memory;
     const builder = new SnapshotBuilder();
-    if (without !== null) builder.restore(identities(), now);
+    if (without !== null) builder.restore(this.#flows.identities(), now);
     return answer(
       asked,
       now,
       {
         ...inForce,
         builder,
-        live: { words: this.#words, key: memory.key, geometry: memory.geometry, threads },
-        pathMtu: mtus === null ? null : new Int32Array(mtus),
+        live: { words: this.#threads.flowWords, key, geometry, threads: this.#threads.seats.length },
+        pathMtu: pathMtu === null ? null : new Int32Array(pathMtu),
         ingress: facts.ingress,
         egress: facts.egress,
       },
@@ -94,5 +95,8 @@ function frameOf(query: URLSearchParams): AskedFrame {
   }
   const length = query.get('length');
   if (length !== null && !/^\d{1,5}$/.test(length)) throw refuse('length is a number of bytes');
-  return flowFrame(flow as string, { flags: query.get('flags') ?? undefined, length: length === null ? undefined : Number(length) });
+  return flowFrame(flow as string, {
+    flags: query.get('flags') ?? undefined,
+    length: length === null ? undefined : Number(length),
+  });
 }
