@@ -136,3 +136,18 @@ test('a layer that can not be published is told, and the next one is tried again
   controller.flush();
   assert.deepEqual(published, ['w1: w1=draining']);
 });
+
+test('while it is held nothing comes into force; what changed meanwhile does behind it', async () => {
+  const { controller, published } = rig();
+  controller.adopt(configOf('w1', 'w2'));
+  controller.setLayer('drains', new Map([['a/w1', 'draining']]));
+  controller.hold();
+  controller.setLayer('drains', new Map([['a/w2', 'draining']]));
+  controller.flush();
+  await tick();
+  assert.equal(published.length, 1);
+  controller.release();
+  assert.deepEqual(published.slice(1), ['w1 w2: w1=active w2=draining']);
+  await tick();
+  assert.equal(published.length, 2);
+});

@@ -22,6 +22,7 @@ export class Controller {
   #config: Config;
   #layers: Layers = NO_LAYERS;
   readonly #dirty = new Set<keyof Layers>();
+  #held = false;
   #scheduled: NodeJS.Immediate | null = null;
   /** While a change that was refused waits for its next try. */
   #again: NodeJS.Timeout | null = null;
@@ -84,11 +85,24 @@ export class Controller {
   setLayer<Name extends keyof Layers>(name: Name, layer: Layers[Name]): void {
     this.#layers = { ...this.#layers, [name]: layer };
     this.#dirty.add(name);
-    this.#scheduled ??= setImmediate(() => this.flush());
+    if (!this.#held) this.#scheduled ??= setImmediate(() => this.flush());
+  }
+
+  /** Another process is about to have everything: changed layers wait until `release`. */
+  hold(): void {
+    this.#held = true;
+    this.close();
+  }
+
+  /** It came to nothing: what changed meanwhile is put in force. */
+  release(): void {
+    this.#held = false;
+    this.flush();
   }
 
   /** Puts changed layers in force now; what is refused is tried again a second later, and with the next change. */
   flush(): void {
+    if (this.#held) return;
     this.close();
     const changed = [...this.#dirty];
     this.#dirty.clear();

@@ -6,8 +6,8 @@
  *     unready → threads (drivers) → routes, lock → HTTP
  */
 import { dirname } from 'node:path';
-import type { Action, Actions } from '../admin/actions.ts';
-import { type AdminServer, type AdminSource, type Condition, openAdminServer } from '../admin/server.ts';
+import type { Action } from '../admin/actions.ts';
+import type { AdminSource, Condition } from '../admin/server.ts';
 import { adminSocketPath, runtimeDirectory } from '../admin/socket.ts';
 import type { Status } from '../admin/status.ts';
 import { CodedError } from '../base/errors.ts';
@@ -19,11 +19,12 @@ import type { Trial } from '../control/trial-file.ts';
 import { linkByName } from '../host/links.ts';
 import { tunnelSourceResolver } from '../host/routes.ts';
 import type { EventJournal } from '../observe/events.ts';
-import { type Log, RepeatedLines } from '../observe/log.ts';
+import type { Log } from '../observe/log.ts';
 import { createMetrics } from '../observe/metrics.ts';
 import type { SnapshotNames, SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
+import { AdminFaces } from './admin-faces.ts';
 import { CutWatch } from './cut-watch.ts';
 import { DiscoveryKeeper } from './discovery-keeper.ts';
 import { DrainKeeper } from './drain-keeper.ts';
@@ -36,13 +37,15 @@ import { HostKeeper } from './host-keeper.ts';
 import { WINDOW_SECONDS } from './link-advice.ts';
 import { PathKeeper } from './path-keeper.ts';
 import { type Readiness, readinessOf } from './readiness.ts';
+import { refusedChanges } from './refused-changes.ts';
 import { ReloadKeeper } from './reload-keeper.ts';
 import { SourceKeeper } from './source-keeper.ts';
 import { statusOf } from './status.ts';
 import { factsOf } from './takeover/facts.ts';
-import { type Giver, HandOver } from './takeover/hand-over.ts';
+import { busy, type Giver, HandOver } from './takeover/hand-over.ts';
 import type { Inheritance } from './takeover/inheritance.ts';
 import { lastWords, lent, notConfirmed, takeOver } from './takeover/queues.ts';
+import { SignalsKept } from './takeover/signals-kept.ts';
 import { TunnelKeeper } from './tunnel-keeper.ts';
 import { keepTunnelSources, resolveTunnelSources, withSourcesOf } from './tunnel-sources.ts';
 import { packageVersion } from './version.ts';
@@ -83,7 +86,6 @@ export class Director {
   readonly #tunnels: TunnelKeeper;
   readonly #health: HealthKeeper;
   readonly #drops = new DropWatch();
-  readonly #repeated = new RepeatedLines();
   readonly #flows: FlowKeeper;
   readonly #publisher: Publisher;
   readonly #controller: Controller;
@@ -93,8 +95,7 @@ export class Director {
   readonly #actions = new Map<string, Action>();
   #threads: ForwardingThreads | null = null;
   #handOver: HandOver | null = null;
-  #admin: AdminServer | null = null;
-  #socket: AdminServer | null = null;
+  #faces: AdminFaces | null = null;
   readonly #reloads: ReloadKeeper;
   /** Resolves when every thread reads what was published last. */
   #everywhere: Promise<void> = Promise.resolve();
@@ -102,9 +103,13 @@ export class Director {
   #publishedAt = 0;
   #timers: NodeJS.Timeout[] = [];
   #phase: 'starting' | 'running' | 'handing over' | 'stopping' = 'starting';
+  /** Files and kernel state are ours: nobody precedes or succeeds us. */
+  #isOwner: boolean;
+  readonly #signals = new SignalsKept();
 
   constructor(options: DirectorOptions) {
     this.#options = options;
+    this.#isOwner = options.inheritance === null;
     this.#host = new HostKeeper({
       log: options.log,
       journal: options.journal,
@@ -149,18 +154,7 @@ export class Director {
     this.#controller = new Controller({
       config: options.config,
       publish: (config, spec, layers) => this.#enforce(config, spec, layers),
-      refused: (layer, error) => {
-        const message = error instanceof Error ? error.message : String(error);
-        const hint = error instanceof CodedError ? error.hint : '';
-        // Tried again every second.
-        const equal = this.#repeated.admit(`${layer} ${message}`, this.#clock.milliseconds());
-        if (equal < 0) return;
-        options.journal.record('error', 'change-refused', `a change could not be put in force: ${message}`, {
-          layer,
-          hint,
-          equal,
-        });
-      },
+      refused: refusedChanges(options.journal, this.#clock),
     });
     this.#discovery = new DiscoveryKeeper({
       controller: this.#controller,
@@ -176,7 +170,7 @@ export class Director {
       uncertain: () => this.#discovery.uncertain(),
       stop: options.stop,
     });
-    this.#actions.set('/-/drain', this.#drains.action);
+    this.#actions.set('/-/drain', (request) => (this.#phase === 'handing over' ? busy() : this.#drains.action(request)));
     this.#controller.onConfig(() => this.#drains.follow());
     this.#reloads = new ReloadKeeper({
       controller: this.#controller,
@@ -193,6 +187,7 @@ export class Director {
       flows: () => (this.#threads === null ? [] : [this.#threads.flowWords]),
       now: () => this.#clock.seconds(),
       isRunning: () => this.#phase === 'running',
+      isStopping: () => this.#phase === 'stopping',
     });
     for (const [path, action] of this.#reloads.actions) this.#actions.set(path, action);
   }
@@ -206,12 +201,14 @@ export class Director {
 
   /** Takes the director out of service: not ready, it forwards on. */
   drain(cause: string): void {
-    this.#drains.drainDirector(null, cause);
+    if (this.#phase === 'handing over') this.#signals.keep('SIGUSR1', () => this.drain(cause));
+    else this.#drains.drainDirector(null, cause);
   }
 
   /** The configuration file is read again; what comes of it is in the log. */
   reload(): void {
-    this.#reloads.ask('signal');
+    if (this.#phase === 'handing over') this.#signals.keep('SIGHUP', () => this.reload());
+    else this.#reloads.ask('signal');
   }
 
   /** Resolves when packets are forwarded. Throws CodedError after giving back what had been taken. */
@@ -243,7 +240,8 @@ export class Director {
     if (inheritance === null) this.#host.silence(wanted);
     this.#flows.open(inheritance?.take('flows') ?? null);
     this.#health.restore(inheritance?.part('health'));
-    this.#drains.restore();
+    if (inheritance !== null) this.#drains.hold();
+    this.#drains.restore(inheritance?.part('drains'));
     // Who is known to be down is so in the first table already: a second one would be a change, and the table before it forgotten.
     const unchecked = inForce(config.spec, { ...this.#controller.layers, health: NO_LAYERS.health });
     this.#health.follow({ health: config.health, inForce: this.#controller.specWith(config), wanted: unchecked });
@@ -267,10 +265,17 @@ export class Director {
       gaveUp: (error) => this.#options.gaveUp(error),
     });
     this.#threads = threads;
-    const source = this.#source(threads);
+    const faces = new AdminFaces({
+      metrics: config.listen.metrics,
+      socket: adminSocketPath(config.admin.socket),
+      source: { ...this.#source(threads), actions: this.#actions },
+      log,
+      journal,
+    });
+    this.#faces = faces;
     let gaps: readonly (number | null)[] = [];
     if (inheritance === null) {
-      await this.#openMetrics(source);
+      await faces.openMetrics();
       await threads.start();
       this.#host.take(wanted);
     } else {
@@ -280,21 +285,28 @@ export class Director {
       });
       gaps = taken.gaps;
       this.#drops.look(taken.carried);
-      await this.#openMetrics(source);
+      await faces.openMetrics();
     }
     this.#tend();
-    this.#offerHandOver(threads, source);
-    this.#socket = await this.#openSocket(source, this.#actions);
-    this.#phase = 'running';
+    this.#offerHandOver(threads, faces);
+    await faces.openSocket();
     await inheritance?.ready({ gaps });
+    this.#isOwner = true;
+    this.#drains.release();
+    this.#run();
     const { names, generation } = this.#publisher.current as SnapshotParts;
     journal.record('info', 'ready', 'forwarding', {
       services: names.services.length,
       backends: names.backends.length,
       generation,
       threads: config.threads,
-      ...(this.#admin === null ? {} : { listen: `http://${hostText(this.#admin.host)}:${this.#admin.port}/` }),
+      ...(faces.url === null ? {} : { listen: faces.url }),
     });
+  }
+
+  #run(): void {
+    this.#phase = 'running';
+    this.#reloads.running();
   }
 
   /** What is to be done now and then. */
@@ -309,13 +321,45 @@ export class Director {
     ];
   }
 
-  async #openMetrics(source: AdminSource): Promise<void> {
-    const { metrics } = this.#options.config.listen;
-    if (metrics !== null) this.#admin = await openAdminServer(metrics, source);
+  #untend(): void {
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#timers = [];
+  }
+
+  /** Nothing of what a successor is about to have is changed from here on: what is found out meanwhile waits. */
+  #hold(): void {
+    this.#phase = 'handing over';
+    this.#untend();
+    this.#controller.hold();
+    this.#discovery.close();
+    this.#drains.hold();
+    this.#host.hold();
+  }
+
+  /** A hand-over came to nothing: the threads read again, and everything is ours to change. When that can not be, the director gives up. */
+  async #goOn(threads: ForwardingThreads, faces: AdminFaces): Promise<void> {
+    // It is told to end: `stop` takes everything apart as it is.
+    if (this.#phase !== 'handing over') return;
+    try {
+      await threads.resume();
+      this.#host.reclaim();
+      this.#controller.release();
+      this.#drains.release();
+      this.#discovery.resume();
+      await faces.resume();
+    } catch (error) {
+      const { message } = error as Error;
+      this.#options.gaveUp(new CodedError('GD_DAEMON_RESUME', `after a hand-over that failed: ${message}`, { cause: error }));
+      return;
+    }
+    if (this.#phase !== 'handing over') return;
+    this.#tend();
+    this.#run();
+    this.#signals.handle();
   }
 
   /** A successor may ask for everything from now on, and somebody that one be started. */
-  #offerHandOver(threads: ForwardingThreads, source: AdminSource): void {
+  #offerHandOver(threads: ForwardingThreads, faces: AdminFaces): void {
     const { config, journal, handedOver } = this.#options;
     const path = adminSocketPath(config.admin.socket);
     if (path === null) return;
@@ -326,27 +370,27 @@ export class Director {
         if (confirmWithin !== null) throw notConfirmed();
         return lent(threads, this.#host.lockDescriptor, this.#flows.file?.descriptor ?? null);
       },
-      parts: () => ({ paths: this.#paths.leases(), health: this.#health.exportState() }),
-      // A drain may change no table, and the successor has read what was remembered before it.
+      parts: () => ({
+        paths: this.#paths.leases(),
+        health: this.#health.exportState(),
+        drains: this.#drains.exportState(),
+      }),
+      // A drain may change no table, and the successor has what was drained before it.
       inForce: () => `${this.#publisher.current?.generation} ${JSON.stringify(this.#drains.exportState())}`,
       quiet: async () => {
-        this.#phase = 'handing over';
-        for (const timer of this.#timers) clearInterval(timer);
-        this.#timers = [];
-        await this.#admin?.close();
-        this.#admin = null;
-        this.#socket?.quiet();
+        this.#hold();
+        await faces.quiet();
       },
       leave: (batons) => lastWords(threads, batons),
-      resume: async () => {
-        await threads.resume();
-        this.#tend();
-        await this.#socket?.close();
-        this.#socket = await this.#openSocket(source, this.#actions);
-        await this.#openMetrics(source);
-        this.#phase = 'running';
+      reclaim: () => {
+        this.#flows.rewrite();
+        this.#drains.rewrite();
       },
-      done: handedOver,
+      resume: () => this.#goOn(threads, faces),
+      done: () => {
+        this.#signals.passOn(this.successor as number);
+        handedOver();
+      },
     };
     const handOver = new HandOver(giver, dirname(path), journal);
     this.#handOver = handOver;
@@ -395,14 +439,14 @@ export class Director {
     this.#phase = 'stopping';
     await this.#handOver?.settled();
     if (this.successor !== null) {
+      this.#isOwner = false;
       this.#host.leave();
       this.#flows.leave();
     }
-    for (const timer of this.#timers) clearInterval(timer);
-    this.#timers = [];
+    this.#untend();
     this.#discovery.close();
     this.#controller.close();
-    this.#health.close();
+    this.#health.close({ owner: this.#isOwner });
     this.#tunnels.close();
     this.#reloads.close();
     const failures: unknown[] = [];
@@ -420,10 +464,7 @@ export class Director {
     await attempt(() => failures.push(...this.#host.release({ keepBlackholes })));
     this.#publisher.close();
     this.#summariseDrops();
-    await attempt(() => this.#admin?.close());
-    await attempt(() => this.#socket?.close());
-    this.#admin = null;
-    this.#socket = null;
+    await attempt(() => this.#faces?.close());
     return failures;
   }
 
@@ -459,7 +500,7 @@ export class Director {
     }
     const { services, backends } = current?.names ?? NO_NAMES;
     return readinessOf({
-      director: [...reasons, ...this.#drains.reasons(), ...this.#host.reasons()],
+      director: [...reasons, ...this.#drains.reasons(), ...this.#host.reasons(), ...(this.#faces?.reasons() ?? [])],
       pools: [...this.#discovery.reasons(), ...this.#health.reasons()],
       services,
       backends,
@@ -481,19 +522,6 @@ export class Director {
     return { ok: reasons.length === 0, reasons };
   }
 
-  /** The unix socket; null where there is none. A director that can not have it forwards all the same. */
-  async #openSocket(source: AdminSource, actions: Actions): Promise<AdminServer | null> {
-    const path = adminSocketPath(this.#options.config.admin.socket);
-    if (path === null) return null;
-    try {
-      return await openAdminServer({ path }, { ...source, actions });
-    } catch (error) {
-      if (!(error instanceof CodedError)) throw error;
-      this.#options.log.warn({ event: 'admin-socket', code: error.code, hint: error.hint }, error.message);
-      return null;
-    }
-  }
-
   #source(threads: ForwardingThreads): AdminSource {
     const { log } = this.#options;
     const version = packageVersion();
@@ -509,18 +537,8 @@ export class Director {
       discovery: () => this.#discovery.files(),
       reload: () => this.#reloads.figures,
       kernelDrops: () => threads.kernelDrops(),
-      pathMtus: () =>
-        (this.#paths.entries() ?? []).map(({ id, pool, name, mtu }) => ({
-          pool,
-          backend: name,
-          mtu,
-          wanted: this.#cuts.wanted(id),
-        })),
-      unreachable: () =>
-        (this.#publisher.current?.names ?? NO_NAMES).backends.flatMap(({ id, pool, name }) => {
-          const entry = this.#paths.unreachable(id);
-          return entry === null ? [] : [{ pool, backend: name, counts: entry.counts }];
-        }),
+      pathMtus: () => this.#paths.mtus((id) => this.#cuts.wanted(id)),
+      unreachable: () => this.#paths.unreachableCounts(this.#publisher.current?.names ?? NO_NAMES),
       health: () => this.#health.report(),
       threads: () => threads.report(),
     });
@@ -573,8 +591,4 @@ export class Director {
     const summary = this.#drops.look(this.#threads?.banks ?? []);
     if (summary !== null) this.#options.log[summary.level]({ event: 'drops', ...summary.reasons }, 'packets dropped');
   }
-}
-
-function hostText(host: string): string {
-  return host.includes(':') ? `[${host}]` : host;
 }

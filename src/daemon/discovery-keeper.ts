@@ -123,8 +123,13 @@ export class DiscoveryKeeper implements SetsAside {
     this.#planned = null;
     this.#take(look);
     this.close();
-    if (config.discovery === null) return;
-    this.#timer = setInterval(() => this.#tend(), LOOK_EVERY);
+    this.resume();
+  }
+
+  /** Looks at the files again from now on, after `close` or another configuration. */
+  resume(): void {
+    if (this.#options.controller.config.discovery === null) return;
+    this.#timer ??= setInterval(() => this.#tend(), LOOK_EVERY);
     this.#timer.unref();
   }
 

@@ -50,6 +50,8 @@ export class DrainKeeper implements SetsAside {
   #aside: Map<string, DrainRecord> | null = null;
   /** What the file has. */
   #saved = '';
+  /** Another process has the file. */
+  #held = false;
   #timer: NodeJS.Timeout | null = null;
   #counted: { readonly at: number; readonly counts: Promise<ReadonlyMap<number, FlowCount>> } | null = null;
 
@@ -59,8 +61,13 @@ export class DrainKeeper implements SetsAside {
     this.#file = options.file ?? join(runtimeDirectory(), 'drains.json');
   }
 
-  /** Before the first configuration is in force: what another process of this boot left. */
-  restore(): void {
+  /** Before the first configuration is in force: `inherited`, what the running director hands over (`exportState`), or what one of this boot left. */
+  restore(inherited?: unknown): void {
+    const given = parseDrainState(inherited);
+    if (given !== null) {
+      this.#restore(given);
+      return;
+    }
     const { state, ignored } = readDrainFile(this.#file, this.#boot);
     if (ignored !== null) {
       const hint = 'drain again what must not serve: gue-director drain';
@@ -79,11 +86,24 @@ export class DrainKeeper implements SetsAside {
     return { director: this.#director, backends };
   }
 
-  /** What the process before had; in place of the file. False when it is something else. */
-  importState(value: unknown): boolean {
-    const state = parseDrainState(value);
-    if (state !== null) this.#restore(state);
-    return state !== null;
+  /** Another process has the file, or is about to have everything: no deadline passes and nothing is written until `release`. */
+  hold(): void {
+    this.#held = true;
+    this.#arm();
+  }
+
+  /** Everything is ours (again): the file is written, and what was due meanwhile is done. Does nothing without `hold`. */
+  release(): void {
+    if (!this.#held) return;
+    this.#held = false;
+    this.rewrite();
+    this.#look();
+  }
+
+  /** Another process may have written the file. */
+  rewrite(): void {
+    this.#saved = '';
+    this.#save();
   }
 
   #restore(state: DrainState): void {
@@ -324,6 +344,7 @@ export class DrainKeeper implements SetsAside {
   }
 
   #save(): void {
+    if (this.#held) return;
     const state = this.exportState();
     const text = JSON.stringify(state);
     if (text === this.#saved) return;
@@ -341,6 +362,7 @@ export class DrainKeeper implements SetsAside {
   #arm(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
+    if (this.#held) return;
     const deadlines = [this.#drains.next(), this.#director?.stopAt ?? null].filter((at) => at !== null);
     if (deadlines.length === 0) return;
     const wait = Math.min(...deadlines) - this.#options.clock.milliseconds();

@@ -5,6 +5,7 @@ import {
   chmodSync,
   existsSync,
   mkdtempSync,
+  openSync,
   readFileSync,
   rmSync,
   statSync,
@@ -300,4 +301,31 @@ test('the file of a director that still has it: nothing changes before its heir 
   assert.ok(existsSync(rig.path));
   assert.match(rig.start(START + 1).said.join(), /another director has/);
   heir.close(START + 2);
+});
+
+test('an heir that begins and comes to nothing: what ids mean here is written again, and the next one picks flows up with it', (t) => {
+  const rig = new Rig(t);
+  const old = rig.start(START).keeper;
+  old.build(spec(['a', 'b', 'c']), START);
+  fill(old, 30, START);
+  const identities = () => readFileSync(`${rig.path}.identities`, 'utf8');
+  const before = identities();
+  const journal = new EventJournal(createLog({ level: 'silent', format: 'json', write: () => {} }));
+  const heir = new FlowKeeper({ entries: 4096, threads: 1, file: rig.path, clock: { seconds: () => START + 1 }, journal });
+  heir.open(openSync(rig.path, 'r+'));
+  // Its configuration has another backend, whose number means nobody here, and another table.
+  heir.build(spec(['a', 'b', 'x']), START + 1);
+  assert.equal(identities(), before);
+  heir.begin();
+  assert.notEqual(identities(), before);
+  heir.leave();
+  heir.close();
+  old.rewrite();
+  assert.equal(identities(), before);
+  unlock((old.file as FlowFile).descriptor);
+  const next = rig.start(START + 2).keeper;
+  const parts = next.build(spec(['a', 'b', 'c', 'd']), START + 2);
+  assert.deepEqual(ids(parts), { a: 0, b: 1, c: 2, d: 3 });
+  for (let flow = 1; flow <= 30; flow++) assert.equal(find(next, flow), flow % 3);
+  next.close();
 });

@@ -125,6 +125,14 @@ export class FlowKeeper {
     this.#write(this.#file);
   }
 
+  /** A successor that came to nothing, and is gone, may have written down what ids mean to it: what they mean here is written again. */
+  rewrite(): void {
+    if (this.#file === null || this.#isOthers) return;
+    // Until it is written the next snapshot tries again.
+    this.#written = '';
+    this.#write(this.#file);
+  }
+
   /** The file is somebody else's, or stays so: `close` changes nothing of it. */
   leave(): void {
     this.#isOthers = true;

@@ -86,6 +86,9 @@ function run(start: ThreadStart): void {
         const waiting = new ThreadWait(ingress, EventDescriptor.over(start.wake));
         const clock = boottimeClock();
         let baton = -1;
+        /** What the ingress is to take in. While another process reads our queue it is not told: the filter of a packet socket is one for both. */
+        let wanted = services;
+        let isOurs = start.baton === null;
 
         /** Everything main has posted; false when it is time to stop. */
         const readMail = (): boolean => {
@@ -103,7 +106,10 @@ function run(start: ThreadStart): void {
               throw new CodedError(code, `the interface of ${driver.name} was removed`);
             }
             // What a new service gets in before this is not copied, what a gone one gets in after it neither: the blackhole routes hold both.
-            if (mail.services !== null) ingress.setServices?.(mail.services);
+            if (mail.services !== null) {
+              wanted = mail.services;
+              if (isOurs) ingress.setServices?.(wanted);
+            }
             pipeline.snapshot = new Snapshot(mail.parts);
             Atomics.store(start.words, WORD_GENERATION, mail.parts.generation);
           }
@@ -115,7 +121,10 @@ function run(start: ThreadStart): void {
           clearCounters(start.bank);
           tell({ kind: 'poised', batches });
           if (!takeBaton({ baton: start.baton, wake: start.wake, words: start.words, readMail, clock })) return;
+          isOurs = true;
         }
+        // A queue that somebody read before us has the filter that it had then.
+        if (queue !== null) ingress.setServices?.(wanted);
         tell({
           kind: 'forwarding',
           ingress: ingress.name,

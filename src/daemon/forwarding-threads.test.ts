@@ -12,6 +12,7 @@ import { createLog } from '../observe/log.ts';
 import { SnapshotBuilder } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import { boottimeClock } from '../raw-socket/clock.ts';
+import { EventDescriptor } from '../raw-socket/event.ts';
 import { ForwardingThreads } from './forwarding-threads.ts';
 
 const SPEC: Spec = {
@@ -126,5 +127,33 @@ test('a driver that can not be opened stops the start with its own error', async
   await assert.rejects(subject.start(), /nonexistent/);
   assert.equal(told.gaveUp.length, 0);
   assert.ok(subject.seats.every((seat) => !seat.occupied));
+  // Whoever started it stops it too; the numbers of its descriptors are somebody else's by then.
+  const theirs = [EventDescriptor.create(), EventDescriptor.create()];
+  await subject.stop();
+  for (const one of theirs) {
+    one.notify();
+    one.close();
+  }
   publisher.close();
+});
+
+test('threads that leave close their batons; a director that goes on has as many descriptors as before', async () => {
+  const { subject, publisher, told } = make(1);
+  await subject.start();
+  const attempt = async () => {
+    await subject.leave([EventDescriptor.create().descriptor]);
+    await subject.resume();
+    await until(() => subject.absent().length === 0, 'they read again');
+  };
+  await attempt();
+  const before = openDescriptors();
+  await attempt();
+  assert.ok(openDescriptors() <= before, `${openDescriptors()} descriptors, ${before} before`);
+  assert.deepEqual(
+    subject.report().map(({ failures }) => failures),
+    [0],
+  );
+  await subject.stop();
+  publisher.close();
+  assert.equal(told.gaveUp.length, 0);
 });

@@ -79,6 +79,8 @@ export class ForwardingThreads {
   #carried: Float64Array | null = null;
   #carriedDrops: readonly { driver: string; packets: number }[] = [];
   readonly #poised = new Set<Seat>();
+  /** Batons that threads were given and may raise as long as they live. */
+  readonly #batons = new Map<Seat, number>();
   #settle: (() => void) | null = null;
   #startFailure: CodedError | null = null;
   readonly #forwarding = new Set<Seat>();
@@ -200,14 +202,21 @@ export class ForwardingThreads {
   }
 
   /**
-   * Every thread ends at a batch boundary and raises its baton (an eventfd, by seat); the descriptors stay open. Resolves when all have; throws GD_DAEMON_STUCK
-   * when one does not: then `resume`, once nobody else reads the queues.
+   * Every thread ends at a batch boundary and raises its baton (an eventfd, by seat, which is closed when its thread has ended); the descriptors stay open.
+   * Resolves when all have; throws GD_DAEMON_STUCK when one does not: then `resume`, once nobody else reads the queues.
    */
   async leave(batons: readonly number[]): Promise<void> {
+    const empty = this.seats.find((seat) => !seat.occupied);
+    if (empty !== undefined) {
+      for (const baton of batons) closeDescriptor(baton);
+      throw new CodedError('GD_DAEMON_STUCK', `forwarding thread ${empty.number} was just being replaced`);
+    }
     this.#phase = 'leaving';
     for (const seat of this.seats) {
-      this.#queues.set(seat, seat.descriptor);
-      seat.post({ kind: 'leave', baton: batons[seat.number] });
+      const baton = batons[seat.number];
+      if (seat.descriptor >= 0) this.#queues.set(seat, seat.descriptor);
+      this.#batons.set(seat, baton);
+      seat.post({ kind: 'leave', baton });
     }
     const deadline = Date.now() + STOP_PATIENCE;
     while (this.seats.some((seat) => seat.leftAt === 0) && Date.now() < deadline) await sleep(1);
@@ -353,6 +362,12 @@ export class ForwardingThreads {
     if (queue !== undefined) closeDescriptor(queue);
   }
 
+  #closeBaton(seat: Seat): void {
+    const baton = this.#batons.get(seat);
+    this.#batons.delete(seat);
+    if (baton !== undefined) closeDescriptor(baton);
+  }
+
   #openEgressQueue(seat: Seat): number | null {
     const { egress, interfaceIndex } = this.#options;
     if (egress.driver !== 'tap-offload') return null;
@@ -416,7 +431,13 @@ export class ForwardingThreads {
 
   #onEnded(seat: Seat, end: ThreadEnd): void {
     this.#forwarding.delete(seat);
+    this.#closeBaton(seat);
     if ((this.#phase === 'stopping' || this.#phase === 'leaving') && (end.clean || end.failure === null)) return;
+    // It left late, after the hand-over had come to nothing.
+    if (this.#phase === 'running' && end.clean && seat.leftAt !== 0) {
+      this.#replace(seat);
+      return;
+    }
     const { journal, clock, gaveUp } = this.#options;
     const failure = end.failure ?? { message: 'it ended without a word', stack: '', code: '', hint: '', exitCode: EXIT.FAILED };
     const code = failure.code === '' ? 'GD_DAEMON_THREAD' : failure.code;

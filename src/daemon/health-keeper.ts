@@ -175,9 +175,9 @@ export class HealthKeeper implements SetsAside {
       });
   }
 
-  /** Writes the state a last time and ends every check. */
-  close(): void {
-    if (this.#monitor.shares().length > 0) this.#write();
+  /** Ends every check; the state is written a last time where the file is ours, `owner`. */
+  close({ owner = true } = {}): void {
+    if (owner && this.#monitor.shares().length > 0) this.#write();
     this.#monitor.close();
     this.#echo.close();
   }

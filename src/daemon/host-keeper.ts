@@ -48,6 +48,8 @@ export class HostKeeper {
   #disorder = '';
   #lookedAt = 0;
   #lookDue = 0;
+  /** Another process is about to have everything. */
+  #held = false;
 
   constructor(options: HostKeeperOptions) {
     this.#options = options;
@@ -88,6 +90,18 @@ export class HostKeeper {
   /** The lock of the network namespace, for a successor; null when it is not held. */
   get lockDescriptor(): number | null {
     return this.#ownership.lockDescriptor;
+  }
+
+  /** Another process is about to have everything: routes and rules are its own to change, until `reclaim`. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  /** It came to nothing: what it may have changed is put in order. */
+  reclaim(): void {
+    this.#held = false;
+    this.#ownership.distrust();
+    this.apply('takeover-failed');
   }
 
   /** A successor has everything: nothing is watched, and nothing taken away. */
@@ -142,7 +156,7 @@ export class HostKeeper {
 
   /** To be called every second: what others changed is put in order, and looked at again when it is time. */
   tend(): void {
-    if (this.#wanted === null) return;
+    if (this.#wanted === null || this.#held) return;
     const now = this.#options.clock.milliseconds();
     try {
       const changes = this.#watch?.poll();
@@ -160,7 +174,7 @@ export class HostKeeper {
 
   /** Brings routes and rules in order. Our own changes arrive as changes too and lead to nothing. */
   apply(cause: string): void {
-    if (this.#wanted === null) return;
+    if (this.#wanted === null || this.#held) return;
     try {
       this.#report(this.#ownership.apply(this.#wanted));
       this.#disorder = '';

@@ -80,6 +80,11 @@ export class PathKeeper {
     return this.#watch?.report() ?? null;
   }
 
+  /** The same for the metrics; `wanted`: the MTU that a backend's link would need (cut-watch.ts). */
+  mtus(wanted: (id: number) => number): { pool: string; backend: string; mtu: number; wanted: number }[] {
+    return (this.entries() ?? []).map(({ id, pool, name, mtu }) => ({ pool, backend: name, mtu, wanted: wanted(id) }));
+  }
+
   /** What routers said and still counts, for a successor. */
   leases(): readonly PathLease[] {
     return this.#watch?.leases() ?? [];
@@ -96,6 +101,14 @@ export class PathKeeper {
    */
   unreachable(id: number): UnreachableEntry | null {
     return this.#watch?.unreachable.entry(id) ?? null;
+  }
+
+  /** The counts of all backends, for the metrics. */
+  unreachableCounts({ backends }: SnapshotNames): { pool: string; backend: string; counts: UnreachableEntry['counts'] }[] {
+    return backends.flatMap(({ id, pool, name }) => {
+      const entry = this.unreachable(id);
+      return entry === null ? [] : [{ pool, backend: name, counts: entry.counts }];
+    });
   }
 
   close(): void {

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Action, ActionAnswer } from '../admin/actions.ts';
 import { makeDirectory } from '../admin/socket.ts';
 import type { StatusReload } from '../admin/status.ts';
+import { CodedError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { ConfigError, formatProblem, type Problem } from '../config/problem.ts';
@@ -35,9 +36,10 @@ import { countFlows } from './flow-census.ts';
 import type { HostKeeper } from './host-keeper.ts';
 import { movingFlows } from './moving-flows.ts';
 import { whileReloading } from './notify.ts';
-import { trialPath } from './start-config.ts';
+import { startConfig, trialPath } from './start-config.ts';
 import { wantedOf } from './wanted.ts';
 
+const NOT_RUNNING = 'the director is starting, stopping or being replaced';
 /** Milliseconds that the caller waits for threads that do not take the snapshot. A thread takes one within 100 ms; one that does not is stuck. */
 const PATIENCE = 5000;
 
@@ -65,6 +67,8 @@ export interface ReloadKeeperOptions {
   readonly now: () => number;
   /** Packets are forwarded, and it is not about to end. */
   readonly isRunning: () => boolean;
+  /** It ends. */
+  readonly isStopping: () => boolean;
 }
 
 export class ReloadKeeper {
@@ -73,6 +77,9 @@ export class ReloadKeeper {
   readonly #watch: FileWatch;
   /** What is being brought into force: whoever waited longer than that has been overtaken. */
   #next: Config | null = null;
+  /** Why a reload waits until the director runs; null when none does. */
+  #due: ReloadCause | null = null;
+  #hasRun = false;
 
   constructor(options: ReloadKeeperOptions) {
     this.#options = options;
@@ -111,13 +118,32 @@ export class ReloadKeeper {
     ];
   }
 
-  /** A wish that nobody waits for. */
+  /** A wish that nobody waits for: it is kept while the director starts, or a successor prepares to take over. */
   ask(cause: ReloadCause): void {
-    if (!this.#options.isRunning()) {
-      this.#options.journal.record('warn', 'reload-refused', 'no reload: the director is starting or stopping', { cause });
-      return;
+    const { journal, isRunning, isStopping } = this.#options;
+    if (isStopping()) journal.record('warn', 'reload-refused', 'no reload: the director is stopping', { cause });
+    else if (isRunning()) void this.#reloader.reload({ cause });
+    else this.#due = cause;
+  }
+
+  /** The director runs (again): what was asked for meanwhile is done. The first time, a watched file that says something else than was read is read again. */
+  running(): void {
+    const cause = this.#due ?? (!this.#hasRun && this.#isOutdated() ? 'file' : null);
+    this.#due = null;
+    this.#hasRun = true;
+    if (cause !== null) this.ask(cause);
+  }
+
+  /** It was read before it was watched. */
+  #isOutdated(): boolean {
+    const { config } = this.#options.controller;
+    if (!config.reload.watch) return false;
+    try {
+      return configDigest(startConfig(config.file).config) !== configDigest(config);
+    } catch {
+      // A reload says what is wrong with it.
+      return true;
     }
-    void this.#reloader.reload({ cause });
   }
 
   /** For the metrics. */
@@ -175,6 +201,8 @@ export class ReloadKeeper {
 
   async #change(next: Config, back: boolean): Promise<void> {
     const { controller, host, log, everywhere, aside } = this.#options;
+    // One that waited for its turn while a hand-over began.
+    if (!this.#options.isRunning()) throw new CodedError('GD_RELOAD_NOT_RUNNING', NOT_RUNNING);
     const before = controller.config;
     for (const one of aside) {
       if (back) one.bringBack();
@@ -236,7 +264,7 @@ export class ReloadKeeper {
 
   async #onReload(request: Readonly<Record<string, unknown>>): Promise<ActionAnswer> {
     const { confirm, rollback, file, ifGeneration, ifPlan, confirmWithin } = request;
-    if (!this.#options.isRunning()) return conflict('GD_RELOAD_NOT_RUNNING', 'the director is starting or stopping');
+    if (!this.#options.isRunning()) return conflict('GD_RELOAD_NOT_RUNNING', NOT_RUNNING);
     if (confirm === true) {
       if (!this.#reloader.confirm()) return conflict('GD_RELOAD_NOTHING_PENDING', 'nothing waits for a confirmation');
       const { generation } = { generation: this.#generation };

@@ -65,6 +65,7 @@ export class Seat implements Subscriber {
   readonly #words = new Int32Array(new SharedArrayBuffer(WORD_COUNT * 4));
   readonly #kernelDrops = new Float64Array(new SharedArrayBuffer(8));
   readonly #wake = EventDescriptor.create();
+  #open = true;
   readonly #events: SeatEvents;
   /** What the thread's ingress was told to take in. */
   #services: readonly ServiceSpec[] = [];
@@ -100,7 +101,7 @@ export class Seat implements Subscriber {
 
   /** Leaves a message and wakes the thread; nobody in the seat: nothing happens (a successor starts with what is current). */
   post(mail: MailToThread): void {
-    if (this.#port === null) return;
+    if (this.#port === null || !this.#open) return;
     this.#port.postMessage(mail);
     Atomics.add(this.#words, WORD_MAIL, 1);
     this.#wake.notify();
@@ -174,8 +175,10 @@ export class Seat implements Subscriber {
     await this.#worker?.terminate();
   }
 
-  /** Gives the eventfd back; the seat must be empty. */
+  /** Gives the eventfd back, once; the seat must be empty. */
   close(): void {
+    if (!this.#open) return;
+    this.#open = false;
     this.#wake.close();
   }
 }

@@ -1,7 +1,7 @@
 /** `gue-director clean`: what a crash left in this network namespace, and its removal. */
 import { CodedError, EXIT } from '../base/errors.ts';
 import { listOwned, listOwnedRoutes, listOwnedTable, type Owned, removeOwned } from './owned.ts';
-import { type LeftFiles, listOwnedFiles } from './owned-files.ts';
+import { type LeftFiles, listDeadSockets, listOwnedFiles } from './owned-files.ts';
 import { takeOwnerLock } from './ownership.ts';
 
 export interface CleanReport {
@@ -23,7 +23,8 @@ export function clean(options: { dryRun: boolean; files?: LeftFiles }): CleanRep
   // Held while we remove, so that no director starts in between.
   const lock = takeOwnerLock();
   try {
-    const files = options.files === undefined ? [] : listOwnedFiles(options.files);
+    const left = options.files;
+    const files = left === undefined ? [] : [...listOwnedFiles(left), ...listDeadSockets(left)];
     if (options.dryRun) return listAll(files);
     const owned = [...listOwned(), ...files];
     const { removed, failed } = removeOwned(owned);

@@ -7,7 +7,7 @@ import { deleteOwnRoute, describeRoute, listOwnRoutes } from './routes.ts';
 
 /** One thing of ours on the host. */
 export interface Owned {
-  readonly kind: 'route' | 'nft-table' | 'file';
+  readonly kind: 'route' | 'nft-table' | 'file' | 'socket';
   /** A blackhole route: it keeps packets from bouncing while nobody takes them. */
   readonly silences: boolean;
   /** As `ip route` or `nft` would print it. */

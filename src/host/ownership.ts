@@ -158,6 +158,11 @@ export class Ownership {
     this.#changed = true;
   }
 
+  /** Another process may have changed what is ours in the kernel: the next `apply` does not rely on what this one did before. */
+  distrust(): void {
+    this.#rules = '';
+  }
+
   /** Another process has everything now: lets go of the lock, which it has too, and takes nothing away. */
   leave(): void {
     this.#lock?.release();

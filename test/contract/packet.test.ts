@@ -144,6 +144,36 @@ test('packet: the kernel copies what a service wants and nothing else, in every 
   wire.close();
 });
 
+test(
+  'packet: over a socket that another process reads, the filter stays as it is until services are set',
+  needs('root', 'namespaces'),
+  () => {
+    const wire = new Wire();
+    const service = (port: number) => ({ prefix: { bytes: SERVICE, length: 32 }, protocol: 17, portFrom: port, portTo: port });
+    const open = (port: number, queue?: number) =>
+      new PacketIngress({ device: 'vb', services: [service(port)], ...(queue === undefined ? {} : { queue }) });
+    const old = wire.far.inside(() => open(4001));
+    const next = wire.far.inside(() => open(4002, old.descriptor));
+    const frames = [4001, 4002].map((port) =>
+      ethernet(
+        [8, 0],
+        ipPacket({ family: 4, source: NEAR4, destination: SERVICE }, 17, udpBody(2000, port, Buffer.alloc(40), null)),
+      ),
+    );
+    const arrived = () => {
+      wire.near.inside(() => sendFrames(frames));
+      const { batch } = createBatch(old, 8);
+      receiveAll(old, batch, 1, () => {});
+      return Array.from({ length: batch.count }, (_, i) => batch.arena.view.getUint16(batch.frameAt[i] + 14 + 20 + 2));
+    };
+    assert.deepEqual(arrived(), [4001]);
+    next.setServices([service(4002)]);
+    assert.deepEqual(arrived(), [4002]);
+    old.close();
+    wire.close();
+  },
+);
+
 test('packet: two threads of one group share the flows, none twice', needs('root', 'namespaces'), () => {
   const wire = new Wire();
   const service = { prefix: { bytes: SERVICE, length: 32 }, protocol: 17, portFrom: 0, portTo: 65535 };

@@ -2,12 +2,16 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
+import { askAction, askStatus } from '../../src/admin/client.ts';
 import { loaderArguments, program } from '../../src/demo/cast.ts';
 import type { Lab } from '../../src/demo/lab/topology.ts';
 import { needs } from '../needs.ts';
-import { buildLab, configuration, eventually, RunningDirector } from './running-director.ts';
+import { buildLab, configuration, eventually, METRICS_PORT, RunningDirector } from './running-director.ts';
 
 /** What the director's namespace has of rules, routes, devices and the lock. */
 function belongings(lab: Lab): string {
@@ -104,7 +108,7 @@ test(
 );
 
 test(
-  'what can not take over leaves the running director as it was: other threads, a wrong file, a successor that dies, nobody there',
+  'what can not take over leaves the running director as it was: nobody there, other threads, a wrong file, a failure behind the baton; the next one takes over',
   needs('namespaces', 'tun', 'python3'),
   async (t) => {
     const lab = buildLab(t, 1);
@@ -127,13 +131,51 @@ test(
     assert.equal(wrong.status, 1);
     assert.match(wrong.error, /exit code 78/);
 
-    writeFileSync(file, yaml);
+    // Its threads read, its identities are written, its routes made: then the last step fails.
+    const directory = lab.director.runtimeDirectory;
+    const identities = () => readFileSync(join(directory, 'flows.identities'), 'utf8');
+    const descriptors = () => readdirSync(`/proc/${pid}/fd`).length;
+    const [known, open] = [identities(), descriptors()];
+    const listen = `import socket; s = socket.create_server(('127.0.0.1', 6077)); print('listens', flush=True); s.accept()`;
+    const thief = lab.director.spawn('python3', ['-c', listen], { stdio: ['ignore', 'pipe', 'inherit'] });
+    t.after(() => thief.kill('SIGKILL'));
+    await once(thief.stdout as Readable, 'data');
+    const there = lab.director.processes();
+    const more = `- { name: w9, address: "${lab.workers[0].address4.replace(/\.\d+$/, '.250')}" }`;
+    writeFileSync(
+      file,
+      yaml
+        .replace(`127.0.0.1:${METRICS_PORT}`, '127.0.0.1:6077')
+        .replace('port: 53, pool: over-4', 'port: 5353, pool: over-4')
+        .replace(/backends:\n( +)/, `backends:\n$1${more}\n$1`),
+    );
+    const late = command(lab, 'upgrade');
+    assert.equal(late.status, 1, `${late.error}\n${director.actor.words}`);
+    assert.match(late.error, /can not listen on 127\.0\.0\.1:6077/);
+    // It went as far as that.
+    await director.event('thread-restarted');
+    assert.equal(identities(), known);
     assert.equal(director.actor.child.exitCode, null);
-    assert.deepEqual(lab.director.processes(), [pid]);
+    await eventually(() => lab.director.processes().join() === there.join(), 'the new one ended');
     assert.equal(belongings(lab), before);
     assert.equal(director.get('/-/ready').status, 200);
-    director.actor.child.kill('SIGTERM');
-    assert.equal(await director.actor.ended, 0);
+    await eventually(() => descriptors() === open, `${open} descriptors again, not ${descriptors()}`);
+
+    // A drain goes over by itself: its file is only for those who come after a crash.
+    writeFileSync(file, yaml);
+    const socket = join(directory, 'admin.sock');
+    await askAction(socket, '/-/drain', { director: true });
+    rmSync(join(directory, 'drains.json'));
+    const { status, body } = await askAction(socket, '/-/upgrade', {}, 120_000);
+    assert.equal(status, 200, JSON.stringify(body));
+    const next = body.process as number;
+    t.after(() => kill(next));
+    await eventually(() => !lab.director.processes().includes(pid), 'the old one ended', 60_000);
+    assert.match((await askStatus({ path: socket })).ready.reasons.join(), /draining/);
+    assert.ok(existsSync(join(directory, 'drains.json')));
+    assert.equal(identities(), known);
+    process.kill(next, 'SIGTERM');
+    await eventually(() => !lab.director.processes().includes(next), 'the last one ended', 60_000);
   },
 );
 

@@ -1,7 +1,7 @@
 // The old director's side of a takeover against successors of every kind: a good one, a different one, one that goes, one that fails behind the baton.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -12,7 +12,7 @@ import { EventJournal } from '../../observe/events.ts';
 import { createLog } from '../../observe/log.ts';
 import { EventDescriptor } from '../../raw-socket/event.ts';
 import { closeDescriptor } from '../../raw-socket/file.ts';
-import { connectUnix, socketPair } from '../../raw-socket/unix-socket.ts';
+import { connectUnix, listenUnix, socketPair } from '../../raw-socket/unix-socket.ts';
 import { Channel } from './channel.ts';
 import { restoreCounters, saveCounters } from './counters.ts';
 import { type Giver, HandOver } from './hand-over.ts';
@@ -24,6 +24,7 @@ interface Bench {
   readonly handOver: HandOver;
   readonly did: string[];
   readonly words: string[];
+  readonly directory: string;
   /** A successor that has connected. */
   connect(): Channel;
 }
@@ -50,8 +51,10 @@ function bench(t: TestContext, change: Partial<Giver> = {}): Bench {
     leave: async ([baton]) => {
       did.push('leave');
       EventDescriptor.over(baton).notify();
+      closeDescriptor(baton);
       return { leftAt: [5] };
     },
+    reclaim: () => did.push('reclaim'),
     resume: async () => void did.push('resume'),
     done: () => did.push('done'),
     ...change,
@@ -71,7 +74,7 @@ function bench(t: TestContext, change: Partial<Giver> = {}): Bench {
     channels.push(channel);
     return channel;
   };
-  return { handOver, did, words, connect };
+  return { handOver, did, words, directory, connect };
 }
 
 const code = (expected: string) => (error: unknown) => error instanceof CodedError && error.code === expected;
@@ -102,7 +105,7 @@ test('a good successor gets everything in order, and the old one ends without re
   state.descriptors.forEach(closeDescriptor);
 });
 
-test('before the baton, whatever goes wrong changes nothing, and the next one may try', async (t) => {
+test('before the baton, whatever goes wrong is put back, and the next one may try', async (t) => {
   const { handOver, did, words, connect } = bench(t);
   const silent = connect();
   silent.close();
@@ -117,7 +120,11 @@ test('before the baton, whatever goes wrong changes nothing, and the next one ma
   await quitter.send('hello', { version: '2', facts: FACTS });
   (await quitter.expect(['state'], 5000)).descriptors.forEach(closeDescriptor);
   await quitter.send('refuse', { message: 'the egress can not be opened', hint: '', exitCode: 1 });
+  await sleep(20);
+  assert.deepEqual(did, [], 'it may still write');
+  quitter.close();
   await handOver.settled();
+  assert.deepEqual(did.splice(0), ['reclaim']);
   assert.match(words.join(''), /the egress can not be opened/);
 
   const confused = connect();
@@ -130,7 +137,7 @@ test('before the baton, whatever goes wrong changes nothing, and the next one ma
 
 test('what changed while the successor prepared itself is not lost: it is refused', async (t) => {
   let generation = 7;
-  const { did, connect } = bench(t, { inForce: () => String(generation) });
+  const { handOver, did, connect } = bench(t, { inForce: () => String(generation) });
   const channel = connect();
   await channel.send('hello', { version: '2', facts: FACTS });
   (await channel.expect(['state'], 5000)).descriptors.forEach(closeDescriptor);
@@ -138,6 +145,9 @@ test('what changed while the successor prepared itself is not lost: it is refuse
   await channel.send('poised');
   await assert.rejects(channel.expect(['left'], 5000), /what is in force changed/);
   assert.deepEqual(did, []);
+  channel.close();
+  await handOver.settled();
+  assert.deepEqual(did, ['reclaim']);
 });
 
 test('behind the baton: a successor that goes, or says that it can not, makes the old threads read again', async (t) => {
@@ -151,14 +161,19 @@ test('behind the baton: a successor that goes, or says that it can not, makes th
     if (!goes) await channel.send('refuse', { message: 'the port is taken' });
     channel.close();
     await handOver.settled();
-    assert.deepEqual(did, ['quiet', 'leave', 'resume']);
+    assert.deepEqual(did, ['quiet', 'leave', 'reclaim', 'resume']);
     assert.equal(handOver.successor, null);
   }
 });
 
 test('a thread that does not leave: the successor is told, and the old threads go on', async (t) => {
   const stuck = new CodedError('GD_DAEMON_STUCK', 'a forwarding thread did not hand its queue over in time');
-  const { handOver, did, connect } = bench(t, { leave: () => Promise.reject(stuck) });
+  const { handOver, did, connect } = bench(t, {
+    leave: (batons) => {
+      batons.forEach(closeDescriptor);
+      return Promise.reject(stuck);
+    },
+  });
   const channel = connect();
   await channel.send('hello', { version: '2', facts: FACTS });
   (await channel.expect(['state'], 5000)).descriptors.forEach(closeDescriptor);
@@ -167,7 +182,35 @@ test('a thread that does not leave: the successor is told, and the old threads g
   assert.deepEqual(did, ['quiet'], 'it waits until the successor is gone');
   channel.close();
   await handOver.settled();
-  assert.deepEqual(did, ['quiet', 'resume']);
+  assert.deepEqual(did, ['quiet', 'reclaim', 'resume']);
+});
+
+test('hand-overs that come to nothing leave no descriptor and no socket; what a killed director left is removed', async (t) => {
+  const { handOver, did, directory, connect } = bench(t);
+  const [dead, living] = ['takeover-00.sock', 'takeover-11.sock'].map((name) => join(directory, name));
+  const listeners = [dead, living].map(listenUnix);
+  closeDescriptor(listeners[0]);
+  utimesSync(dead, new Date(0), new Date(0));
+  const attempt = async (poised: boolean) => {
+    const channel = connect();
+    await channel.send('hello', { version: '2', facts: FACTS });
+    (await channel.expect(['state'], 5000)).descriptors.forEach(closeDescriptor);
+    if (poised) {
+      await channel.send('poised');
+      await channel.expect(['left'], 5000);
+    }
+    channel.close();
+    await handOver.settled();
+  };
+  await attempt(true);
+  assert.ok(!existsSync(dead));
+  assert.ok(existsSync(living), 'somebody may listen');
+  const before = readdirSync('/proc/self/fd').length;
+  for (const poised of [true, false, true, false]) await attempt(poised);
+  assert.equal(readdirSync('/proc/self/fd').length, before);
+  assert.equal(did.filter((word) => word === 'reclaim').length, 5);
+  closeDescriptor(listeners[1]);
+  rmSync(living);
 });
 
 test('a director that can not hand over says why', (t) => {

@@ -14,11 +14,12 @@
  *      │ ready ──────────────────────► │ ends
  *
  * Until `poised` the old one only answers. After it, a new one that ends or says nothing for too long is ended for good, and the old one's threads read
- * their queues again.
+ * their queues again. Whenever it fails behind `state`, the old one waits for the end of the new one before it takes back what that one may have
+ * written (flow-identities.ts): a new one writes just before it says `poised`, and could do so after a refusal that it has not read yet.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { unlinkSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ActionAnswer } from '../../admin/actions.ts';
@@ -32,9 +33,10 @@ import { Channel, refusalOf } from './channel.ts';
 import { type Facts, requireSame } from './facts.ts';
 import type { Message } from './frame.ts';
 import { toPlain } from './plain.ts';
+import { removeStaleSockets, takeoverSocket } from './socket-files.ts';
 
-/** Milliseconds that each step may take. */
-const PATIENCE = { connect: 10_000, hello: 5000, poised: 60_000, ready: 15_000, end: 2000 };
+/** Milliseconds that each step may take. `end`: of a successor that was refused while nobody reads the queues; `refused`: while we do. */
+const PATIENCE = { connect: 10_000, hello: 5000, poised: 60_000, ready: 15_000, end: 2000, refused: 10_000 };
 
 /** A descriptor and what it is: `lock`, `queue 0`, `baton 0`. */
 export type Lent = readonly [role: string, descriptor: number];
@@ -48,10 +50,12 @@ export interface Giver {
   parts(): Readonly<Record<string, unknown>>;
   /** Changes when what is in force does. */
   inForce(): string;
-  /** Nothing is changed, asked or answered any more from here on. */
+  /** Nothing is changed, asked or answered any more from here on. Its first step is taken before it returns. */
   quiet(): Promise<void>;
-  /** The threads leave; their last words. */
+  /** The threads leave; their last words. The batons are the threads' from here on: whoever may still raise one closes it. */
   leave(batons: readonly number[]): Promise<Readonly<Record<string, unknown>>>;
+  /** The successor is gone: what it may have written in our place is written anew. Before `resume`, and also where nothing else has happened. */
+  reclaim(): void;
   /** Undoes `quiet` and `leave`. */
   resume(): Promise<void>;
   /** Everything is the successor's: end, and leave it as it is. */
@@ -74,7 +78,6 @@ export class HandOver {
   /** Of `upgrade`: the successor that it started, and whom to give the hand-over that it asks for. */
   #child: ChildProcess | null = null;
   #begun: ((running: Promise<HandedOver>) => void) | null = null;
-  #batonsOut = false;
   /** Times that somebody should have taken over and did not. */
   failures = 0;
   /** Process id of who took over; null while nobody has. */
@@ -95,9 +98,10 @@ export class HandOver {
   /** POST /-/takeover: a successor asks; it is told where to connect. */
   offer(): ActionAnswer {
     if (this.#running !== null) return busy();
-    const path = join(this.#directory, `takeover-${randomBytes(8).toString('hex')}.sock`);
+    const path = join(this.#directory, takeoverSocket(randomBytes(8).toString('hex')));
     try {
       const { threads } = this.#giver.lend();
+      removeStaleSockets(this.#directory);
       const listener = listenUnix(path);
       this.#running = this.#run(listener, path, threads);
       this.#begun?.(this.#running);
@@ -145,8 +149,12 @@ export class HandOver {
     try {
       const outcome = await Promise.race([handedOver, ended, this.#late()]);
       if (outcome instanceof CodedError) {
-        // What it told us before it ended says more.
-        const failure = await Promise.race([failureOf(handedOver), sleep(50, outcome)]);
+        // What it told us before it ended says more; we learn of it when our own threads read again.
+        const told = handedOver.then(
+          () => outcome,
+          (error: unknown) => error,
+        );
+        const failure = this.#running === null ? await Promise.race([told, sleep(50, outcome)]) : await told;
         // One that ended before it had asked for anything: nobody else counts it.
         if (this.#running === null && this.failures === failedBefore) this.failures++;
         return { status: 409, body: refusalOf(failure) };
@@ -180,33 +188,32 @@ export class HandOver {
         if (socket < 0) await sleep(1);
       }
     } finally {
-      unlinkSync(path);
+      rmSync(path, { force: true });
       closeDescriptor(listener);
     }
     const channel = new Channel(socket);
-    const batons = Array.from({ length: threads }, () => EventDescriptor.create());
+    const batons = new Batons(threads);
     try {
-      return await this.#converse(
-        channel,
-        batons.map(({ descriptor }) => descriptor),
-      );
+      const hello = await this.#prepare(channel, batons.numbers);
+      return await this.#handOver(channel, batons, String(hello.body.version));
     } finally {
       channel.close();
-      // A thread that was told to raise one may do so late: its number must not be somebody else's by then.
-      if (!this.#batonsOut) for (const baton of batons) baton.close();
+      batons.close();
     }
   }
 
-  async #converse(channel: Channel, batons: readonly number[]): Promise<HandedOver> {
+  /** Everything that can be done while our own threads forward: resolves when the successor is poised. */
+  async #prepare(channel: Channel, batons: readonly number[]): Promise<Message> {
     const giver = this.#giver;
-    let hello: Message;
+    let told = false;
     try {
-      hello = await channel.expect(['hello'], PATIENCE.hello);
+      const hello = await channel.expect(['hello'], PATIENCE.hello);
       const { facts } = hello.body as { facts?: Facts };
       requireSame(giver.facts, facts ?? {});
       const lent: Lent[] = [...giver.lend().descriptors, ...batons.map((baton, seat): Lent => [`baton ${seat}`, baton])];
       const inForce = giver.inForce();
       const state = { roles: lent.map(([role]) => role), parts: toPlain(giver.parts()), process: process.pid };
+      told = true;
       await channel.send(
         'state',
         state,
@@ -218,17 +225,23 @@ export class HandOver {
           hint: 'ask again: gue-director upgrade',
         });
       }
+      return hello;
     } catch (error) {
-      await tellRefusal(channel, error);
+      if (told) {
+        await this.#endSuccessor(channel, error, PATIENCE.refused);
+        giver.reclaim();
+      } else await tellRefusal(channel, error);
       throw error;
     }
-    const version = String(hello.body.version);
+  }
+
+  async #handOver(channel: Channel, batons: Batons, version: string): Promise<HandedOver> {
+    const giver = this.#giver;
     const successor = { process: channel.peer, version };
     this.#journal.record('info', 'takeover', 'the successor is ready: handing over', successor);
-    this.#batonsOut = true;
     try {
       await giver.quiet();
-      const left = await giver.leave(batons);
+      const left = await giver.leave(batons.give());
       await channel.send('left', toPlain(left) as object);
       const ready = await channel.expect(['ready'], PATIENCE.ready);
       this.#journal.record('info', 'handed-over', 'the successor forwards; this process ends and takes nothing away', {
@@ -242,23 +255,33 @@ export class HandOver {
       setTimeout(() => giver.done(), 100);
       return { ...successor, ready: ready.body };
     } catch (error) {
-      try {
-        await this.#endSuccessor(channel, error);
-      } catch (failure) {
-        const { message, code } = refusalOf(failure);
-        this.#journal.record('error', 'takeover-failed', `the successor could not be ended in order: ${message}`, { code });
-      }
+      await this.#endSuccessor(channel, error, PATIENCE.end);
+      giver.reclaim();
       await giver.resume();
       throw error;
     }
   }
 
-  /** No queue may have two readers: the successor must be gone before we read again. */
-  async #endSuccessor(channel: Channel, error: unknown): Promise<void> {
+  /** No queue may have two readers, and no file two writers: the successor must be gone before we go on. Never throws: what it can not do is told. */
+  async #endSuccessor(channel: Channel, error: unknown, patience: number): Promise<void> {
+    try {
+      await this.#end(channel, error, patience);
+    } catch (failure) {
+      const { message, code } = refusalOf(failure);
+      this.#journal.record('error', 'takeover-failed', `the successor could not be ended in order: ${message}`, { code });
+    }
+  }
+
+  async #end(channel: Channel, error: unknown, patience: number): Promise<void> {
     const { peer } = channel;
-    await tellRefusal(channel, error);
-    const isEnded = async (): Promise<boolean> => {
-      const deadline = Date.now() + PATIENCE.end;
+    try {
+      await tellRefusal(channel, error);
+    } catch (failure) {
+      // It does not read; its end is what counts.
+      if (!(failure instanceof CodedError)) throw failure;
+    }
+    const isEnded = async (within: number): Promise<boolean> => {
+      const deadline = Date.now() + within;
       while (Date.now() < deadline) {
         try {
           // Whatever it says now, only its end counts.
@@ -270,9 +293,9 @@ export class HandOver {
       }
       return false;
     };
-    if (await isEnded()) return;
+    if (await isEnded(patience)) return;
     if (peer > 0 && peer !== process.pid) process.kill(peer, 'SIGKILL');
-    if (await isEnded()) return;
+    if (await isEnded(PATIENCE.end)) return;
     this.#journal.record('error', 'takeover-failed', 'the successor can not be ended: two processes may read the same queues', {
       process: peer,
       hint: `kill -9 ${peer}`,
@@ -280,13 +303,27 @@ export class HandOver {
   }
 }
 
-/** The reason why it failed; does not end when it succeeds. */
-async function failureOf(handedOver: Promise<HandedOver>): Promise<unknown> {
-  try {
-    await handedOver;
-    return await new Promise<never>(() => {});
-  } catch (error) {
-    return error;
+/** One baton for each thread, ours until they are given away: who is to raise one may do so late, and its number must not be somebody else's by then. */
+class Batons {
+  readonly #batons: readonly EventDescriptor[];
+  #ours = true;
+
+  constructor(threads: number) {
+    this.#batons = Array.from({ length: threads }, () => EventDescriptor.create());
+  }
+
+  get numbers(): readonly number[] {
+    return this.#batons.map(({ descriptor }) => descriptor);
+  }
+
+  /** Whoever gets them closes them. */
+  give(): readonly number[] {
+    this.#ours = false;
+    return this.numbers;
+  }
+
+  close(): void {
+    if (this.#ours) for (const baton of this.#batons) baton.close();
   }
 }
 
@@ -310,7 +347,8 @@ function firstProcess(): CodedError {
   );
 }
 
-function busy(): ActionAnswer {
-  const error = new CodedError('GD_TAKEOVER_BUSY', 'another process is taking over already', { hint: 'gue-director status' });
+/** Whatever changes something is refused while a successor takes over: it has what was so before. */
+export function busy(): ActionAnswer {
+  const error = new CodedError('GD_TAKEOVER_BUSY', 'another process is taking over already', { hint: 'ask again in a moment' });
   return { status: 409, body: refusalOf(error) };
 }

@@ -43,7 +43,10 @@ export interface PacketIngressOptions {
   readonly services: readonly ServiceMatch[];
   /** Shared by the threads of one director on one interface; null (default) when there is one thread. */
   readonly fanoutGroup?: number | null;
-  /** A socket opened already, with what waits in it (it is closed with the driver); otherwise one is opened here. */
+  /**
+   * A socket opened already, with what waits in it (it is closed with the driver); otherwise one is opened here. Its filter stays as it is until
+   * `setServices`: another process may read it still, and would lose what we do not want.
+   */
   readonly queue?: number;
   /** Bytes; default 32 MiB. */
   readonly receiveBuffer?: number;
@@ -79,10 +82,11 @@ export class PacketIngress implements Ingress {
         : { descriptor: queue, interfaceIndex: boundInterface(queue) };
     this.descriptor = descriptor;
     this.interfaceIndex = interfaceIndex;
+    if (queue !== undefined) return;
     try {
       this.setServices(options.services);
     } catch (error) {
-      if (queue === undefined) closeDescriptor(this.descriptor);
+      closeDescriptor(this.descriptor);
       throw error;
     }
   }
