@@ -218,6 +218,21 @@ test('of workers that fail together none is left with the load of all', async ()
   assert.equal(shares.at(-1), 'w1:1 w2:1 w3:1');
 });
 
+test('initial: down: before everybody was asked it is no news that nobody is good; then it is', async () => {
+  const { watcher, timing, says, events, shares } = monitor();
+  const rules = { initial: 'down', minimum: { count: 1 } } as const;
+  watcher.follow([pool('a', ['w1', 'w2'], rules)]);
+  assert.deepEqual([events, shares], [[], ['w1:out w2:out']]);
+  await timing.pass(3);
+  assert.deepEqual(untimed(events), ['up w1', 'up w2']);
+  says.set('x1', 'broken').set('x2', 'broken');
+  watcher.follow([pool('b', ['x1', 'x2'], rules)]);
+  await timing.pass(1.2);
+  assert.equal(events.length, 2, 'x2 was not asked yet');
+  await timing.pass(8);
+  assert.deepEqual(untimed(events).slice(2), ['minimum 0/1 kept ']);
+});
+
 test('who is good and only held for flapping serves while nobody else does', async () => {
   const { watcher, timing, says, events, shares } = monitor();
   const damping = { halfLife: 600, suppress: 1.5, reuse: 1, longest: 3000 };

@@ -66,6 +66,8 @@ interface Pool {
   health: HealthSpec;
   backends: Map<string, Watched>;
   verdict: Verdict;
+  /** It was told that too few are good. */
+  told: boolean;
 }
 
 export class HealthMonitor {
@@ -165,6 +167,7 @@ export class HealthMonitor {
       health,
       backends: new Map(),
       verdict: { ...(before?.verdict ?? NOBODY), lastGood: new Set(lastGood) },
+      told: before?.told ?? false,
     };
     for (const { target, takesFlows } of pool.backends) {
       const old = before?.backends.get(target.backend.name);
@@ -247,7 +250,7 @@ export class HealthMonitor {
     if (pool === undefined || index < 0) return;
     const wasBad = !watched.standing.good;
     const changes = watched.standing.ran(index, outcome, this.#options.timing.now());
-    if (changes.length === 0 && wasBad === !watched.standing.good) return;
+    if (changes.length === 0 && wasBad === !watched.standing.good && pool.verdict.isBelow === pool.told) return;
     this.#take(pool, watched, changes);
     this.#judge(pool);
     this.#settle();
@@ -273,9 +276,11 @@ export class HealthMonitor {
       const { up, good } = standing;
       return { name, takesFlows, up, isHeld: !up && good, isRecent: !up && now - standing.state.since < RECENT };
     });
-    const before = pool.verdict;
-    pool.verdict = judge(members, pool.health, before);
-    if (pool.verdict.isBelow === before.isBelow) return;
+    pool.verdict = judge(members, pool.health, pool.verdict);
+    const { isBelow, lastGood } = pool.verdict;
+    // With `initial: down` nobody is good before the first runs: no news.
+    if (isBelow === pool.told || (isBelow && lastGood.size === 0 && hasUnasked(pool))) return;
+    pool.told = isBelow;
     const kept = members.filter(({ name, up }) => !up && pool.verdict.serving.has(name)).map(({ name }) => name);
     this.#options.tell({ kind: 'minimum', pool: poolReport(pool), kept });
   }
@@ -308,6 +313,13 @@ export class HealthMonitor {
       [...pool.backends.values()].map((watched): [Pool, Watched] => [pool, watched]),
     );
   }
+}
+
+/** Some backend that takes flows has a check that has not said anything yet. */
+function hasUnasked({ backends }: Pool): boolean {
+  return [...backends.values()].some(
+    ({ takesFlows, standing }) => takesFlows && standing.state.checks.some(({ fresh }) => fresh),
+  );
 }
 
 const NOBODY: Verdict = { serving: new Set(), lastGood: new Set(), good: 0, wanted: 0, isBelow: false };

@@ -147,8 +147,8 @@ class Stage {
   #director: Actor | null = null;
   #flood!: Asked;
   #transfers!: Asked;
-  /** Bytes resident before the first flood, and the most since. */
-  #resident = { before: 0, most: 0 };
+  /** Bytes resident, the least and the most since just before the first flood: what the start left is collected under it. */
+  #resident = { least: 0, most: 0 };
   #lostBefore = 0;
 
   constructor(size: Size) {
@@ -273,7 +273,7 @@ class Stage {
 
   async measure(): Promise<void> {
     const { resident, table } = this.memory();
-    this.#resident = { before: resident, most: resident };
+    this.#resident = { least: resident, most: resident };
     this.#lostBefore = (await this.#counted()).lost;
     this.figures['flow table file'] = `${mebibytes(table)} MiB, ${this.size.entries} entries`;
     this.figures['resident before the floods'] = `${mebibytes(resident)} MiB`;
@@ -300,8 +300,9 @@ class Stage {
     await this.transfers(about);
     await this.#account(about, flooded, kinds.length);
     const { resident, table } = this.memory();
-    this.#resident.most = Math.max(this.#resident.most, resident);
-    const grown = resident - this.#resident.before;
+    const least = Math.min(this.#resident.least, resident);
+    this.#resident = { least, most: Math.max(this.#resident.most, resident) };
+    const grown = resident - least;
     this.figures[`${about}: resident`] = `${mebibytes(resident)} MiB`;
     if (grown > table + GROWTH) this.complaints.push(`${about}: the director has grown by ${mebibytes(grown)} MiB`);
     return flooded;
@@ -336,9 +337,9 @@ class Stage {
   }
 
   finish(): Outcome {
-    const { before, most } = this.#resident;
-    this.figures['resident, most during the floods less before'] =
-      `${mebibytes(most - before)} MiB, at most the flow table file and ${mebibytes(GROWTH)} MiB`;
+    const { least, most } = this.#resident;
+    this.figures['resident, least and most'] =
+      `${mebibytes(least)} and ${mebibytes(most)} MiB; growth allowed: the flow table file and ${mebibytes(GROWTH)} MiB`;
     this.figures.complaints = this.complaints.join('; ') || 'none';
     return { passed: this.complaints.length === 0, figures: this.figures };
   }

@@ -102,6 +102,7 @@ test('a good successor gets everything in order, and the old one ends without re
   assert.equal(handOver.successor, process.pid);
   await sleep(150);
   assert.deepEqual(did, ['quiet', 'leave', 'done']);
+  assert.equal(handOver.failures, 0);
   state.descriptors.forEach(closeDescriptor);
 });
 
@@ -132,7 +133,7 @@ test('before the baton, whatever goes wrong is put back, and the next one may tr
   await assert.rejects(confused.expect(['state'], 5000), code('GD_TAKEOVER_REFUSED'));
   await handOver.settled();
   assert.deepEqual(did, []);
-  assert.equal(handOver.successor, null);
+  assert.deepEqual([handOver.successor, handOver.failures], [null, 4]);
 });
 
 test('what changed while the successor prepared itself is not lost: it is refused', async (t) => {
