@@ -70,8 +70,8 @@ export interface LastReload {
 export interface ReloadTarget {
   readonly config: Config;
   readonly generation: number;
-  /** The difference to what is in force, without tables. */
-  plan(next: Config): Plan;
+  /** The difference to what is in force, without tables. The first that is asked about a configuration. */
+  plan(next: Config, cause: ReloadCause): Plan;
   /** Throws CodedError when the host can not bear it; nothing is changed. */
   examine(next: Config): void;
   /** Puts it in force. Throws CodedError; then what was in force before is again. What belongs to the one before is set aside until `settled`. */
@@ -200,7 +200,7 @@ export class Reloader {
     let plan: Plan;
     try {
       next = loadNext(before);
-      plan = target.plan(next);
+      plan = target.plan(next, cause);
       if (ifPlan !== undefined && ifPlan !== plan.id) {
         const message = `the plan is ${plan.id} by now, not ${ifPlan}`;
         return busy('GD_RELOAD_PLAN', message, 'the file or what is in force changed since: look at gue-director plan again');

@@ -54,6 +54,8 @@ export interface ReloadKeeperOptions {
   readonly trial: Trial | null;
   /** Who knows something that belongs to a configuration. */
   readonly aside: readonly SetsAside[];
+  /** Somebody asks for this configuration, and for what its watched files hold by now. */
+  readonly trust: (config: Config) => void;
   /** What is wrong with a configuration beside the watched files as they are. */
   readonly contradictions: (config: Config) => readonly Problem[];
   /** What is published, and with which spec. */
@@ -90,7 +92,11 @@ export class ReloadKeeper {
       get generation() {
         return keeper.#generation;
       },
-      plan: (next) => this.#plan(next, false),
+      plan: (next, cause) => {
+        // A file that changed is nobody's word for others: what wrote it may have written them too.
+        if (cause !== 'file') options.trust(next);
+        return this.#plan(next, false);
+      },
       examine: (next) => this.#examine(next),
       change: (next) => whileReloading(() => this.#change(next, false)),
       changeBack: (before) => whileReloading(() => this.#change(before, true)),
@@ -288,6 +294,7 @@ export class ReloadKeeper {
     try {
       // The running one is named as it was started: its plan is the one that a reload makes.
       const next = loadConfig(resolve(path) === resolve(running.file) ? running.file : path);
+      this.#options.trust(next);
       this.#requireFiles(next);
       const plan = this.#plan(next, true);
       const { parts } = this.#options.current();
