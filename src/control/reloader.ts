@@ -270,6 +270,21 @@ function loadNext(running: Config): Config {
   return next;
 }
 
+/** What is not the file's fault alone, but has a place in it. */
+export class PlacedError extends CodedError {
+  readonly problems: readonly Problem[];
+
+  constructor(
+    code: string,
+    message: string,
+    options: { exitCode: number; hint: string; cause: unknown },
+    problems: readonly Problem[],
+  ) {
+    super(code, message, options);
+    this.problems = problems;
+  }
+}
+
 /** Why the configuration before the file's is in force. */
 export function notConfirmed(file: string): Refusal {
   return {
@@ -302,6 +317,9 @@ export function refusalOf(error: unknown): Refusal {
     return { code, message: `the configuration is refused: ${formatProblem(first)}`, hint, exitCode, problems };
   }
   const { message } = error instanceof Error ? error : new Error(String(error));
-  if (error instanceof CodedError) return { code: error.code, message, hint: error.hint, exitCode: error.exitCode, problems: [] };
+  if (error instanceof CodedError) {
+    const problems = error instanceof PlacedError ? error.problems : [];
+    return { code: error.code, message, hint: error.hint, exitCode: error.exitCode, problems };
+  }
   return { code: 'GD_RELOAD_FAILED', message, hint: '', exitCode: EXIT.FAILED, problems: [] };
 }

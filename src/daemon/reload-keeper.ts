@@ -34,6 +34,7 @@ import type { SnapshotNames, SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import { countFlows } from './flow-census.ts';
 import type { HostKeeper } from './host-keeper.ts';
+import { placed } from './host-places.ts';
 import { movingFlows } from './moving-flows.ts';
 import { whileReloading } from './notify.ts';
 import { startConfig, trialPath } from './start-config.ts';
@@ -183,7 +184,12 @@ export class ReloadKeeper {
 
   #examine(next: Config): void {
     this.#requireFiles(next);
-    this.#options.host.consider(this.#wanted(next));
+    const wanted = this.#wanted(next);
+    try {
+      this.#options.host.consider(wanted);
+    } catch (error) {
+      throw placed(error, next);
+    }
   }
 
   /** A pool would lose what its files hold, though nothing is wrong with them. */
