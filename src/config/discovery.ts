@@ -21,6 +21,8 @@ export interface DiscoverySource {
   readonly pool: string;
   /** In the order of the configuration; the last part of a path may have `*` and `?`. */
   readonly patterns: readonly string[];
+  /** Percent of its backends by which a file may shrink at once. */
+  readonly shrinkLimit: number;
 }
 
 /** A problem, and the backend of a file that it is about; `index` null: the file as a whole, `file` null: the configuration. */
@@ -116,8 +118,9 @@ export function discoveryOf(
   document: PlacedData & { readonly file: string },
   spec: Spec,
 ): Discovery | null {
-  const sources = Object.entries(section.pools).flatMap(([pool, { 'backends-from': from }]): DiscoverySource[] =>
-    from === undefined ? [] : [{ pool, patterns: listOf(from).map((path) => besideFile(document.file, path)) }],
+  const sources = Object.entries(section.pools).flatMap(
+    ([pool, { 'backends-from': from, 'shrink-limit': shrinkLimit }]): DiscoverySource[] =>
+      from === undefined ? [] : [{ pool, patterns: listOf(from).map((path) => besideFile(document.file, path)), shrinkLimit }],
   );
   return sources.length === 0 ? null : new Discovery(sources, section, document, spec);
 }

@@ -248,6 +248,14 @@ const poolKeys = {
     .describe(
       'Watched files that name further backends, or a list of them: paths, relative to this file; the last part may have * and ?.',
     ),
+  'shrink-limit': z
+    .int()
+    .min(0)
+    .max(100)
+    .default(50)
+    .describe(
+      'Percent of its backends by which a watched file may shrink at once; one that shrinks by more is believed after 30 s, or with a reload. 100: always at once.',
+    ),
   health: healthSchema.optional().describe('Health checks of the backends. Unset: none, all serve.'),
   'drain-deadline': drainDeadline
     .optional()

@@ -43,9 +43,9 @@ tunnel: { source: { ipv4: 203.0.113.1 } }
   }
 
   /** Says the news, in short. */
-  next(anew = false): string[] {
+  next(anew = false, trust = false): string[] {
     this.now += 500;
-    this.look = lookAtFiles(this.discovery, this.look, this.now, anew);
+    this.look = lookAtFiles(this.discovery, this.look, this.now, anew, trust);
     return this.look.news.map((news) => {
       const file = news.file.replace(`${this.folder}/`, '');
       if (news.what === 'taken') return `${file} +${news.added} -${news.removed} = ${news.backends}`;
@@ -71,7 +71,7 @@ test('a pool may have its backends from files alone; without either it is refuse
   const bench = new Bench(t, '[a.yaml]');
   assert.deepEqual(bench.config.spec.pools[0].backends, []);
   assert.deepEqual(bench.config.warnings, []);
-  assert.deepEqual(bench.discovery.sources, [{ pool: 'web', patterns: [join(bench.folder, 'a.yaml')] }]);
+  assert.deepEqual(bench.discovery.sources, [{ pool: 'web', patterns: [join(bench.folder, 'a.yaml')], shrinkLimit: 50 }]);
   const none = 'services: [{ name: s, address: 192.0.2.1, protocol: tcp, port: 80, pool: p }]\npools: { p: { seed: 1 } }\n';
   assert.throws(() => loadText(none, 'x.yaml'), /x\.yaml:2:\d+ pools\.p\.backends the key "backends" is missing/);
 });
@@ -109,7 +109,34 @@ test('replaced, broken, mended, missing: what was last right stays', (t) => {
   bench.write('a.yaml', list(1, 2));
   assert.deepEqual(bench.settle(), ['a.yaml mended']);
   bench.write('a.yaml', list());
-  assert.deepEqual(bench.settle(), ['a.yaml +0 -2 = 0'], 'an empty list is meant');
+  assert.deepEqual(bench.settle(), ['a.yaml GD_CONFIG_FILE_SHRUNK 1:1 kept 2']);
+  bench.now += 30_000;
+  assert.deepEqual(bench.settle(), ['a.yaml +0 -2 = 0'], 'an empty list that stays is meant');
+});
+
+test('a file that loses more than half is doubted for a while; back, reloaded or without a limit it is believed', (t) => {
+  const bench = new Bench(t, 'a.yaml');
+  bench.write('a.yaml', list(1, 2, 3, 4));
+  bench.next(true);
+  bench.write('a.yaml', list(5, 6));
+  assert.deepEqual(bench.settle(), ['a.yaml +2 -4 = 2'], 'half as many, whoever they are');
+  bench.write('a.yaml', list());
+  assert.deepEqual(bench.settle(), ['a.yaml GD_CONFIG_FILE_SHRUNK 1:1 kept 2']);
+  bench.now += 20_000;
+  assert.deepEqual(bench.settle(), []);
+  bench.write('a.yaml', list(5, 6));
+  assert.deepEqual(bench.settle(), ['a.yaml mended']);
+  bench.write('a.yaml', list());
+  bench.settle();
+  bench.now += 20_000;
+  assert.deepEqual([bench.settle(), bench.names], [[], ['w5', 'w6']], 'the time begins anew');
+  assert.deepEqual([bench.next(true), bench.names], [[], ['w5', 'w6']], 'another configuration says nothing of it');
+  assert.deepEqual([bench.next(true, true), bench.names], [['a.yaml +0 -2 = 0'], []], 'who asks for it says that it is meant');
+  bench.config = bench.load('a.yaml', '    shrink-limit: 100');
+  bench.write('a.yaml', list(1, 2, 3));
+  bench.next(true);
+  bench.write('a.yaml', list());
+  assert.deepEqual(bench.settle(), ['a.yaml +0 -3 = 0']);
 });
 
 test('who writes in steps is waited for, but not for ever; a symlink is followed anew each time', (t) => {
@@ -138,6 +165,8 @@ test('who writes in steps is waited for, but not for ever; a symlink is followed
   turn('v1');
   rmSync(join(bench.folder, 'a.yaml'));
   symlinkSync('..data/a.yaml', join(bench.folder, 'a.yaml'));
+  assert.deepEqual(bench.settle(), ['a.yaml GD_CONFIG_FILE_SHRUNK 1:1 kept 5']);
+  bench.now += 30_000;
   assert.deepEqual(bench.settle(), ['a.yaml +0 -4 = 1']);
   turn('v2');
   assert.deepEqual(bench.settle(), ['a.yaml +1 -0 = 2']);

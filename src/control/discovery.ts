@@ -16,6 +16,8 @@ import type { BackendSpec } from '../pipeline/spec.ts';
 const GRACE = 5000;
 /** Looks at which a file that is another one each time is left to its writer; then it is read all the same. */
 const PATIENCE = 4;
+/** Milliseconds for which a file must stay that has lost more of its backends than it may at once: what writes it may have failed itself. */
+const DOUBT = 30_000;
 
 /** Backends by pool: the layer `discovered` (layers.ts). */
 export type Found = ReadonlyMap<string, readonly BackendSpec[]>;
@@ -33,6 +35,8 @@ export interface FileState {
   readonly problem: Problem | null;
   /** Looks at which it was found wrong in a new way. */
   readonly failures: number;
+  /** It has lost more of its backends than it may at once, since then (Unix milliseconds); null: it has not, or is believed. */
+  readonly doubtedSince: number | null;
   /** Matched by a wildcard, and no longer there since (Unix milliseconds); null: it is there, or named as it is. */
   readonly goneSince: number | null;
   /** Backends of it that are left out, because they contradict the configuration that came after them. */
@@ -65,14 +69,16 @@ export const NOTHING_FOUND: Look = { files: new Map(), found: new Map(), news: [
 
 /**
  * A look at every file that `discovery` names, after the look `before`. Changes nothing. `now`: Unix milliseconds. With `anew` everything is judged
- * again, as it must be under another configuration.
+ * again, as it must be under another configuration; with `trust` a file may have shrunk by any part, because who asks has seen it.
  */
-export function lookAtFiles(discovery: Discovery, before: Look, now: number, anew: boolean): Look {
+export function lookAtFiles(discovery: Discovery, before: Look, now: number, anew: boolean, trust = false): Look {
   const news: DiscoveryNews[] = [];
   const next = new Map<string, FileState>();
+  const limitOf = (pools: readonly string[]) =>
+    trust ? 100 : Math.min(...discovery.sources.flatMap(({ pool, shrinkLimit }) => (pools.includes(pool) ? [shrinkLimit] : [])));
   for (const [file, { pools, missing }] of list(discovery, before, now)) {
     const known = before.files.get(file);
-    const state = missing ? absent(known, file, pools, now) : read(known, file, pools, now, anew);
+    const state = missing ? absent(known, file, pools, now) : read(known, file, pools, now, anew, limitOf(pools));
     if (state !== null) next.set(file, state);
   }
   for (const [file, { good }] of before.files) {
@@ -84,7 +90,7 @@ export function lookAtFiles(discovery: Discovery, before: Look, now: number, ane
     // What was refused beside the others as they were may be right beside them as they are.
     for (const [file, state] of next) {
       if (state.problem !== null && state.goneSince === null)
-        next.set(file, read({ ...state, identity: '' }, file, state.pools, now, true));
+        next.set(file, read({ ...state, identity: '' }, file, state.pools, now, true, limitOf(state.pools)));
     }
     const fresh = new Set([...next.values()].filter(isFresh).map(({ file }) => file));
     ({ found, contradictions } = settle(discovery, before, next, fresh));
@@ -146,6 +152,7 @@ function blank(file: string, pools: readonly string[]): FileState {
     seenAt: 0,
     problem: null,
     failures: 0,
+    doubtedSince: null,
     goneSince: null,
     omit: new Set(),
     identity: '',
@@ -160,20 +167,38 @@ function absent(known: FileState | undefined, file: string, pools: readonly stri
   return known === undefined || now - goneSince >= GRACE ? null : { ...known, file, pools, goneSince };
 }
 
-/** `atOnce`: also what is not known to be at rest. */
-function read(known: FileState | undefined, file: string, pools: readonly string[], now: number, atOnce: boolean): FileState {
+/** `atOnce`: also what is not known to be at rest. `limit`: percent by which it may shrink without being doubted. */
+function read(
+  known: FileState | undefined,
+  file: string,
+  pools: readonly string[],
+  now: number,
+  atOnce: boolean,
+  limit: number,
+): FileState {
   const seen = identityOf(file);
   const state: FileState = { ...(known ?? blank(file, pools)), pools, goneSince: null, seen };
-  if (seen === state.identity) return { ...state, restless: 0, seenAt: state.problem === null ? now : state.seenAt };
+  const isDue = state.doubtedSince !== null && now - state.doubtedSince >= DOUBT;
+  if (seen === state.identity && !isDue) return { ...state, restless: 0, seenAt: state.problem === null ? now : state.seenAt };
   const restless = (known?.restless ?? 0) + 1;
   if (known !== undefined && !atOnce && known.seen !== seen && restless < PATIENCE) return { ...state, restless };
   try {
     const content = readDiscoveryFile(file);
     const good = content.text === state.good?.text ? state.good : content;
-    return { ...state, good, seenAt: now, problem: null, identity: seen, restless: 0 };
+    const problem = isDue ? null : shrinkage(state.good, good, limit);
+    if (problem !== null) return { ...state, doubtedSince: state.doubtedSince ?? now, identity: seen, problem, restless: 0 };
+    return { ...state, good, seenAt: now, doubtedSince: null, problem: null, identity: seen, restless: 0 };
   } catch (error) {
-    return { ...state, identity: seen, problem: problemOf(error, file), restless: 0 };
+    return { ...state, doubtedSince: null, identity: seen, problem: problemOf(error, file), restless: 0 };
   }
+}
+
+/** Null when the file has not lost more than `limit` percent of its backends. */
+function shrinkage(before: DiscoveredFile | null, { file, backends }: DiscoveredFile, limit: number): Problem | null {
+  const had = before?.backends.length ?? 0;
+  if ((had - backends.length) * 100 <= limit * had) return null;
+  const message = `the file names ${backends.length} backends, ${had} before (shrink-limit ${limit}): believed when it has stayed so for ${DOUBT / 1000} s, or with gue-director reload`;
+  return { file, line: 1, column: 1, path: '', message, code: 'GD_CONFIG_FILE_SHRUNK', severity: 'error' };
 }
 
 /** Never empty: what can not be seen has a word of its own. */

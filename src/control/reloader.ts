@@ -70,8 +70,8 @@ export interface LastReload {
 export interface ReloadTarget {
   readonly config: Config;
   readonly generation: number;
-  /** The difference to what is in force, without tables. */
-  plan(next: Config): Plan;
+  /** The difference to what is in force, without tables. The first that is asked about a configuration. */
+  plan(next: Config, cause: ReloadCause): Plan;
   /** Throws CodedError when the host can not bear it; nothing is changed. */
   examine(next: Config): void;
   /** Puts it in force. Throws CodedError; then what was in force before is again. What belongs to the one before is set aside until `settled`. */
@@ -200,7 +200,7 @@ export class Reloader {
     let plan: Plan;
     try {
       next = loadNext(before);
-      plan = target.plan(next);
+      plan = target.plan(next, cause);
       if (ifPlan !== undefined && ifPlan !== plan.id) {
         const message = `the plan is ${plan.id} by now, not ${ifPlan}`;
         return busy('GD_RELOAD_PLAN', message, 'the file or what is in force changed since: look at gue-director plan again');
@@ -270,6 +270,21 @@ function loadNext(running: Config): Config {
   return next;
 }
 
+/** What is not the file's fault alone, but has a place in it. */
+export class PlacedError extends CodedError {
+  readonly problems: readonly Problem[];
+
+  constructor(
+    code: string,
+    message: string,
+    options: { exitCode: number; hint: string; cause: unknown },
+    problems: readonly Problem[],
+  ) {
+    super(code, message, options);
+    this.problems = problems;
+  }
+}
+
 /** Why the configuration before the file's is in force. */
 export function notConfirmed(file: string): Refusal {
   return {
@@ -302,6 +317,9 @@ export function refusalOf(error: unknown): Refusal {
     return { code, message: `the configuration is refused: ${formatProblem(first)}`, hint, exitCode, problems };
   }
   const { message } = error instanceof Error ? error : new Error(String(error));
-  if (error instanceof CodedError) return { code: error.code, message, hint: error.hint, exitCode: error.exitCode, problems: [] };
+  if (error instanceof CodedError) {
+    const problems = error instanceof PlacedError ? error.problems : [];
+    return { code: error.code, message, hint: error.hint, exitCode: error.exitCode, problems };
+  }
   return { code: 'GD_RELOAD_FAILED', message, hint: '', exitCode: EXIT.FAILED, problems: [] };
 }

@@ -181,6 +181,7 @@ export class Director {
       resolved: (spec) => this.#resolved(spec),
       trial: options.trial,
       aside: [this.#drains, this.#discovery, this.#health],
+      trust: (config) => this.#discovery.trust(config),
       contradictions: (config) => this.#discovery.contradictions(config),
       current: () => ({ parts: this.#publisher.current, spec: this.#publisher.spec }),
       everywhere: () => this.#everywhere,

@@ -6,7 +6,7 @@ import type { Config } from '../config/config.ts';
 import { formatProblem, type Problem } from '../config/problem.ts';
 import type { SetsAside } from '../control/aside.ts';
 import type { Controller } from '../control/controller.ts';
-import { type DiscoveryNews, type Look, lookAtFiles, NOTHING_FOUND, neverRead } from '../control/discovery.ts';
+import { type DiscoveryNews, type FileState, type Look, lookAtFiles, NOTHING_FOUND, neverRead } from '../control/discovery.ts';
 import type { EventJournal } from '../observe/events.ts';
 
 /** Milliseconds between two looks: each is one system call for each file that did not change. */
@@ -55,6 +55,11 @@ export class DiscoveryKeeper implements SetsAside {
     return new Set(neverRead(this.#look).flatMap(({ pools }) => pools));
   }
 
+  /** Somebody asks for this configuration, and for what its files hold by now: it may be far fewer backends than they had. */
+  trust(config: Config): void {
+    this.#planned = { config, look: this.#lookFor(config, true) };
+  }
+
   /** What another configuration says against files that are right beside the one in force. */
   contradictions(config: Config): readonly Problem[] {
     return this.#plan(config).contradictions;
@@ -77,12 +82,16 @@ export class DiscoveryKeeper implements SetsAside {
     this.#aside = this.#look;
   }
 
-  /** Files that only the configuration before names have their last good content again. */
+  /** Files that only the configuration before names have their last good content again, and those of which only the reload believed that they shrank. */
   bringBack(): void {
     const { files, found } = this.#aside ?? NOTHING_FOUND;
+    const isNews = ({ file, identity }: FileState) => {
+      const known = files.get(file);
+      return known === undefined || known.doubtedSince === null || known.identity !== identity;
+    };
     this.#look = {
       ...this.#look,
-      files: new Map([...files, ...this.#look.files]),
+      files: new Map([...files, ...[...this.#look.files].filter(([, state]) => isNews(state))]),
       found: new Map([...this.#look.found, ...found]),
     };
     this.#planned = null;
@@ -100,10 +109,13 @@ export class DiscoveryKeeper implements SetsAside {
 
   #plan(config: Config): Look {
     if (this.#planned?.config !== config) {
-      const look = config.discovery === null ? NOTHING_FOUND : lookAtFiles(config.discovery, this.#look, Date.now(), true);
-      this.#planned = { config, look };
+      this.#planned = { config, look: this.#lookFor(config, false) };
     }
     return this.#planned.look;
+  }
+
+  #lookFor({ discovery }: Config, trust: boolean): Look {
+    return discovery === null ? NOTHING_FOUND : lookAtFiles(discovery, this.#look, Date.now(), true, trust);
   }
 
   #follow(config: Config): void {

@@ -43,6 +43,7 @@ test('a file that changes before it is watched, and a wish while nothing can be 
     trial: null,
     aside: [],
     contradictions: () => [],
+    trust: () => {},
     resolved: (spec) => spec,
     current: () => ({ parts: null, spec: null }),
     everywhere: () => Promise.resolve(),

@@ -34,6 +34,7 @@ import type { SnapshotNames, SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import { countFlows } from './flow-census.ts';
 import type { HostKeeper } from './host-keeper.ts';
+import { placed } from './host-places.ts';
 import { movingFlows } from './moving-flows.ts';
 import { whileReloading } from './notify.ts';
 import { startConfig, trialPath } from './start-config.ts';
@@ -54,6 +55,8 @@ export interface ReloadKeeperOptions {
   readonly trial: Trial | null;
   /** Who knows something that belongs to a configuration. */
   readonly aside: readonly SetsAside[];
+  /** Somebody asks for this configuration, and for what its watched files hold by now. */
+  readonly trust: (config: Config) => void;
   /** What is wrong with a configuration beside the watched files as they are. */
   readonly contradictions: (config: Config) => readonly Problem[];
   /** What is published, and with which spec. */
@@ -90,7 +93,11 @@ export class ReloadKeeper {
       get generation() {
         return keeper.#generation;
       },
-      plan: (next) => this.#plan(next, false),
+      plan: (next, cause) => {
+        // A file that changed is nobody's word for others: what wrote it may have written them too.
+        if (cause !== 'file') options.trust(next);
+        return this.#plan(next, false);
+      },
       examine: (next) => this.#examine(next),
       change: (next) => whileReloading(() => this.#change(next, false)),
       changeBack: (before) => whileReloading(() => this.#change(before, true)),
@@ -177,7 +184,12 @@ export class ReloadKeeper {
 
   #examine(next: Config): void {
     this.#requireFiles(next);
-    this.#options.host.consider(this.#wanted(next));
+    const wanted = this.#wanted(next);
+    try {
+      this.#options.host.consider(wanted);
+    } catch (error) {
+      throw placed(error, next);
+    }
   }
 
   /** A pool would lose what its files hold, though nothing is wrong with them. */
@@ -288,6 +300,7 @@ export class ReloadKeeper {
     try {
       // The running one is named as it was started: its plan is the one that a reload makes.
       const next = loadConfig(resolve(path) === resolve(running.file) ? running.file : path);
+      this.#options.trust(next);
       this.#requireFiles(next);
       const plan = this.#plan(next, true);
       const { parts } = this.#options.current();

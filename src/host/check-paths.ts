@@ -83,6 +83,7 @@ export function checkTunnelSources(wanted: Wanted, paths: readonly Path[]): Find
     return [
       {
         id: 'tunnel-source-not-local',
+        source,
         level: 'error',
         text: `the tunnel source ${text} is not an address of this host: answers and ICMP about our packets would go elsewhere`,
         // Without duplicate detection an IPv6 address may be used at once.

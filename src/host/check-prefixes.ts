@@ -47,9 +47,14 @@ function neededAddresses(wanted: Wanted, links: readonly Link[], paths: readonly
   return needed;
 }
 
+function namesOf(wanted: Wanted, prefix: Prefix): string[] {
+  const text = formatPrefix(prefix);
+  return wanted.services.filter((service) => formatPrefix(service.prefix) === text).map(({ name }) => name);
+}
+
 function servicesOf(wanted: Wanted, prefix: Prefix): string {
   const text = formatPrefix(prefix);
-  const names = wanted.services.filter((service) => formatPrefix(service.prefix) === text).map(({ name }) => name);
+  const names = namesOf(wanted, prefix);
   return `the prefix ${text} of service ${names[0]}${names.length > 1 ? ` (and ${names.length - 1} more)` : ''}`;
 }
 
@@ -65,6 +70,7 @@ export function checkPrefixes(wanted: Wanted, links: readonly Link[], paths: rea
           level: 'error',
           text: `${servicesOf(wanted, prefix)} contains ${formatAddress(address)}, ${role}: its packets would never leave, or come back to us`,
           fix,
+          service: namesOf(wanted, prefix)[0],
           exitCode: EXIT.CONFIG,
         }),
       );
@@ -81,6 +87,7 @@ function checkCompetitor(wanted: Wanted, prefix: Prefix, links: readonly Link[])
   return [
     {
       id: 'route-conflict',
+      service: namesOf(wanted, prefix)[0],
       level: 'error',
       text: `${servicesOf(wanted, prefix)} is already routed elsewhere (${text}): the kernel would not leave its packets to us`,
       fix: `ip${prefix.bytes.length === 4 ? '' : ' -6'} route del ${text}${route.metric === 0 ? '' : ` metric ${route.metric}`}`,

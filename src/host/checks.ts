@@ -34,13 +34,22 @@ export function checkHost(wanted: Wanted, { firewall = true } = {}): Finding[] {
   ];
 }
 
+/** What is wrong with the host, all of it. */
+export class HostRefusal extends CodedError {
+  /** At least one, each of level `error`. */
+  readonly findings: readonly Finding[];
+
+  constructor(message: string, findings: readonly Finding[]) {
+    const [{ exitCode = EXIT.FAILED, fix }] = findings;
+    super('GD_HOST_CHECK', message, { exitCode, hint: fix });
+    this.findings = findings;
+  }
+}
+
 /** The error with which `run` stops because of findings of level `error`, or null when there are none. */
-export function refusal(findings: readonly Finding[]): CodedError | null {
+export function refusal(findings: readonly Finding[]): HostRefusal | null {
   const errors = findings.filter(({ level }) => level === 'error');
   if (errors.length === 0) return null;
   const more = errors.length === 1 ? '' : ` (and ${errors.length - 1} more)`;
-  return new CodedError('GD_HOST_CHECK', `${errors[0].text}${more}`, {
-    exitCode: errors[0].exitCode ?? EXIT.FAILED,
-    hint: errors[0].fix,
-  });
+  return new HostRefusal(`${errors[0].text}${more}`, errors);
 }

@@ -8,6 +8,10 @@ export interface Finding {
   readonly text: string;
   /** The command to type, or empty when there is none (the text then says what to change). */
   readonly fix: string;
+  /** The service that it is about, by name. */
+  readonly service?: string;
+  /** The tunnel source that it is about, 4 or 16 bytes. */
+  readonly source?: Uint8Array;
   /** Exit code for `run` when this finding stops it and it is not 1: a missing privilege is 77, a wrong configuration 78. */
   readonly exitCode?: number;
 }

@@ -20,7 +20,7 @@ const FLAGS: ReadonlySet<string> = new Set(['flag-1', 'flag-2', 'flag-3', 'sh-po
 /** IP_VS_SVC_F_SCHED1, _SCHED2: what they mean depends on the scheduler. */
 const NUMBERED: Readonly<Record<string, string>> = { 'flag-1': 'fallback', 'flag-2': 'port' };
 const SCRIPTS: ReadonlySet<string> = new Set(['notify_up', 'notify_down', 'quorum_up', 'quorum_down']);
-const SILENT: ReadonlySet<string> = new Set(['smtp_alert', 'snmp_name', 'warmup', 'omega', 'ha_suspend', 'hysteresis']);
+const SILENT: ReadonlySet<string> = new Set(['smtp_alert', 'snmp_name', 'warmup', 'ha_suspend']);
 const METHODS: Readonly<Record<string, ServerOptions['forwarding']>> = { NAT: 'masquerading', DR: 'gatewaying', TUN: 'tunnel' };
 
 interface Method {
@@ -240,6 +240,18 @@ class VirtualServerReader {
   #other({ words }: Statement, block: string, told: Told[]): void {
     const [{ text: keyword, at }] = words;
     if (SILENT.has(keyword)) return;
+    if (keyword === 'hysteresis') {
+      const weight = words[1]?.text ?? '';
+      const message = `hysteresis ${weight}: there is none; the pool is good again with the first server that makes the quorum, and lost with the first that is missing`;
+      if (weight !== '0') this.#tell('differs', 'GD_IMPORT_QUORUM', message, at, told);
+      return;
+    }
+    if (keyword === 'omega') {
+      const message =
+        'omega: nothing is told when the director is stopped, as no program is run; routers see that it is not ready';
+      this.#tell('remark', 'GD_IMPORT_QUORUM', message, at, told);
+      return;
+    }
     if (SCRIPTS.has(keyword)) {
       const message = `${keyword}: no program is run; follow the metrics and the journal of events`;
       this.#tell('left-out', 'GD_IMPORT_SCRIPT', message, at, told);

@@ -96,12 +96,18 @@ test(
         ['flows.entries', 'flows', 'GD_RELOAD_RESTART'],
       ],
     );
-    // What the host can not bear: a service that contains its own tunnel source.
-    writeFileSync(file, wider.replace(`address: ${other}`, 'address: 127.0.0.0/8'));
+    // What the host can not bear, which its file alone does not show: a service that contains an address of this host.
+    lab.director.ip('address add 10.80.9.77/32 dev lo');
+    writeFileSync(file, wider.replace(`address: ${other}`, 'address: 10.80.9.77'));
     const unbearable = await reload();
     assert.deepEqual([unbearable.status, unbearable.body.result], [422, 'refused'], JSON.stringify(unbearable.body));
+    assert.match(
+      (await status()).reload.problem ?? '',
+      /director\.yaml:4:\d+ services\[2\]\.address the prefix 10\.80\.9\.77\/32 of service more .*GD_HOST_CHECK/,
+    );
     assert.equal((await status()).reload.digest, before.reload.digest);
-    assert.ok(!blackholes().includes('127.0.0.0'));
+    assert.ok(!blackholes().includes('10.80.9.77'));
+    lab.director.ip('address del 10.80.9.77/32 dev lo');
 
     // SIGHUP; the level of the log changes at once; the file is watched from then on.
     writeFileSync(file, yaml.replace('level: info', 'level: warn').concat('reload: { watch: true }\n'));

@@ -170,7 +170,8 @@ async function run(scale: Scale): Promise<Outcome> {
   const stage = await DrainStage.open(4, (one) => {
     one.write(FILE, fileText(one, [STEADY, REMOVED]));
     const own = one.lab.workers.slice(0, 2).map(({ role, address4 }) => `  - { name: ${role}, address: "${address4}" }`);
-    return ['table-size: 5003', `backends-from: ${one.folder}/${FILE}`, 'backends:', ...own];
+    // Who writes these files means it.
+    return ['table-size: 5003', 'shrink-limit: 100', `backends-from: ${one.folder}/${FILE}`, 'backends:', ...own];
   });
   try {
     for (const part of [drainPart, replacePart, removePart]) {
