@@ -1,7 +1,7 @@
 /** The other side of the HTTP face: commands ask a running director. */
 import { request } from 'node:http';
 import { CodedError, EXIT } from '../base/errors.ts';
-import { STATUS_PATH, type Status } from './status.ts';
+import { EXPLAIN_PATH, STATUS_PATH, type Status } from './status.ts';
 
 /** Milliseconds for the whole answer. */
 const PATIENCE = 5000;
@@ -30,6 +30,35 @@ export async function askStatus(place: Place): Promise<Status> {
     );
   }
   return answer;
+}
+
+/**
+ * What the director that listens there would do with a packet; `query` as in docs/explain.md. Throws GD_ADMIN_UNREACHABLE (exit code 69) when none answers, and the
+ * director's own error for a question that it can not read.
+ */
+export async function askExplain(place: Place, query: Readonly<Record<string, string>>): Promise<object> {
+  const { status, body } = await get(place, `${EXPLAIN_PATH}?${new URLSearchParams(query)}`);
+  const at = placeText(place);
+  if (status === 404)
+    throw unreachable(
+      `what answers at ${at} knows no ${EXPLAIN_PATH}`,
+      'an older gue-director may run there: gue-director upgrade',
+    );
+  let answer: Readonly<Record<string, unknown>> | null = null;
+  try {
+    answer = JSON.parse(body) as Record<string, unknown> | null;
+  } catch {
+    // Not JSON: said below.
+  }
+  if (answer === null || typeof answer !== 'object')
+    throw unreachable(`what answers at ${at} is no gue-director`, 'name another: --socket');
+  if (status === 200) return answer;
+  const {
+    message = `the director answers with HTTP ${status}`,
+    hint = '',
+    code = 'GD_EXPLAIN_REFUSED',
+  } = answer as Record<string, string>;
+  throw new CodedError(code, message, { exitCode: status === 400 ? EXIT.USAGE : EXIT.FAILED, hint });
 }
 
 function parsed(body: string): Status | null {

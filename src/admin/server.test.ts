@@ -50,6 +50,7 @@ before(async () => {
       healthy: () => condition,
       ready: () => condition,
       serviceReady: (name) => (name === 'web.1' ? { ok: false, reasons: ['pool p has no serving backend'] } : null),
+      explain: (query: URLSearchParams) => ({ status: query.has('flow') ? 200 : 400, body: { asked: [...query] } }),
       status: () => status,
       metrics: { contentType: 'text/plain; version=0.0.4', render: () => metrics() },
       failed: (error, path) => failures.push(`${path} ${(error as Error).message}`),
@@ -119,6 +120,23 @@ test('the client: nobody there, no director, an older one: each is exit code 69 
     exitCode: 69,
     message: /ECONNREFUSED/,
   });
+});
+
+test('/-/explain hands the question on, and its answer back', async () => {
+  const asked = await get('/-/explain?flow=tcp+a+b&without=p/w');
+  assert.deepEqual(
+    [asked.status, JSON.parse(asked.body)],
+    [
+      200,
+      {
+        asked: [
+          ['flow', 'tcp a b'],
+          ['without', 'p/w'],
+        ],
+      },
+    ],
+  );
+  assert.equal((await get('/-/explain')).status, 400);
 });
 
 test('/-/healthy and /-/ready: 200, or 503 with every reason', async () => {

@@ -7,7 +7,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { CodedError } from '../base/errors.ts';
 import { type Actions, MOST_REQUEST } from './actions.ts';
 import { listenAtPath } from './socket.ts';
-import { STATUS_PATH, type Status } from './status.ts';
+import { EXPLAIN_PATH, STATUS_PATH, type Status } from './status.ts';
 
 /** An answer to "are you well?": one reason per line when not. */
 export interface Condition {
@@ -24,6 +24,8 @@ export interface AdminSource {
   /** The same for one service; null when there is none of that name. */
   serviceReady(name: string): Condition | null;
   status(): Status;
+  /** What becomes of a packet (docs/explain.md): JSON, and the status code of the answer. */
+  explain(query: URLSearchParams): { readonly status: number; readonly body: object };
   readonly metrics: { readonly contentType: string; render(): Promise<string> };
   /** What may be asked for with POST; absent: nothing. Only for the unix socket. */
   readonly actions?: Actions;
@@ -131,7 +133,7 @@ async function respond(request: IncomingMessage, response: ServerResponse, sourc
 }
 
 async function answer(request: IncomingMessage, source: AdminSource): Promise<Answer> {
-  const path = (request.url ?? '/').split('?', 1)[0];
+  const [path, query = ''] = (request.url ?? '/').split('?', 2);
   if (request.method === 'POST' && source.actions !== undefined) return act(request, source.actions, path);
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     return { status: 405, type: TEXT, body: 'only GET and HEAD\n', headers: { allow: 'GET, HEAD' } };
@@ -145,6 +147,10 @@ async function answer(request: IncomingMessage, source: AdminSource): Promise<An
       return condition(source.ready(), 'ready');
     case STATUS_PATH:
       return { status: 200, type: JSON_TYPE, body: `${JSON.stringify(source.status())}\n` };
+    case EXPLAIN_PATH: {
+      const { status, body } = source.explain(new URLSearchParams(query));
+      return { status, type: JSON_TYPE, body: `${JSON.stringify(body)}\n` };
+    }
     case '/':
       return { status: 200, type: TEXT, body: index(source.version) };
     default:
@@ -197,6 +203,7 @@ function index(version: string): string {
     '/-/healthy   200 while every forwarding thread is alive',
     '/-/ready     200 while this director may be sent traffic; /-/ready/NAME for one service',
     '/-/status    its state, as JSON (gue-director status)',
+    '/-/explain   what becomes of a packet, as JSON: ?flow=tcp+192.0.2.7:40000+198.51.100.1:443 (gue-director explain)',
     '',
   ].join('\n');
 }

@@ -5,6 +5,7 @@
 import type { Condition } from './server.ts';
 
 export const STATUS_PATH = '/-/status';
+export const EXPLAIN_PATH = '/-/explain';
 
 export interface Status {
   readonly version: string;

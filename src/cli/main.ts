@@ -10,6 +10,7 @@ import { register as check } from './commands/check.ts';
 import { register as clean } from './commands/clean.ts';
 import { register as demo } from './commands/demo.ts';
 import { register as drain } from './commands/drain.ts';
+import { register as explain } from './commands/explain.ts';
 import { register as importFrom } from './commands/import.ts';
 import { register as plan } from './commands/plan.ts';
 import { register as reload } from './commands/reload.ts';
@@ -31,6 +32,7 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   reload,
   check,
   table,
+  explain,
   replay,
   importFrom,
   schema,

@@ -29,6 +29,7 @@ import { CutWatch } from './cut-watch.ts';
 import { DiscoveryKeeper } from './discovery-keeper.ts';
 import { DrainKeeper } from './drain-keeper.ts';
 import { DropWatch } from './drop-summary.ts';
+import { ExplainKeeper } from './explain-keeper.ts';
 import { FlowKeeper } from './flow-keeper.ts';
 import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
 import { HealthFile } from './health-file.ts';
@@ -525,6 +526,7 @@ export class Director {
 
   #source(threads: ForwardingThreads): AdminSource {
     const { log } = this.#options;
+    const explain = new ExplainKeeper(this.#clock, this.#publisher, this.#flows, this.#paths, threads);
     const version = packageVersion();
     const metrics = createMetrics({
       version,
@@ -549,6 +551,7 @@ export class Director {
       ready: () => this.ready(),
       serviceReady: (name) => this.#readiness().services.get(name) ?? null,
       status: () => this.#status(threads),
+      explain: (query) => explain.explain(query),
       metrics,
       failed: (error, path) => log.error({ event: 'http-failed', err: error, path }, 'an HTTP answer could not be made'),
     };

@@ -9,7 +9,7 @@ import { CodedError } from '../base/errors.ts';
 import type { EventJournal } from '../observe/events.ts';
 import { capacityOf } from '../pipeline/flow-regions.ts';
 import { BUCKET_BYTES } from '../pipeline/flow-table.ts';
-import { SnapshotBuilder, type SnapshotParts } from '../pipeline/snapshot.ts';
+import { type SavedState, SnapshotBuilder, type SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import { FlowFile, type FlowFileOptions, HEADER_BYTES } from './flow-file.ts';
 import { readIdentities, writeIdentities } from './flow-identities.ts';
@@ -182,6 +182,11 @@ export class FlowKeeper {
       this.#builder = new SnapshotBuilder();
       return `its identities are damaged: ${error.message}`;
     }
+  }
+
+  /** What the ids of backends and tables mean by now: another builder can go on from there (SnapshotBuilder.restore). */
+  identities(): SavedState {
+    return this.#builder.save();
   }
 
   /** The snapshot of a spec; what its ids mean is written down before anybody is given it. Throws what the builder throws. */

@@ -10,6 +10,7 @@
 import { randomInt } from 'node:crypto';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { CodedError, EXIT } from '../base/errors.ts';
+import type { Egress, Ingress } from '../io/driver.ts';
 import { createBatch, openEgress, openIngress } from '../io/open.ts';
 import { flowRegions } from '../pipeline/flow-regions.ts';
 import { FragmentHold } from '../pipeline/fragment-hold.ts';
@@ -30,6 +31,7 @@ import {
   INGRESS_GONE,
   type MailToMain,
   type MailToThread,
+  type PathFacts,
   type ThreadStart,
   WORD_GENERATION,
 } from './thread-protocol.ts';
@@ -38,6 +40,14 @@ import { WayOut } from './way-out.ts';
 
 function tell(message: MailToMain): void {
   parentPort?.postMessage(message);
+}
+
+function pathFacts(ingress: Ingress, egress: Egress): PathFacts {
+  const { sourcePortBase, sourcePortMask, trainsNeedChecksum, trains, outerFragments } = egress.facts;
+  return {
+    ingress: ingress.facts,
+    egress: { sourcePortBase, sourcePortMask, trainsNeedChecksum, wholeTrains: trains === 'tunnel-gso', outerFragments },
+  };
 }
 
 function run(start: ThreadStart): void {
@@ -62,6 +72,7 @@ function run(start: ThreadStart): void {
           timeout: fragments.holdTimeout,
           key,
         });
+        const facts = pathFacts(ingress, egress);
         const pipeline = new Pipeline({
           snapshot: new Snapshot(start.snapshot),
           flows: own,
@@ -71,11 +82,7 @@ function run(start: ThreadStart): void {
           hold,
           thread: number,
           bank: start.bank,
-          sourcePortBase: egress.facts.sourcePortBase,
-          sourcePortMask: egress.facts.sourcePortMask,
-          trainsNeedChecksum: egress.facts.trainsNeedChecksum,
-          wholeTrains: egress.facts.trains === 'tunnel-gso',
-          outerFragments: egress.facts.outerFragments,
+          ...facts.egress,
           ...(start.pathMtu === null ? {} : { pathMtu: new Int32Array(start.pathMtu) }),
           ...(start.cutNotes === null ? {} : { cutNotes: new Int32Array(start.cutNotes) }),
           // A seed that nobody knows: who shares whose rate can not be chosen.
@@ -130,6 +137,7 @@ function run(start: ThreadStart): void {
           ingress: ingress.name,
           egress: egress.name,
           interfaceIndex: ingress.interfaceIndex ?? 0,
+          facts,
           descriptor: ingress.descriptor,
           at: clock.milliseconds(),
         });

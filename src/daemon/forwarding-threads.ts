@@ -19,7 +19,7 @@ import { closeDescriptor } from '../raw-socket/file.ts';
 import { errnoName } from '../raw-socket/library.ts';
 import { openTunQueue } from '../raw-socket/tun.ts';
 import { type FlowMemory, flowWords, processMemory } from './flow-memory.ts';
-import { EGRESS_GONE, INGRESS_GONE } from './thread-protocol.ts';
+import { EGRESS_GONE, INGRESS_GONE, type PathFacts } from './thread-protocol.ts';
 import { Seat, type SeatStart, type ThreadEnd } from './thread-seat.ts';
 
 const MOST_FAILURES = 3;
@@ -130,6 +130,11 @@ export class ForwardingThreads {
       ended: (seat: Seat, end: ThreadEnd) => this.#onEnded(seat, end),
     };
     this.seats = Array.from({ length: threads }, (_, number) => new Seat(number, events));
+  }
+
+  /** Of the drivers of a thread that forwards or has; null before. */
+  get facts(): PathFacts | null {
+    return this.seats.find(({ facts }) => facts !== null)?.facts ?? null;
   }
 
   get banks(): readonly Float64Array[] {

@@ -6,7 +6,9 @@
  *     words (Int32):  | mail | generation | heartbeat | reserved |      drops (Float64):  | kernel drops |
  */
 import type { MessagePort } from 'node:worker_threads';
+import type { IngressFacts } from '../base/batch.ts';
 import type { EgressConfig, FragmentLimits, IngressConfig } from '../config/config.ts';
+import type { PipelineOptions } from '../pipeline/pipeline.ts';
 import type { SnapshotParts } from '../pipeline/snapshot.ts';
 import type { ServiceSpec } from '../pipeline/spec.ts';
 import type { FlowMemory } from './flow-memory.ts';
@@ -66,6 +68,14 @@ export type MailToThread =
   /** Tests only: throw inside the loop, as a program error would. */
   | { readonly kind: 'fault' };
 
+/** What its drivers are, as far as the packet path notices. */
+export interface PathFacts {
+  readonly ingress: IngressFacts;
+  readonly egress: Required<
+    Pick<PipelineOptions, 'sourcePortBase' | 'sourcePortMask' | 'trainsNeedChecksum' | 'wholeTrains' | 'outerFragments'>
+  >;
+}
+
 export type MailToMain =
   /** Drivers are open; the thread forwards from here on. */
   | {
@@ -73,6 +83,7 @@ export type MailToMain =
       readonly ingress: string;
       readonly egress: string;
       readonly interfaceIndex: number;
+      readonly facts: PathFacts;
       /** What it reads from; −1 for a driver that has none. */
       readonly descriptor: number;
       /** Milliseconds since boot. */

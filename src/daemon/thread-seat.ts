@@ -14,6 +14,7 @@ import {
   type Failure,
   type MailToMain,
   type MailToThread,
+  type PathFacts,
   type ThreadStart,
   WORD_COUNT,
   WORD_GENERATION,
@@ -57,6 +58,8 @@ export class Seat implements Subscriber {
   egress = '';
   /** Index of the interface that the thread's ingress is bound to; 0 while that is not known, and for drivers that are bound to none. */
   interfaceIndex = 0;
+  /** Of its drivers; null before it first forwarded. */
+  facts: PathFacts | null = null;
   /** What the thread reads from; −1 while that is not known. */
   descriptor = -1;
   /** Milliseconds since boot when the thread began to read, and when it handed its queue over; 0 for never. */
@@ -138,6 +141,7 @@ export class Seat implements Subscriber {
         this.ingress = mail.ingress;
         this.egress = mail.egress;
         this.interfaceIndex = mail.interfaceIndex;
+        this.facts = mail.facts;
         this.descriptor = mail.descriptor;
         this.beganAt = mail.at;
         this.#events.forwarding(this, mail);

@@ -160,8 +160,8 @@ export function noteHops(batch: Batch, i: number, snapshot: Snapshot, poolAt: nu
   );
 }
 
-/** Hash by which a table of scheme maglev is asked. */
-function slotHash(batch: Batch, i: number, affinity: number): number {
+/** Hash by which a table of scheme maglev is asked about packet `i`, by its own 5-tuple. */
+export function slotHash(batch: Batch, i: number, affinity: number): number {
   if (affinity === AFFINITY_TUPLE) return batch.flowHash[i];
   const view = batch.arena.view;
   if (affinity === AFFINITY_PORTS) return hashTuple4(0, 0, view.getInt32(batch.transportAt[i]), batch.protocol[i]);

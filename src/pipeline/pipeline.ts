@@ -30,6 +30,7 @@ import { finishAgain } from './remote-checksum.ts';
 import { ReplyRate } from './reply-rate.ts';
 import { type SegmentTally, segmentStage } from './segment-stage.ts';
 import type { Snapshot } from './snapshot.ts';
+import type { StageRecorder } from './stage-recorder.ts';
 import { statelessStage } from './stateless.ts';
 import { type SteerTally, steerStage } from './steer.ts';
 import { type ExpiredTally, timeExceededStage } from './time-exceeded.ts';
@@ -181,8 +182,11 @@ export class Pipeline {
     this.#turn = Math.imul(options.thread ?? 0, 0x9e3779b1);
   }
 
-  /** Gives every packet of the batch its verdict; those with verdict forward are complete packets at outAt. `now`: seconds. */
-  process(batch: Batch, now: number): void {
+  /**
+   * Gives every packet of the batch its verdict; those with verdict forward are complete packets at outAt. `now`: seconds. `recorder`: told
+   * when each stage is through.
+   */
+  process(batch: Batch, now: number, recorder: StageRecorder | null = null): void {
     const snapshot = this.snapshot;
     const stages = this.#stagesOf(batch);
     batch.linkHeadersLost = false;
@@ -191,26 +195,33 @@ export class Pipeline {
       stages.timeExceeded(now, this.#classified);
       this.#classified.expired = 0;
     }
+    if (recorder !== null) recorder.after('classify', batch);
     stages.appoint(snapshot, this.#appointed);
     if (snapshot.words[H_STATELESS_POOLS] !== 0) stages.markStateless(snapshot);
+    if (recorder !== null) recorder.after('appoint', batch);
     stages.steer(snapshot, now, this.#steered);
     if (batch.fragments > 0) stages.fragments(snapshot, now, this.#fragmentsSteered);
+    if (recorder !== null) recorder.after('steer', batch);
     stages.clamp(snapshot, this.#clamped);
-    this.#finish(batch, now);
+    if (recorder !== null) recorder.after('clamp', batch);
+    this.#finish(batch, now, recorder);
   }
 
   /** From the size of a packet on. */
-  #finish(batch: Batch, now: number): void {
+  #finish(batch: Batch, now: number, recorder: StageRecorder | null): void {
     const snapshot = this.snapshot;
     const stages = this.#stagesOf(batch);
     stages.tunnelExtra(snapshot);
     stages.segment(snapshot, now, this.#segmented);
+    if (recorder !== null) recorder.after('segment', batch);
     stages.encapsulate(snapshot);
+    if (recorder !== null) recorder.after('encapsulate', batch);
     stages.guard();
     if (batch.outerFragmented > 0) {
       stages.fragmentOuter(this.#segmented);
       stages.guardFragments();
     }
+    if (recorder !== null) recorder.after('guard', batch);
   }
 
   /**
@@ -250,7 +261,7 @@ export class Pipeline {
       if (family[i] === 4) ipv4.incrementTtl(view, networkAt[i]);
       else ipv6.incrementHopLimit(view, networkAt[i]);
     }
-    this.#finish(batch, now);
+    this.#finish(batch, now, null);
   }
 
   /** True while fragments wait for the first one of their packet: then `release` wants to be called after every batch, and when nothing comes. */

@@ -10,6 +10,7 @@ import { DROP_REASONS } from '../base/drop-reason.ts';
 import type { CodedError } from '../base/errors.ts';
 import { VERDICT_DROP, VERDICT_FORWARD, VERDICT_HELD, VERDICTS } from '../base/verdict.ts';
 import type { Config } from '../config/config.ts';
+import { readQuoted, readTuple, type Tuple, tupleText } from '../explain/tuple.ts';
 import type { Egress, Ingress } from '../io/driver.ts';
 import { FlowTable } from '../pipeline/flow-table.ts';
 import { FragmentHold } from '../pipeline/fragment-hold.ts';
@@ -19,7 +20,6 @@ import { Snapshot, SnapshotBuilder, type SnapshotNames } from '../pipeline/snaps
 import type { Encapsulation, Spec } from '../pipeline/spec.ts';
 import { isByRoute, withUnknownSources } from '../pipeline/tunnel-ends.ts';
 import { hasUdp, KINDS, mostOverheadOf } from '../pipeline/tunnel-kind.ts';
-import { readQuoted, readTuple, type Tuple, tupleText } from './tuple.ts';
 
 /** What happened to one packet of the capture; its addresses, protocol and ports (Tuple) as far as it has them. */
 export interface ReplayedPacket extends Tuple {
@@ -63,7 +63,7 @@ const ENCAPSULATIONS = Object.keys(KINDS).sort(
   (a, b) => KINDS[a as Encapsulation] - KINDS[b as Encapsulation],
 ) as Encapsulation[];
 /** Nothing secret is needed offline, and the same capture must give the same answers every time. */
-const REPLAY_KEY = Int32Array.of(0x72657061, 0x6c61796b);
+export const REPLAY_KEY = Int32Array.of(0x72657061, 0x6c61796b);
 
 /** A driver that tells why it could not write what it should have. */
 interface Failing {
@@ -217,7 +217,7 @@ export function replay(options: ReplayOptions): ReplaySummary {
 }
 
 /** The memory in which a daemon has each backend's path MTU: the same for all. */
-function pathMtuOf(names: SnapshotNames, bytes: number): Int32Array {
+export function pathMtuOf(names: SnapshotNames, bytes: number): Int32Array {
   return new Int32Array(Math.max(0, ...names.backends.map(({ id }) => id)) + 1).fill(bytes);
 }
 

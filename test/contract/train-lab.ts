@@ -3,11 +3,11 @@
 
 import { VIRTIO_NEEDS_CSUM } from '../../src/base/batch.ts';
 import { createBank } from '../../src/base/counters.ts';
+import { segmentBytes } from '../../src/base/segment-bytes.ts';
 import { VERDICT_FORWARD } from '../../src/base/verdict.ts';
 import type { Egress, Ingress } from '../../src/io/driver.ts';
 import { createBatch } from '../../src/io/open.ts';
 import { PacketIngress } from '../../src/io/packet/ingress.ts';
-import { segmentBytes } from '../../src/io/train.ts';
 import { UdpEgress } from '../../src/io/udp/egress.ts';
 import { FlowTable } from '../../src/pipeline/flow-table.ts';
 import { Pipeline } from '../../src/pipeline/pipeline.ts';

@@ -8,6 +8,7 @@ import { configs } from './configs.ts';
 import { crashFlows } from './crash-flows.ts';
 import { decoders } from './decoders.ts';
 import { drain } from './drain.ts';
+import { explainLine } from './explain.ts';
 import { floods } from './floods.ts';
 import { fourThreads } from './four-threads.ts';
 import { fragments } from './fragments.ts';
@@ -45,6 +46,7 @@ export const LINES: readonly Line[] = [
   fragments,
   crashFlows,
   fourThreads,
+  explainLine,
   floods,
   drain,
   pipelineCost,

@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { dropReason } from '../../src/base/drop-reason.ts';
+import { segmentBytes } from '../../src/base/segment-bytes.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../../src/base/verdict.ts';
-import { segmentBytes } from '../../src/io/train.ts';
 import { offsetsOf, trainOffsetsOf } from '../../src/pipeline/offsets.ts';
 import type { ChecksumMode, Encapsulation } from '../../src/pipeline/spec.ts';
 import { packet } from '../builder/packet.ts';

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { segmentBytes } from '../../src/io/train.ts';
+import { segmentBytes } from '../../src/base/segment-bytes.ts';
 import { ip } from '../builder/addresses.ts';
 import { packet } from '../builder/packet.ts';
 import { DESTINATION4, DESTINATION6, randomShape, superPacket } from '../builder/super-packet.ts';

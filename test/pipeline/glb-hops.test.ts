@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { VIRTIO_NEEDS_CSUM } from '../../src/base/batch.ts';
-import { segmentBytes } from '../../src/io/train.ts';
+import { segmentBytes } from '../../src/base/segment-bytes.ts';
 import { buildGlbRows, GlbHash, sipKey } from '../../src/maglev-hash/index.ts';
 import { FragmentTable } from '../../src/pipeline/fragment-table.ts';
 import type { BackendSpec, GlbField, Oversize, Spec } from '../../src/pipeline/spec.ts';

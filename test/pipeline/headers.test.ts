@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type IngressFacts, VIRTIO_NEEDS_CSUM } from '../../src/base/batch.ts';
+import { segmentBytes } from '../../src/base/segment-bytes.ts';
 import { VERDICT_FORWARD } from '../../src/base/verdict.ts';
-import { segmentBytes } from '../../src/io/train.ts';
 import { DEFAULT_HEADERS, type Encapsulation, type HeaderSpec, type Spec, type TunnelSpec } from '../../src/pipeline/spec.ts';
 import { ip } from '../builder/addresses.ts';
 import { everyPort } from '../builder/every-port.ts';

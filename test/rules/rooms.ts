@@ -21,6 +21,8 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   wire: { may: ['base'], pure: true },
   'maglev-hash': { may: ['base'], pure: true },
   pipeline: { may: GROUND, pure: true },
+  // Runs the path's own stages over one packet and says what each decided; the faces and the tools render it.
+  explain: { may: [...GROUND, 'pipeline', 'config/address'], pure: true },
   'raw-socket': { may: ['base'] },
   io: { may: ['base', 'wire', 'raw-socket'] },
   host: { may: ['base', 'wire', 'raw-socket'] },
@@ -30,12 +32,12 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   health: { may: ['base', 'wire', 'host', 'io', 'pipeline'] },
   control: { may: ['base', 'maglev-hash', 'config', 'pipeline/spec', 'pipeline/snapshot', 'pipeline/pool-table'] },
   observe: { may: ['base'] },
-  admin: { may: ['base', 'observe', 'control', 'pipeline/explain', 'pipeline/trace'] },
+  admin: { may: ['base', 'observe', 'control', 'explain'] },
   daemon: { may: ['*'] },
   worker: { may: [...GROUND, ...KERNEL, 'config'] },
   doctor: { may: [...GROUND, ...KERNEL, 'config'] },
   demo: { may: [...GROUND, ...KERNEL, 'config'] },
-  replay: { may: [...GROUND, 'pipeline', 'io', 'config'] },
+  replay: { may: [...GROUND, 'pipeline', 'explain', 'io', 'config'] },
   import: { may: [...GROUND, ...KERNEL, 'pipeline/spec', 'config'] },
   cli: { may: ['**'] },
 };

@@ -1,9 +1,9 @@
 /** Keeps or counts what would be sent: the egress of tests and benches. */
 import type { Batch } from '../../base/batch.ts';
+import { segmentBytes } from '../../base/segment-bytes.ts';
 import { VERDICT_FORWARD } from '../../base/verdict.ts';
 import type { Egress, EgressFacts } from '../driver.ts';
 import { DYNAMIC_PORTS } from '../source-ports.ts';
-import { segmentBytes } from '../train.ts';
 
 export interface MemoryEgressOptions {
   /** Keep a copy of every packet (tests), or only count (benches); default: keep. */

@@ -3,9 +3,9 @@ import { closeSync, fstatSync, ftruncateSync, openSync, writeSync } from 'node:f
 import type { Batch } from '../../base/batch.ts';
 import { dropReason } from '../../base/drop-reason.ts';
 import { CodedError } from '../../base/errors.ts';
+import { segmentBytes } from '../../base/segment-bytes.ts';
 import { VERDICT_DROP, VERDICT_REPLY } from '../../base/verdict.ts';
 import { PCAP_FILE_HEADER_LENGTH, PCAP_RECORD_HEADER_LENGTH, writeFileHeader, writeRecordHeader } from '../../wire/pcap.ts';
-import { segmentBytes } from '../train.ts';
 
 const SEND_FAILED = dropReason('send-failed');
 const REPLY_FAILED = dropReason('reply-failed');

@@ -38,7 +38,8 @@ export function serviceOf(port: number): Rules | undefined {
   return i < 0 ? undefined : { policy, mssClamp: CLAMPS[i % CHECKSUMS.length] };
 }
 
-function specOf(): Spec {
+/** Services of every policy on pools of every checksum mode. */
+export function specOf(): Spec {
   const pools = CHECKSUMS.map((checksum) => {
     const [four, six] = ([4, 6] as const).map((outer) => pathSpec(outer, checksum).pools[0]);
     const backends = [...four.backends.slice(0, 2), ...six.backends.slice(0, 2)].map((one, i) => ({

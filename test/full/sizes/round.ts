@@ -4,8 +4,8 @@
 
 import { LINK_ETHERNET } from '../../../src/base/batch.ts';
 import { DROP_REASONS } from '../../../src/base/drop-reason.ts';
+import { segmentBytes } from '../../../src/base/segment-bytes.ts';
 import { VERDICT_DROP, VERDICT_FORWARD, VERDICT_REPLY, VERDICTS } from '../../../src/base/verdict.ts';
-import { segmentBytes } from '../../../src/io/train.ts';
 import { Random } from '../random.ts';
 import { type Case, draftCase } from './draft.ts';
 import { complaintAbout, type Fate, type Setting } from './judge.ts';
