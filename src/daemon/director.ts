@@ -169,6 +169,7 @@ export class Director {
       shards: () => (this.#threads === null ? [] : [this.#threads.flowWords]),
       names: () => this.#publisher.current?.names ?? NO_NAMES,
       uncertain: () => this.#discovery.uncertain(),
+      everywhere: () => this.#everywhere,
       stop: options.stop,
     });
     this.#actions.set('/-/drain', (request) => (this.#phase === 'handing over' ? busy() : this.#drains.action(request)));

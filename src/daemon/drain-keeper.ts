@@ -4,6 +4,7 @@
  */
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Action, ActionAnswer } from '../admin/actions.ts';
 import { runtimeDirectory } from '../admin/socket.ts';
 import type { StatusDrain } from '../admin/status.ts';
@@ -24,6 +25,8 @@ import { type DrainRequest, parseDrainRequest } from './drain-request.ts';
 const COUNT_EVERY = 3000;
 /** Milliseconds between two looks at the clock while a deadline is to come: a machine that slept is noticed. */
 const LOOK_EVERY = 1000;
+/** Milliseconds that the caller waits for threads that do not take the snapshot; one that does not within 100 is stuck. */
+const PATIENCE = 2000;
 
 export interface DrainKeeperOptions {
   readonly journal: EventJournal;
@@ -34,6 +37,8 @@ export interface DrainKeeperOptions {
   readonly names: () => SnapshotNames;
   /** Pools of which a watched file could not be read. */
   readonly uncertain: () => ReadonlySet<string>;
+  /** Resolves when every forwarding thread reads what was published last. */
+  readonly everywhere?: () => Promise<void>;
   /** The drained director is to end, as by SIGTERM. */
   readonly stop: () => void;
   /** Where drains are remembered. */
@@ -206,6 +211,8 @@ export class DrainKeeper implements SetsAside {
     } else if (request.what === 'backend') {
       const refused = request.cancel ? this.#cancel(request) : this.#start(request);
       if (refused !== null) return refused;
+      // Who is told that it is done may rely on it: a thread that sleeps takes a snapshot within 100 ms.
+      await this.#everywhere();
     }
     return { status: 200, body: await this.#listing() };
   };
@@ -370,9 +377,23 @@ export class DrainKeeper implements SetsAside {
     this.#timer.unref();
   }
 
+  #everywhere(): Promise<unknown> {
+    const { everywhere } = this.#options;
+    return everywhere === undefined
+      ? Promise.resolve()
+      : Promise.race([everywhere(), sleep(PATIENCE, undefined, { ref: false })]);
+  }
+
   #look(): void {
     const news = this.#drains.expire();
-    if (news.length > 0) this.#apply(news);
+    if (news.length > 0) {
+      this.#apply([]);
+      this.#options.controller.flush();
+      // Told once it is in force.
+      void this.#everywhere().then(() => {
+        for (const { what, drain } of news) this.#tell(what, drain);
+      });
+    }
     if (this.#director?.stopAt != null && this.#director.stopAt <= this.#options.clock.milliseconds()) {
       this.#director = { ...this.#director, stopAt: null };
       this.#options.stop();
