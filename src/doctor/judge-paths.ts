@@ -3,7 +3,7 @@ import { formatAddress } from '../base/address.ts';
 import type { Found } from './finding.ts';
 import type { Probed, Tried } from './path-probes.ts';
 
-/** Why nothing of a way can be told; the others follow from it and are not said. */
+/** For each way the one cause from which the rest follows. */
 export function judgePaths({ tried, left }: Probed): Found[] {
   const found = group(tried.filter(({ size }) => size > 0));
   const unprivileged = tried.some(({ size, short }) => size > 0 && short === null);
@@ -82,7 +82,7 @@ const NO_WAY: Kind = {
   level: 'error',
   key: ({ refused, route }) => `${refused} ${route?.interface}`,
   text: ({ refused, route }, who) =>
-    `a router on the way by ${route?.interface}, or this host, has no way to ${who} (${refused === 'ENETUNREACH' ? 'network' : 'host'} unreachable)`,
+    `a router on the way by ${route?.interface} has no way to ${who}, or a firewall there refuses (${refused === 'ENETUNREACH' ? 'network' : 'host'} unreachable)`,
   fix: ({ address }) => `tracepath -n ${formatAddress(address)}`,
 };
 

@@ -57,7 +57,8 @@ export function checkVips(facts: WorkerFacts, wanted: WorkerWanted): Found[] {
 
 /** A host answers ARP for every address that it has, on any interface, unless told not to. IPv6 asks for the interface's own alone (ndisc_recv_ns). */
 export function checkArp(facts: WorkerFacts, wanted: WorkerWanted): Found[] {
-  const vips = distinctAddresses(wanted).filter((vip) => vip.length === 4);
+  // One that is missing is not answered for; `vip-missing` says it.
+  const vips = distinctAddresses(wanted).filter((vip) => vip.length === 4 && facts.isLocal(vip));
   return facts.links.flatMap((link): Found[] => {
     if (!link.up || link.loopback || link.silent) return [];
     const inside = vips.find((vip) =>

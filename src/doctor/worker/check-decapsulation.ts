@@ -152,9 +152,12 @@ function checkTwice({ userSpace, links }: WorkerFacts, { tunnels }: WorkerWanted
   });
 }
 
-/** IP versions of the tunnels that the kernel is to unwrap. */
+/** The tunnels that the kernel is to unwrap, and can. */
 export function kernelTunnels(facts: WorkerFacts, { tunnels }: WorkerWanted): WantedTunnel[] {
-  return tunnels.filter((tunnel) => takenInUserSpace(tunnel, facts.userSpace) === undefined);
+  const without = facts.fou === null && !facts.loadable.has('fou');
+  return tunnels.filter(
+    (tunnel) => takenInUserSpace(tunnel, facts.userSpace) === undefined && !(without && tunnel.port !== null),
+  );
 }
 
 export function outerFamilies({ tunnels }: WorkerWanted): Family[] {
