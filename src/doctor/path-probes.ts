@@ -25,6 +25,11 @@ const PATIENCE = 1200;
 const AGAIN_AFTER = 500;
 const LADDER_PATIENCE = 600;
 const LOOK_EVERY = 20;
+/** What ICMP says about a datagram comes as fast as the answer to a ping, give or take this. */
+const AFTERWARDS = 80;
+/** Targets that are asked at once, and milliseconds until the next ones: replies must find room in a socket's buffer. */
+const AT_ONCE = 32;
+const PAUSE = 2;
 /** A director with more backends has the first ones probed: the time and packets of a look are bounded. */
 const MOST_TARGETS = 512;
 /** Below the long one; what links on the way to a cloud, a VPN or a provider have. */
@@ -141,7 +146,8 @@ class Pings {
 function openPings(probes: readonly Probe[]): Pings | null {
   const pings = new Pings(Math.max(0, ...probes.map(({ size }) => size)));
   try {
-    for (const probe of probes) if (probe.size > 0) pings.ask(probe, 0);
+    const first = probes.find(({ size }) => size > 0);
+    if (first !== undefined) pings.ask(first, 0);
     return pings;
   } catch (error) {
     pings.close();
@@ -162,19 +168,31 @@ function listen(probes: readonly Probe[], pings: Pings | null): void {
   for (const probe of probes) probe.refused ??= probe.socket?.heard() ?? null;
 }
 
+async function askAll(targets: readonly Probe[], probes: readonly Probe[], pings: Pings | null): Promise<void> {
+  for (const [i, probe] of targets.entries()) {
+    ask(probe, pings);
+    if ((i + 1) % AT_ONCE !== 0) continue;
+    await delay(PAUSE);
+    listen(probes, pings);
+  }
+}
+
 async function round(probes: readonly Probe[], pings: Pings | null): Promise<void> {
+  await askAll(probes, probes, pings);
   const since = Date.now();
-  for (const probe of probes) ask(probe, pings);
   let again = false;
+  let answeredAt = 0;
   while (Date.now() - since < PATIENCE) {
     await delay(LOOK_EVERY);
     listen(probes, pings);
     const open = probes.filter(({ size, answered }) => size > 0 && !(answered.has(0) && answered.has(size)));
-    // ICMP about a datagram comes as fast as an answer to a ping; a refusal that comes later than all answers is not waited for longer.
-    if (pings !== null && open.length === 0 && Date.now() - since > 5 * LOOK_EVERY) return;
+    if (pings !== null && open.length === 0) {
+      answeredAt ||= Date.now();
+      if (Date.now() - answeredAt >= AFTERWARDS) return;
+    }
     if (!again && Date.now() - since >= AGAIN_AFTER) {
       again = true;
-      for (const probe of open) ask(probe, pings);
+      await askAll(open, probes, pings);
     }
   }
 }

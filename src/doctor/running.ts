@@ -40,11 +40,11 @@ export function judgeRunning(status: RunningStatus, ordinary: ReadonlySet<string
   return [...conditions(status), ...backends(status), ...losses(status, ordinary)];
 }
 
-/** `reason` is why nobody could be asked. `running`: a director holds the lock of this network namespace all the same. */
-export function judgeAbsent(reason: string, hint: string): Found {
+/** Why nobody was asked. `denied`: somebody may be there, and this user may not open the socket. */
+export function judgeAbsent(reason: string, hint: string, denied: boolean): Found {
   return {
     id: 'director-not-running',
-    level: 'info',
+    level: denied ? 'skipped' : 'info',
     text: `no running director was asked, only configuration and host were looked at: ${reason}`,
     fix: hint,
   };

@@ -54,6 +54,7 @@ export class EchoSocket {
   readonly #identifier = randomBytes(2).readUInt16BE(0);
   readonly #secret = randomBytes(SECRET);
   readonly #dontFragment: boolean;
+  readonly #receiveBuffer: number;
   /** Where replies are read to, behind the request. */
   readonly #replies: number;
   readonly #memory: Pinned;
@@ -65,6 +66,7 @@ export class EchoSocket {
 
   constructor({ largest = REQUEST, dontFragment = false }: EchoSocketOptions = {}) {
     this.#dontFragment = dontFragment;
+    this.#receiveBuffer = largest > REQUEST ? 16 * RECEIVE_BUFFER : RECEIVE_BUFFER;
     this.#replies = Math.ceil(Math.max(largest, REQUEST) / 8) * 8;
     this.#memory = pin(this.#replies + BATCH * SLOT);
     this.#view = new DataView(this.#memory.bytes.buffer);
@@ -123,7 +125,7 @@ export class EchoSocket {
     const descriptor = openSocket(family, SOCK_RAW, six ? NEXT_ICMPV6 : PROTOCOL_ICMP, 'pings');
     try {
       attachFilter(descriptor, repliesTo(this.#identifier, six));
-      setReceiveBuffer(descriptor, RECEIVE_BUFFER);
+      setReceiveBuffer(descriptor, this.#receiveBuffer);
       if (this.#dontFragment) setPathMtuDiscovery(descriptor, six, PMTUDISC_PROBE);
       return descriptor;
     } catch (error) {

@@ -1,6 +1,6 @@
 /** `gue-director doctor`: what is wrong with this host, director or worker, and the command that mends it. */
 import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { basename, isAbsolute, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { CodedError, EXIT } from '../../base/errors.ts';
 import type { Config } from '../../config/config.ts';
@@ -123,12 +123,18 @@ async function askRunning(options: Options): Promise<{ runs: boolean; found: rea
   const { ORDINARY_DROPS } = await import('../../daemon/drop-summary.ts');
   try {
     const status = await askStatus({ path: await socketOf(options) });
-    const other = resolve(status.config) === resolve(options.config) ? [] : [judgeOtherFile(status.config, options.config)];
+    const other = isSame(status.config, options.config) ? [] : [judgeOtherFile(status.config, options.config)];
     return { runs: true, found: [...judgeRunning(status, ORDINARY_DROPS), ...other] };
   } catch (error) {
     if (!(error instanceof CodedError) || error.exitCode !== EXIT.UNREACHABLE) throw error;
-    return { runs: false, found: [judgeAbsent(error.message, error.hint)] };
+    const denied = (error.cause as NodeJS.ErrnoException | undefined)?.code === 'EACCES';
+    return { runs: false, found: [judgeAbsent(error.message, error.hint, denied)] };
   }
+}
+
+/** A director names its file as it was started: a relative path is relative to a place that nobody knows here. */
+function isSame(running: string, named: string): boolean {
+  return isAbsolute(running) ? running === resolve(named) : basename(running) === basename(named);
 }
 
 async function examineWorker(options: Options, named: boolean): Promise<Report> {
