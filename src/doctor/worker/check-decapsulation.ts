@@ -85,6 +85,19 @@ function checkPort(facts: WorkerFacts, tunnel: WantedTunnel, port: number, wante
       },
     ];
   }
+  const [program] = facts.userSpace;
+  if (here.length === 0 && program !== undefined) {
+    const { pid } = program;
+    const taken = program.fou.map((one) => `, FOU ${one.port}`).join('');
+    return [
+      {
+        id: 'fou-port-missing',
+        level: 'error',
+        text: `nothing unwraps UDP port ${port} over ${over}, to which directors send ${tunnel.encapsulation}: gue-director worker (process ${pid}) unwraps GUE ${program.port}${taken}`,
+        fix: `kill ${pid}; ${inUserSpace(tunnel, port, wanted)}`,
+      },
+    ];
+  }
   if (facts.fou === null) return [missingModule(facts, tunnel, port, module, add, wanted)];
   const load = outer === 6 && facts.loadable.has('fou6') ? 'modprobe fou6 && ' : '';
   return [
@@ -103,14 +116,22 @@ function others(ports: readonly FouPort[]): string {
     : `: the kernel unwraps ${ports.map(({ port, takes }) => `${port} (${typeText(takes)})`).join(', ')}`;
 }
 
+/** The command that unwraps them without the kernel. */
+function inUserSpace({ encapsulation, inner }: WantedTunnel, port: number, { vips }: WorkerWanted): string {
+  const flags = encapsulation === 'fou' ? `--fou ${port}=${INNER[inner]}` : `--port ${port}`;
+  const addresses = [...new Set(vips.map(({ address }) => formatAddress(address)))].map((text) => ` --vip ${text}`).join('');
+  return `gue-director worker ${flags}${addresses}`;
+}
+
 function missingModule(
   { loadable }: WorkerFacts,
-  { encapsulation, inner }: WantedTunnel,
+  tunnel: WantedTunnel,
   port: number,
   module: string,
   add: string,
-  { vips }: WorkerWanted,
+  wanted: WorkerWanted,
 ): Found {
+  const { encapsulation } = tunnel;
   if (loadable.has('fou')) {
     const modules = module === 'fou' ? 'modprobe fou' : 'modprobe fou && modprobe fou6';
     return {
@@ -120,13 +141,11 @@ function missingModule(
       fix: `${modules} && ${add}`,
     };
   }
-  const flags = encapsulation === 'fou' ? `--fou ${port}=${INNER[inner]}` : `--port ${port}`;
-  const addresses = [...new Set(vips.map(({ address }) => formatAddress(address)))].map((text) => ` --vip ${text}`).join('');
   return {
     id: 'fou-missing',
     level: 'error',
     text: `this kernel has no module fou, so it unwraps no ${encapsulation}: boot one that has it, or unwrap in user space`,
-    fix: `gue-director worker ${flags}${addresses}`,
+    fix: inUserSpace(tunnel, port, wanted),
   };
 }
 

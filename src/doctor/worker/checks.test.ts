@@ -162,6 +162,14 @@ test('gue-director worker in place of the kernel is recognised, and its device l
   const gw9 = { flags: ['NOARP', 'UP'], linkinfo: { info_kind: 'tun' } };
   const setup = { fou: null, loadable: new Set<string>(), userSpace, links: links({ gw9, tunl0: null, sit0: null }) };
   finds(setup, 'user-space-worker', /process 7.*into gw9/, '');
+  const other = asks('gue', [4], [VIP4], 6090);
+  finds(
+    { ...setup, listeners: facts().listeners },
+    'fou-port-missing',
+    /UDP port 6090.*unwraps GUE 6080, FOU 6084$/,
+    'kill 7; gue-director worker --port 6090 --vip 192.0.2.10',
+    other,
+  );
   const [first] = bad({ ...setup, settings: { 'all.rp_filter': 2 } });
   assert.deepEqual([first.id, first.fix], ['tunnel-reverse-path', 'sysctl -w net.ipv4.conf.all.rp_filter=0']);
   const twice = parseWorker(8, line('/usr/bin/gue-director worker --ipip')) as NonNullable<typeof worker>;
