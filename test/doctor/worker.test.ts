@@ -11,7 +11,7 @@ const [VIP4, VIP6] = ['192.0.2.10', '2001:db8:1::10'];
 
 /** As docs/workers.md says, with a veth pair as the network. */
 const setUp = [
-  'for module in fou fou6 ipip sit ip6_tunnel veth; do modprobe $module; done',
+  'for module in fou fou6 ipip sit ip6_tunnel veth nf_tables; do modprobe $module; done',
   'echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad; echo 0 > /proc/sys/net/ipv6/conf/all/accept_dad',
   'ip link set lo up; ip link add eth0 mtu 1600 type veth peer name far; ip link set far mtu 1600 up; ip link set eth0 up',
   'ip addr add 10.8.0.21/24 dev eth0; ip addr add fd08::21/64 dev eth0 nodad',
@@ -30,12 +30,12 @@ interface Case {
   readonly complaints: readonly string[];
 }
 
-test('one thing broken, its finding; its commands, and it is gone', needs('root', 'uml'), async () => {
+test('one thing broken, its finding; its commands, and it is gone', needs('root', 'uml', 'nft'), async () => {
   const dist = dirname(dirname(built('cli/main')));
   const script = join(import.meta.dirname, 'worker-cases.mjs');
   const said = await runInGuest([...setUp, `${process.execPath} ${script} ${dist} ${VIP4} ${VIP6}`]);
   const cases = [...said.matchAll(/^case (.*?)\r?$/gm)].map(([, json]) => JSON.parse(json) as Case);
-  assert.equal(cases.length, 12, said);
+  assert.equal(cases.length, 14, said);
   for (const { name, broken, cured, complaints } of cases) {
     const ids = [...new Set(broken.map(({ id }) => id))];
     assert.deepEqual(ids, name === 'good' ? [] : [name], JSON.stringify(broken));

@@ -22,7 +22,7 @@ function summary({ host, findings, worst }: Report): string {
     `${count('ok')} of ${count('ok') + new Set(findings.filter(({ level }) => level !== 'ok' && level !== 'info').map(({ checked }) => checked)).size} areas good`,
   ];
   const verdict =
-    worst === 'error' ? 'ill' : worst === 'warning' ? 'could be better' : worst === 'skipped' ? 'not wholly known' : 'well';
+    worst === 'error' ? 'ill' : worst === 'warning' ? 'not at its best' : worst === 'skipped' ? 'not wholly known' : 'well';
   return `this ${host} is ${verdict}: ${parts.join(', ')}`;
 }
 
