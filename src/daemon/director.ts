@@ -527,6 +527,7 @@ export class Director {
   #source(threads: ForwardingThreads): AdminSource {
     const { log } = this.#options;
     const explain = new ExplainKeeper(this.#clock, this.#publisher, this.#flows, this.#paths, threads);
+    this.#actions.set('/-/explain', explain.action);
     const version = packageVersion();
     const metrics = createMetrics({
       version,
