@@ -22,7 +22,7 @@ export const WORKER_AREAS: readonly Area[] = [
   },
   {
     id: 'decapsulation',
-    checked: 'ip fou show, ip -6 fou show, sockets of other programs',
+    checked: 'ip fou show, sockets of other programs',
     good: 'tunnel packets are unwrapped as directors send them',
     ids: ['fou-missing', 'fou-port-missing', 'fou-port-type', 'port-taken', 'user-space-worker', 'unwrapped-twice'],
   },

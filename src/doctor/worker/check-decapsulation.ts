@@ -99,7 +99,7 @@ function checkPort(facts: WorkerFacts, tunnel: WantedTunnel, port: number, wante
     ];
   }
   if (facts.fou === null) return [missingModule(facts, tunnel, port, module, add, wanted)];
-  const load = outer === 6 && facts.loadable.has('fou6') ? 'modprobe fou6 && ' : '';
+  const load = outer === 6 && facts.canLoad('fou6') ? 'modprobe fou6 && ' : '';
   return [
     {
       id: 'fou-port-missing',
@@ -124,7 +124,7 @@ function inUserSpace({ encapsulation, inner }: WantedTunnel, port: number, { vip
 }
 
 function missingModule(
-  { loadable }: WorkerFacts,
+  { canLoad }: WorkerFacts,
   tunnel: WantedTunnel,
   port: number,
   module: string,
@@ -132,7 +132,7 @@ function missingModule(
   wanted: WorkerWanted,
 ): Found {
   const { encapsulation } = tunnel;
-  if (loadable.has('fou')) {
+  if (canLoad('fou')) {
     const modules = module === 'fou' ? 'modprobe fou' : 'modprobe fou && modprobe fou6';
     return {
       id: 'fou-missing',
@@ -173,7 +173,7 @@ function checkTwice({ userSpace, links }: WorkerFacts, { tunnels }: WorkerWanted
 
 /** The tunnels that the kernel is to unwrap, and can. */
 export function kernelTunnels(facts: WorkerFacts, { tunnels }: WorkerWanted): WantedTunnel[] {
-  const without = facts.fou === null && !facts.loadable.has('fou');
+  const without = facts.fou === null && !facts.canLoad('fou');
   return tunnels.filter(
     (tunnel) => takenInUserSpace(tunnel, facts.userSpace) === undefined && !(without && tunnel.port !== null),
   );

@@ -86,8 +86,8 @@ function facts({ links: json = links(), settings = {}, ...more }: Setup = {}): W
   const parsed = parseLinks(json);
   return {
     links: parsed,
-    fou: [...parseFou(FOU4, 4), ...parseFou(FOU6, 6)],
-    loadable: new Set(['fou', 'fou6']),
+    fou: parseFou(FOU4 + FOU6),
+    canLoad: () => true,
     setting: (name, scope) => settings[`${scope}.${name}`] ?? 0,
     listeners: [...parseSockets(TCP, 6, 4), ...parseSockets(TCP6, 6, 6)],
     userSpace: [],
@@ -138,16 +138,16 @@ test('who unwraps: module, port, its type, another program', () => {
   const [add4, add6] = ['ip fou add port 6080 gue', 'ip -6 fou add port 6080 gue'];
   finds({ fou: null }, 'fou-missing', /not loaded/, `modprobe fou && ${add4}`);
   finds(
-    { fou: null, loadable: new Set() },
+    { fou: null, canLoad: () => false },
     'fou-missing',
     /no module fou/,
     'gue-director worker --port 6080 --vip 192.0.2.10 --vip 2001:db8:1::10',
   );
   finds({ fou: null }, 'fou-missing', /not loaded/, `modprobe fou && modprobe fou6 && ${add6}`, asks('gue', [6]));
   finds({ fou: [] }, 'fou-port-missing', /nothing unwraps UDP port 6080 over IPv4/, add4);
-  finds({ fou: parseFou('port 6081 gue', 4) }, 'fou-port-missing', /: the kernel unwraps 6081 \(gue\)$/, add4);
-  finds({ fou: parseFou(FOU4, 4) }, 'fou-port-missing', /over IPv6/, `modprobe fou6 && ${add6}`, asks('gue', [6]));
-  finds({ fou: parseFou('port 6080 ipproto 4', 4) }, 'fou-port-type', /takes ipproto 4/, `ip fou del port 6080 && ${add4}`);
+  finds({ fou: parseFou('port 6081 gue') }, 'fou-port-missing', /: the kernel unwraps 6081 \(gue\)$/, add4);
+  finds({ fou: parseFou(FOU4) }, 'fou-port-missing', /over IPv6/, `modprobe fou6 && ${add6}`, asks('gue', [6]));
+  finds({ fou: parseFou('port 6080 ipproto 4') }, 'fou-port-type', /takes ipproto 4/, `ip fou del port 6080 && ${add4}`);
   const holder = parseSockets('\n  1: 00000000:17C0 00000000:0000 07 0:0', 17, 4);
   finds({ fou: [], listeners: [...facts().listeners, ...holder] }, 'port-taken', /another program/, 'ss -ulnp sport = :6080');
 });
@@ -160,7 +160,7 @@ test('gue-director worker in place of the kernel is recognised, and its device l
   assert.equal(parseWorker(7, line('vi worker')), null);
   const userSpace = [worker as NonNullable<typeof worker>];
   const gw9 = { flags: ['NOARP', 'UP'], linkinfo: { info_kind: 'tun' } };
-  const setup = { fou: null, loadable: new Set<string>(), userSpace, links: links({ gw9, tunl0: null, sit0: null }) };
+  const setup = { fou: null, canLoad: () => false, userSpace, links: links({ gw9, tunl0: null, sit0: null }) };
   finds(setup, 'user-space-worker', /process 7.*into gw9/, '');
   const other = asks('gue', [4], [VIP4], 6090);
   finds(

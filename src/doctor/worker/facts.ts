@@ -65,8 +65,8 @@ export interface WorkerFacts {
   readonly links: readonly FactLink[];
   /** null: the kernel has no `fou` (the module is not loaded). */
   readonly fou: readonly FouPort[] | null;
-  /** Names of kernel modules that are not there and can be loaded. */
-  readonly loadable: ReadonlySet<string>;
+  /** Whether a kernel module is there, or can be loaded. */
+  canLoad(module: 'fou' | 'fou6'): boolean;
   /** Settings under net/ipv4/conf: `rp_filter`, `arp_ignore`, `arp_announce` of `all` and each interface. */
   setting(name: 'rp_filter' | 'arp_ignore' | 'arp_announce', scope: string): number;
   readonly listeners: readonly Listener[];
@@ -123,12 +123,13 @@ export function parseLinks(json: string): FactLink[] {
     }));
 }
 
-/** `ip fou show` (or `ip -6 fou show`): `port 6080 gue`, `port 6084 ipproto 4 local 10.0.0.1`. */
-export function parseFou(text: string, family: Family): FouPort[] {
+/** `ip fou show`, which lists both families: `port 6080 gue`, `port 6084 ipproto 4 local 10.0.0.1`, `port 6080 gue -6`. */
+export function parseFou(text: string): FouPort[] {
   return text.split('\n').flatMap((line): FouPort[] => {
     const port = /^port (\d+)\b/.exec(line);
     if (port === null) return [];
     const protocol = / ipproto (\d+)/.exec(line);
+    const family = / -6\b/.test(line) ? 6 : 4;
     return [{ family, port: Number(port[1]), takes: protocol === null ? 'gue' : Number(protocol[1]) }];
   });
 }

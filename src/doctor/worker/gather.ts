@@ -5,7 +5,6 @@ import { findProgram, runProgram } from '../../host/notrack.ts';
 import { isLocalAddress, routeTo } from '../../host/routes.ts';
 import { readSysctl } from '../../host/sysctl.ts';
 import {
-  type Family,
   type FouPort,
   type Listener,
   netstatCounter,
@@ -18,8 +17,6 @@ import {
   type WorkerFacts,
 } from './facts.ts';
 
-/** Modules that a missing thing can be made with. */
-const MODULES = ['fou', 'fou6'];
 /** Addresses that nobody routes on its own: the way to them is the default route. */
 const SOMEWHERE = { 4: Uint8Array.of(0, 0, 0, 1), 6: Uint8Array.of(0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1) } as const;
 
@@ -36,7 +33,7 @@ export function gatherWorker(): WorkerFacts {
   return {
     links: parseLinks(shown.output),
     fou: fouPorts(ip),
-    loadable: loadable(),
+    canLoad,
     setting: (name, scope) => Number(readSysctl(`net/ipv4/conf/${scope}/${name}`) ?? 0),
     listeners: listeners(),
     userSpace: userSpaceWorkers(),
@@ -49,19 +46,14 @@ export function gatherWorker(): WorkerFacts {
 
 /** A kernel without `fou` knows no family of that name, and says so ("No such file or directory"). */
 function fouPorts(ip: string): FouPort[] | null {
-  const four = runProgram(ip, ['fou', 'show']);
-  if (four.status !== 0) return null;
-  const six = runProgram(ip, ['-6', 'fou', 'show']);
-  // Both families' ports are in either answer of some versions; the family is told by the other one.
-  const of = (text: string, family: Family) => parseFou(text, family);
-  return [...of(four.output, 4), ...of(six.output, 6)];
+  const shown = runProgram(ip, ['fou', 'show']);
+  return shown.status === 0 ? parseFou(shown.output) : null;
 }
 
 /** What modprobe would find; without modprobe nothing can be loaded, as in most containers. */
-function loadable(): Set<string> {
+function canLoad(module: string): boolean {
   const modprobe = findProgram('modprobe');
-  if (modprobe === null) return new Set();
-  return new Set(MODULES.filter((name) => runProgram(modprobe, ['-n', '-q', name]).status === 0));
+  return modprobe !== null && runProgram(modprobe, ['-n', '-q', module]).status === 0;
 }
 
 function listeners(): Listener[] {
