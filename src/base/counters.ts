@@ -65,6 +65,7 @@ export const FIXED_COUNTERS = [
   ],
   ['batches_total', 'Batches processed: received packets divided by this is the mean batch size.'],
   ['wakeups_total', 'Times a forwarding thread woke from poll.'],
+  ['forwarding_cpu_seconds_total', 'CPU time that the forwarding threads used.'],
 ] as const satisfies readonly (readonly [string, string])[];
 
 export type FixedCounter = (typeof FIXED_COUNTERS)[number][0];

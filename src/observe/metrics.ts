@@ -20,7 +20,12 @@ import { SEND_ERRORS } from '../base/send-error.ts';
 /** What people call the numbers in the counter banks (the shape of a snapshot's names). */
 export interface MetricNames {
   readonly services: readonly { readonly id: number; readonly name: string }[];
-  readonly pools: readonly { readonly name: string; readonly digest: string }[];
+  readonly pools: readonly {
+    readonly name: string;
+    readonly digest: string;
+    /** Share of the slots that the last change of the table moved; null when it is not known. */
+    readonly moved: number | null;
+  }[];
   readonly backends: readonly {
     readonly id: number;
     readonly pool: string;
@@ -47,7 +52,9 @@ export interface MetricSource {
     readonly bytes: number;
     readonly entries: number;
     readonly regions: number;
+    readonly used: number;
   };
+  /** Those of the threads, by number; behind them what is nobody's any more. */
   banks(): readonly Float64Array[];
   names(): MetricNames;
   generation(): number;
@@ -113,6 +120,21 @@ export interface Metrics {
 
 const PREFIX = 'gue_director_';
 
+/** Gauges that the client library names like counters; each is the sum of another one of its metrics. */
+const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
+
+/** What each thread counts by itself: place in its bank, name, help. */
+const THREAD_COUNTERS = [
+  [
+    counterAt('received_packets_total'),
+    'received_packets_total',
+    'Packets that the forwarding thread took from the ingress driver.',
+  ],
+  [counterAt('batches_total'), 'batches_total', 'Batches that the forwarding thread processed.'],
+  [counterAt('wakeups_total'), 'wakeups_total', 'Times the forwarding thread woke from poll.'],
+  [counterAt('forwarding_cpu_seconds_total'), 'cpu_seconds_total', 'CPU time that the forwarding thread used.'],
+] as const;
+
 const STATES = ['active', 'draining', 'down'] as const;
 
 type Put = (labels: Readonly<Record<string, string>>, value: number) => void;
@@ -152,7 +174,11 @@ export function createMetrics(source: MetricSource, options: { processMetrics?: 
   discovery(family, source);
   health(family, source);
   director(family, source);
-  if (options.processMetrics ?? true) collectDefaultMetrics({ register: registry });
+  threads(family, source);
+  if (options.processMetrics ?? true) {
+    collectDefaultMetrics({ register: registry });
+    for (const name of MISNAMED) registry.removeSingleMetric(name);
+  }
   return {
     contentType: registry.contentType,
     render: () => registry.metrics(),
@@ -294,6 +320,15 @@ function servicesAndBackends(family: Family, source: MetricSource): void {
       for (const { name, digest } of source.names().pools) put({ pool: name, digest }, 1);
     },
   );
+  family(
+    'gauge',
+    'table_moved_slots_ratio',
+    "Share of the slots that the last change of the pool's lookup table gave to another backend; missing while it is not known.",
+    ['pool'],
+    (put) => {
+      for (const { name, moved } of source.names().pools) if (moved !== null) put({ pool: name }, moved);
+    },
+  );
 }
 
 function health(family: Family, source: MetricSource): void {
@@ -379,6 +414,13 @@ function flowTable(family: Family, source: MetricSource): void {
   family('gauge', 'flow_table_entries', 'Entries the flow tables of all threads can hold.', [], (put) =>
     put({}, source.flows().entries),
   );
+  family(
+    'gauge',
+    'flow_table_used_entries',
+    'Entries of flows that had a packet in the last ten minutes; an estimate for more than 16384 entries.',
+    [],
+    (put) => put({}, source.flows().used),
+  );
   family('gauge', 'flow_table_bytes', 'Memory of the flow table, or its file.', [], (put) => put({}, source.flows().bytes));
   family('gauge', 'flow_table_regions', 'Regions that the flow table is cut into; each thread writes one.', [], (put) =>
     put({}, source.flows().regions),
@@ -433,6 +475,15 @@ function director(family: Family, source: MetricSource): void {
     put({}, source.generation()),
   );
   flowTable(family, source);
+}
+
+function threads(family: Family, source: MetricSource): void {
+  for (const [at, name, help] of THREAD_COUNTERS) {
+    family('counter', `thread_${name}`, help, ['thread'], (put) => {
+      const banks = source.banks();
+      for (const { number } of source.threads()) put({ thread: String(number) }, banks[number][at]);
+    });
+  }
   family('counter', 'thread_failures_total', 'Times a forwarding thread ended by an error.', ['thread'], (put) => {
     for (const { number, failures } of source.threads()) put({ thread: String(number) }, failures);
   });
