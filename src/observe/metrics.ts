@@ -116,6 +116,15 @@ export interface Metrics {
   render(): Promise<string>;
   /** Names of all metric families. */
   readonly names: readonly string[];
+  /** What a scrape shows of each but its values. */
+  readonly families: readonly MetricFamily[];
+}
+
+export interface MetricFamily {
+  readonly name: string;
+  readonly type: string;
+  readonly help: string;
+  readonly labels: readonly string[];
 }
 
 const PREFIX = 'gue_director_';
@@ -179,11 +188,19 @@ export function createMetrics(source: MetricSource, options: { processMetrics?: 
     collectDefaultMetrics({ register: registry });
     for (const name of MISNAMED) registry.removeSingleMetric(name);
   }
+  const families = registry.getMetricsAsArray().map((metric) => familyOf(metric));
   return {
     contentType: registry.contentType,
     render: () => registry.metrics(),
-    names: registry.getMetricsAsArray().map((metric) => metric.name),
+    names: families.map(({ name }) => name),
+    families,
   };
+}
+
+/** prom-client's types hide what its metrics are made of. */
+function familyOf(metric: object): MetricFamily {
+  const { name, help, type, labelNames } = metric as { name: string; help: string; type?: string; labelNames: string[] };
+  return { name, type: type ?? 'untyped', help, labels: labelNames };
 }
 
 type Family = (kind: 'counter' | 'gauge', name: string, help: string, labelNames: string[], fill: (put: Put) => void) => void;
