@@ -64,7 +64,7 @@ function source(banks: readonly Float64Array[], change: Partial<MetricSource> = 
       { file: '/etc/a.yaml', seenAt: 1700000001, backends: 3, problem: null, failures: 0 },
       { file: '/etc/b.yaml', seenAt: 0, backends: 0, problem: 'missing', failures: 2 },
     ],
-    reload: () => ({ successful: true, succeededAt: 1700000000, counts: { success: 3, refused: 1 } }),
+    reload: () => ({ successful: true, succeededAt: 1700000000, digest: '00ff', counts: { success: 3, refused: 1 } }),
     kernelDrops: () => [{ driver: 'tun:gd0', packets: 4 }],
     pathMtus: () => [
       { pool: 'web', backend: 'w1', mtu: 1500, wanted: 1532 },

@@ -79,6 +79,8 @@ export interface MetricSource {
     readonly successful: boolean;
     /** Unix seconds, 0 for never. */
     readonly succeededAt: number;
+    /** Of what the configuration in force means. */
+    readonly digest: string;
     /** Reloads by result. */
     readonly counts: Readonly<Record<string, number>>;
   };
@@ -475,6 +477,13 @@ function director(family: Family, source: MetricSource): void {
   );
   family('gauge', 'config_last_reload_success_timestamp_seconds', 'When a configuration was last taken over.', [], (put) =>
     put({}, source.reload().succeededAt),
+  );
+  family(
+    'gauge',
+    'config_digest_info',
+    'Digest of what the configuration in force means: equal on directors with the same one.',
+    ['digest'],
+    (put) => put({ digest: source.reload().digest }, 1),
   );
   family('gauge', 'draining', '1 while the director itself is drained: not ready, it forwards on.', [], (put) =>
     put({}, source.draining() ? 1 : 0),

@@ -64,7 +64,7 @@ export function richSource(size: Size): MetricSource {
     draining: () => false,
     discovery: () =>
       many(size.files, (n) => ({ file: `/etc/${n}.yaml`, seenAt: 1700000000, backends: 1, problem: null, failures: 0 })),
-    reload: () => ({ successful: true, succeededAt: 1700000000, counts: RELOADS }),
+    reload: () => ({ successful: true, succeededAt: 1700000000, digest: '00ff', counts: RELOADS }),
     kernelDrops: () => many(size.ingresses, (n) => ({ driver: `tun:gd${n}`, packets: 0 })),
     pathMtus: () => backends.map(({ pool, name }) => ({ pool, backend: name, mtu: 1500, wanted: 1532 })),
     unreachable: () => backends.map(({ pool, name }) => ({ pool, backend: name, counts: UNREACHABLE })),
