@@ -1,5 +1,5 @@
 // The dashboards of deploy/grafana: Grafana can read them, and they name only what exists. `.ci/run` holds them against Grafana's own types as well
-// (grafana-types.ts).
+// (grafana-types.ts). What Prometheus answers to the expressions: test/full/graphs.test.ts.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -7,7 +7,6 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { createMetrics } from '../../src/observe/metrics.ts';
 import { needs } from '../needs.ts';
 import { read } from '../rules/sources.ts';
 import { DASHBOARD_FILES, type Dashboard, expressionsOf, filledIn, type Panel, readDashboard } from './dashboards.ts';
@@ -15,7 +14,6 @@ import { missingIn } from './docs-named.ts';
 import { promisedMetrics } from './golden.ts';
 import { problemsOf, type Schema } from './json-schema.ts';
 import { namesIn, unknownNames } from './promql.ts';
-import { richSource } from './rich-source.ts';
 
 const schema = JSON.parse(read('test/observe/grafana-dashboard.schema.json')) as Schema;
 const dashboards = DASHBOARD_FILES.map((file) => ({ file, dashboard: readDashboard(file) }));
@@ -175,56 +173,3 @@ test('promtool: every expression is one', needs('promtool'), (t) => {
   assert.ok(stdout.includes(`${all.length} rules found`), stdout);
   assert.notEqual(check(['sum by (up']).status, 0, 'promtool does refuse what is none');
 });
-
-test(
-  'promtool: every panel shows something for two directors whose every counter rises, and no expression fails',
-  needs('promtool'),
-  async (t) => {
-    const folder = mkdtempSync(join(tmpdir(), 'gue-director-panels-'));
-    t.after(() => rmSync(folder, { recursive: true, force: true }));
-    const all = dashboards.flatMap(({ file, dashboard }) => expressionsOf(dashboard).map((one) => ({ ...one, file })));
-    const rules = all.map(({ expr }, n) => ({ record: `check:${n}`, expr: filledIn(expr).replaceAll(/\$[a-z]+/g, '.*') }));
-    const series = await scraped(['director-1:6079', 'director-2:6079']);
-    // What is recorded is not absent; promtool tells of a rule that fails by itself.
-    const looks = all.map((_, n) => ({ expr: `absent(check:${n})`, eval_time: '15m', exp_samples: [] }));
-    writeFileSync(join(folder, 'rules.yml'), JSON.stringify({ groups: [{ name: 'dashboards', rules }] }));
-    writeFileSync(
-      join(folder, 'test.yml'),
-      JSON.stringify({
-        rule_files: ['rules.yml'],
-        evaluation_interval: '5m',
-        tests: [{ interval: '1m', input_series: series, promql_expr_test: looks }],
-      }),
-    );
-    const { status, stdout, stderr } = spawnSync('promtool', ['test', 'rules', 'test.yml'], {
-      cwd: folder,
-      encoding: 'utf8',
-      timeout: 60_000,
-    });
-    const silent = [...`${stdout}${stderr}`.matchAll(/absent\(check:(\d+)\)/g)].map(([, n]) => all[Number(n)]);
-    assert.deepEqual(silent, []);
-    assert.equal(status, 0, `${stdout}${stderr}`);
-  },
-);
-
-/** Twenty minutes of scrapes: counters and timestamps rise by sixty a minute, gauges are 1, but for those that panels show only otherwise. */
-async function scraped(instances: readonly string[]): Promise<{ series: string; values: string }[]> {
-  const size = { services: 1, pools: 1, backends: 2, checked: 2, checks: 2, threads: 2, files: 1, ingresses: 1 };
-  const text = await createMetrics(richSource(size)).render();
-  const GAUGES: Readonly<Record<string, number>> = { gue_director_backend_weight: 2, gue_director_path_mtu_bytes: 1500 };
-  const samples = text
-    .split('\n')
-    .filter((line) => /^(gue_director|process|nodejs_eventloop|nodejs_heap_size|nodejs_external)_/.test(line));
-  samples.push('up 1', 'nodejs_gc_duration_seconds_sum{kind="minor"} 1');
-  return instances.flatMap((instance) =>
-    samples.map((line) => {
-      const [, name, labels = ''] = /^([a-z0-9_]+)(?:\{(.*)\})? \S+$/.exec(line) ?? [];
-      const rises =
-        promised.get(name)?.type === 'counter' || name.endsWith('_sum') || name.endsWith('_success_timestamp_seconds');
-      return {
-        series: `${name}{job="gue-director",instance="${instance}"${labels === '' ? '' : `,${labels}`}}`,
-        values: rises ? '0+60x20' : `${GAUGES[name] ?? 1}x20`,
-      };
-    }),
-  );
-}
