@@ -16,6 +16,7 @@ import { readIdentities, writeIdentities } from './flow-identities.ts';
 import { type FlowMemory, flowWords, processMemory } from './flow-memory.ts';
 import { usedEntries } from './flow-occupancy.ts';
 import { flowFilePath, identitiesPath } from './flow-path.ts';
+import { SnapshotGarbage } from './snapshot-garbage.ts';
 
 export interface FlowKeeperOptions {
   readonly entries: number;
@@ -49,6 +50,7 @@ const NOTHING = { entries: 0, confirmed: 0 };
 export class FlowKeeper {
   readonly #options: FlowKeeperOptions;
   #builder = new SnapshotBuilder();
+  readonly #garbage = new SnapshotGarbage('major');
   #file: FlowFile | null = null;
   #memory: FlowMemory | null = null;
   /** Main's view over it; null once it may no longer be looked at. */
@@ -199,6 +201,7 @@ export class FlowKeeper {
   /** The snapshot of a spec; what its ids mean is written down before anybody is given it. Throws what the builder throws. */
   build(spec: Spec, now: number): SnapshotParts {
     const parts = this.#builder.build(spec, now);
+    this.#garbage.published(parts, now);
     if (this.#file !== null && !this.#isOthers && this.#written !== this.#builder.changes) this.#write(this.#file);
     return parts;
   }
