@@ -5,17 +5,24 @@ import { boottimeClock } from './clock.ts';
 
 test('CPU time of the calling thread: work counts, waiting does not', async () => {
   const clock = boottimeClock();
+  // What a virtual machine's host took away in the middle of work counts as the thread's, and a runner loads its files meanwhile: the least of several.
+  let least = Number.POSITIVE_INFINITY;
+  for (let attempt = 0; attempt < 5; attempt++) {
+    const begin = clock.threadCpuSeconds();
+    const started = clock.milliseconds();
+    await sleep(100);
+    least = Math.min(least, clock.threadCpuSeconds() - begin);
+    assert.ok(clock.milliseconds() - started >= 95);
+  }
+  assert.ok(least < 0.05, `${least} s of CPU time asleep`);
   const begin = clock.threadCpuSeconds();
-  const started = clock.milliseconds();
-  await sleep(100);
-  const slept = clock.threadCpuSeconds();
-  assert.ok(clock.milliseconds() - started >= 95);
-  assert.ok(slept - begin < 0.05, `${slept - begin} s of CPU time asleep`);
-  let turns = 0;
-  while (clock.threadCpuSeconds() - slept < 0.05) turns++;
+  const seen = new Set<number>();
+  while (clock.threadCpuSeconds() - begin < 0.05) seen.add(clock.threadCpuSeconds());
+  assert.ok(seen.size > 3, `it is no clock of whole seconds: ${[...seen].join(', ')}`);
+  const used = clock.threadCpuSeconds();
   const { user, system } = process.cpuUsage();
-  assert.ok(turns > 1000, 'it is no clock of whole seconds');
-  assert.ok(clock.threadCpuSeconds() <= (user + system) / 1e6 + 0.05, 'not more than the process has used');
+  // getrusage may count in ticks of the kernel, a hundredth of a second.
+  assert.ok(used <= (user + system) / 1e6 + 0.05, `${used} s, of ${(user + system) / 1e6} of the process`);
 });
 
 test('seconds and milliseconds are of one clock', () => {

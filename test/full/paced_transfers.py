@@ -4,7 +4,7 @@
 #       says 16 bytes of its name to whoever connects, then sends back what it gets.
 #   paced_transfers.py client COUNT BYTES PERIOD UDP-ADDRESS UDP-PORTS STAY... -- ADDRESS PORT...
 #       COUNT connections in turn to the places; each sends BYTES every PERIOD seconds and compares what comes back, byte by byte. What breaks is
-#       made anew; one more for every twenty is made anew after ten messages. STAY: names of servers whose connections must not break. Says "ready", and one line of JSON after a line on its standard input.
+#       made anew; one more for every twenty is made anew after ten messages. STAY: names of servers whose connections must not break. Says "ready", and one line of JSON after a line on its standard input; on its standard error when one broke.
 import collections, errno, json, selectors, socket, struct, sys, time, zlib
 
 NAME = 16
@@ -73,6 +73,7 @@ class Transfer:
         self.sent, self.received, self.counted = 0, 0, 0
         self.crc_sent, self.crc_received = 0, 0
         self.waiting = collections.deque()
+        self.port = self.socket.getsockname()[1]
         self.opened = time.monotonic()
         self.client.selector.register(self.socket, selectors.EVENT_READ, self)
 
@@ -187,6 +188,8 @@ class Client:
         if transfer.name in self.stay:
             self.broken[f'{transfer.name} {why}'] += 1
             self.retransmissions += transfer.retransmitted()
+            print(f'{time.strftime("%H:%M:%S")} broke: {transfer.name} {why}, local port {transfer.port}, {transfer.sent} bytes sent, '
+                  f'{time.monotonic() - transfer.opened:.1f} s old', file=sys.stderr, flush=True)
         else:
             self.others += 1
 

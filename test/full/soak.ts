@@ -127,7 +127,6 @@ ${backends(family)}    health:
 ${extra}pools:
 ${pool(4)}${pool(6)}tunnel: { port: 6080, source: { ipv4: ${director.address4}, ipv6: "${director.address6}" } }
 threads: 2
-flows: { entries: 131072 }
 metrics: { listen: "${METRICS}" }
 log: { level: info, format: json }
 `,
@@ -335,7 +334,7 @@ async function run(scale: Scale): Promise<Outcome> {
       chores.every(60, 'minutes told', () => {
         const last = looks.at(-1) as Look;
         console.log(
-          `  ${Math.round(last.at)} s: ${last.resident.toFixed(1)} MiB, anonymous ${last.anonymous.toFixed(1)}, heap ${((counters.get('nodejs_heap_size_used_bytes') ?? 0) / 2 ** 20).toFixed(1)}, ${last.descriptors} descriptors`,
+          `  ${Math.round(last.at)} s: ${last.resident.toFixed(1)} MiB, anonymous ${last.anonymous.toFixed(1)}, heap ${((counters.get('nodejs_heap_size_used_bytes') ?? 0) / 2 ** 20).toFixed(1)}, ${last.descriptors} descriptors, ${counters.get('gue_director_flow_table_refused_total') ?? '?'} flows refused`,
         );
       });
     }
@@ -360,7 +359,10 @@ async function run(scale: Scale): Promise<Outcome> {
     const given = figureOf(lab.director, 'gd0', 'tx_packets');
     const uncounted = given - received + (received - forwarded - replied - passed - dropped);
     const { complaints, figures } = judge(looks, size);
-    if (Object.keys(told.broken).length > 0) complaints.push(`transfers broke: ${JSON.stringify(told.broken)}`);
+    if (Object.keys(told.broken).length > 0) {
+      complaints.push(`transfers broke: ${JSON.stringify(told.broken)}`);
+      console.log(`${transfers.words}\n${running.words}`);
+    }
     if (told.wrong > 0 || told.unanswered > 0) complaints.push(`${told.wrong} wrong, ${told.unanswered} unanswered`);
     if (uncounted !== 0) complaints.push(`${uncounted} packets without a reason`);
     for (const [name, times] of Object.entries(chores.done)) if (times === 0) complaints.push(`no ${name}`);
@@ -369,6 +371,10 @@ async function run(scale: Scale): Promise<Outcome> {
     const flaps = [...counters]
       .filter(([name]) => name.startsWith('gue_director_health_changes_total'))
       .reduce((sum, [, count]) => sum + count, 0);
+    const [evictions, refused] = ['evictions', 'refused'].map(
+      (what) => counters.get(`gue_director_flow_table_${what}_total`) ?? -1,
+    );
+    if (evictions < 0 || refused < 0) complaints.push('the flow table does not say whether it was large enough');
     if (flaps === 0) complaints.push('no health check found anything');
     return {
       passed: complaints.length === 0,
@@ -379,6 +385,7 @@ async function run(scale: Scale): Promise<Outcome> {
           .map(([name, times]) => `${times} ${name}`)
           .join(', '),
         'changes of health': flaps,
+        'flow table': `living entries that gave way ${evictions}, packets of flows that got no entry ${refused}`,
         transfers: `${size.transfers}: ${told.messages} messages, with workers that stay broke ${Object.keys(told.broken).length}; ${told.others} of the others made anew`,
         traffic: Object.entries(mixedTold)
           .map(([name, count]) => `${name} ${count}`)
