@@ -52,6 +52,7 @@ before(async () => {
       serviceReady: (name) => (name === 'web.1' ? { ok: false, reasons: ['pool p has no serving backend'] } : null),
       explain: (query: URLSearchParams) => ({ status: query.has('flow') ? 200 : 400, body: { asked: [...query] } }),
       status: () => status,
+      events: () => [],
       metrics: { contentType: 'text/plain; version=0.0.4', render: () => metrics() },
       failed: (error, path) => failures.push(`${path} ${(error as Error).message}`),
     },

@@ -552,6 +552,7 @@ export class Director {
       serviceReady: (name) => this.#readiness().services.get(name) ?? null,
       status: () => this.#status(threads),
       explain: (query) => explain.explain(query),
+      events: () => this.#options.journal.since(),
       metrics,
       failed: (error, path) => log.error({ event: 'http-failed', err: error, path }, 'an HTTP answer could not be made'),
     };
