@@ -108,7 +108,7 @@ export class PageStage {
         healthy: () => ({ ok: true, reasons: [] }),
         ready: () => this.ready,
         serviceReady: () => null,
-        status: () => this.#status(),
+        status: () => this.state(),
         events: () => this.events,
         explain: (query) => this.#explain(query),
         metrics: { contentType: 'text/plain', render: async () => '' },
@@ -141,7 +141,8 @@ export class PageStage {
     return Math.round(count);
   }
 
-  #status(): Status {
+  /** What /-/status answers; each look moves the clock on by `pace`. */
+  state(): Status {
     this.looks++;
     this.#second += this.pace;
     const at = this.#second;
