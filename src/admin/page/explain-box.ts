@@ -40,10 +40,10 @@ export function queryOf(question: Question): URLSearchParams | null {
 export function explainBox(status: Status, question: Question, told: Told | null): Html {
   const problem = told !== null && 'problem' in told ? told : null;
   const offered = status.backends.slice(0, MOST_OFFERED).map(({ pool, name }) => html`<option value="${pool}/${name}"></option>`);
-  const wrong = problem === null ? null : html` aria-invalid="true" aria-errormessage="problem"`;
+  const wrong = problem === null ? null : html` aria-invalid="true"`;
   return html`<form id="question" action="ui#explain" method="get">
 <p class="field wide"><label for="flow">Flow, or a packet in hexadecimal digits</label>
-<input id="flow" name="flow" value="${question.flow}" required autocomplete="off" autocapitalize="none" spellcheck="false" aria-describedby="flow-form"${wrong}>
+<input id="flow" name="flow" value="${question.flow}" required autocomplete="off" autocapitalize="none" spellcheck="false" aria-describedby="${problem === null ? '' : 'problem '}flow-form"${wrong}>
 <span class="more" id="flow-form">tcp 192.0.2.7:40000 198.51.100.1:443</span></p>
 <p class="field"><label for="flags">TCP flags</label><input id="flags" name="flags" value="${question.flags}" placeholder="ack" autocomplete="off" autocapitalize="none" spellcheck="false"></p>
 <p class="field"><label for="length">Bytes</label><input id="length" name="length" value="${question.length}" inputmode="numeric" pattern="[0-9]{1,5}" autocomplete="off" placeholder="40"></p>
@@ -77,7 +77,7 @@ function verdictOf(trail: Trail): Html {
 
 function stepOf({ stage, lines: [first, ...more] }: StoryStep): Html {
   const rest = more.length === 0 ? null : html`<ul>${more.map((line) => html`<li>${line}</li>`)}</ul>`;
-  return html`<li class="step ${stage}"><h4>${stage}</h4><div><p>${first}</p>${rest}</div></li>`;
+  return html`<li class="step ${stage}"><h3>${stage}</h3><div><p>${first}</p>${rest}</div></li>`;
 }
 
 /** A class for each kind of header, so that box and bytes of one look alike. */
@@ -100,10 +100,10 @@ function packetPicture(sent: SentStep): Html {
     const more = left > 0 ? html`<span class="more">… ${grouped(left)} more bytes</span>` : null;
     return html`<tr class="${kind(part.name)}"><td class="number">${at}</td><td><code>${bytes.join(' ')}</code>${more}</td><td>${at === part.at ? part.name : null}</td></tr>`;
   });
-  return html`<h4>The packet that leaves${sent.lengths.length > 1 ? ', the first of them' : null}</h4>
+  return html`<h3>The packet that leaves${sent.lengths.length > 1 ? ', the first of them' : null}</h3>
 <p class="facts">${tunnelLengthText(sent.tunnelLength)} · ${grouped(sent.offsets.end)} bytes in all</p>
 <ol class="boxes">${boxes}</ol>
-<div class="scroll" role="region" tabindex="0" aria-label="Bytes of the packet that leaves"><table class="bytes">
+<div class="scroll" role="group" tabindex="0" aria-label="Bytes of the packet that leaves"><table class="bytes">
 <thead><tr><th scope="col" class="number">Offset</th><th scope="col">Bytes</th><th scope="col">Header</th></tr></thead>
 <tbody>${rows}</tbody></table></div>`;
 }

@@ -23,7 +23,7 @@ interface Column {
 
 function table(name: string, columns: readonly Column[], rows: readonly Html[]): Html {
   const heads = columns.map(({ name: head, kind }) => html`<th scope="col"${kind ? html` class="${kind}"` : null}>${head}</th>`);
-  return html`<div class="scroll" role="region" tabindex="0" aria-label="${name}"><table>
+  return html`<div class="scroll" role="group" tabindex="0" aria-label="${name}"><table>
 <thead><tr>${heads}</tr></thead>
 <tbody>${rows}</tbody>
 </table></div>`;
