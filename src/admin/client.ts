@@ -32,12 +32,27 @@ export async function askStatus(place: Place): Promise<Status> {
   return answer;
 }
 
+/** Characters of a packet that still fit a query, and a request (MOST_REQUEST of actions.ts). */
+const MOST_IN_QUERY = 6000;
+const MOST_IN_REQUEST = 65_000;
+
 /**
  * What the director that listens there would do with a packet; `query` as in docs/explain.md. Throws GD_ADMIN_UNREACHABLE (exit code 69) when none answers, and the
- * director's own error for a question that it can not read.
+ * director's own error for a question that it can not read; GD_EXPLAIN_TOO_LONG (2) for a packet that does not fit a question.
  */
 export async function askExplain(place: Place, query: Readonly<Record<string, string>>): Promise<object> {
-  const { status, body } = await get(place, `${EXPLAIN_PATH}?${new URLSearchParams(query)}`);
+  const long = query.packet?.length ?? 0;
+  if (long > MOST_IN_REQUEST) {
+    throw new CodedError('GD_EXPLAIN_TOO_LONG', `a running director can be asked about at most ${MOST_IN_REQUEST / 2} bytes`, {
+      exitCode: EXIT.USAGE,
+      hint: 'with --offline any packet; or ask about its flow, with --length',
+    });
+  }
+  const asked = new URLSearchParams(query).toString();
+  const { status, body } =
+    long > MOST_IN_QUERY
+      ? await ask(place, 'POST', EXPLAIN_PATH, JSON.stringify(query), PATIENCE)
+      : await get(place, `${EXPLAIN_PATH}?${asked}`);
   const at = placeText(place);
   if (status === 404)
     throw unreachable(
