@@ -7,7 +7,7 @@ import { type Browser, type BrowserContextOptions, chromium, type Locator, type 
 import { findCommand } from '../needs.ts';
 
 /** No name but the loopback address leads anywhere: whoever asks elsewhere gets an error, and `Watched.requests` has it. */
-const ARGUMENTS = ['--no-sandbox', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1'];
+const ARGUMENTS = ['--no-sandbox', '--no-proxy-server', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1'];
 
 export function openBrowser(): Promise<Browser> {
   return chromium.launch({ executablePath: findCommand('chromium') ?? 'chromium', args: ARGUMENTS });
