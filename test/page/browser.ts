@@ -46,7 +46,7 @@ export async function looksOf(page: Page): Promise<number> {
 /** Lets two seconds pass on the page's clock, until it has taken the next look. The page's clock must be installed. */
 export async function nextLook(page: Page): Promise<void> {
   const before = await looksOf(page);
-  await page.clock.runFor(2000);
+  await page.clock.fastForward(2000);
   for (let left = 400; (await looksOf(page)) === before; left--) {
     if (left === 0) throw new Error('the page takes no look');
     await delay(5);
@@ -55,20 +55,20 @@ export async function nextLook(page: Page): Promise<void> {
 
 const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 
-/** What axe-core objects to, a line for each: rule, and where. */
-export async function objections(page: Page): Promise<string[]> {
+/** What axe-core objects to, a line for each: rule, and where. `part`: a selector; the whole page without. */
+export async function objections(page: Page, part = 'html'): Promise<string[]> {
   await page.evaluate(readFileSync(AXE, 'utf8'));
-  return page.evaluate(async () => {
+  return page.evaluate(async (where) => {
     const { axe } = globalThis as unknown as {
       axe: {
         run(): Promise<{ violations: { id: string; help: string; nodes: { target: unknown; failureSummary?: string }[] }[] }>;
       };
     };
-    const { violations } = await axe.run();
+    const { violations } = await axe.run(where);
     return violations.flatMap(({ id, help, nodes }) =>
       nodes.map(({ target, failureSummary }) => `${id} (${help}): ${JSON.stringify(target)} ${failureSummary ?? ''}`),
     );
-  });
+  }, part);
 }
 
 /** What is seen of an element: neither what is hidden nor how the source is laid out. */

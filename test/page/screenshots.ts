@@ -16,12 +16,12 @@ const DESK = { width: 1280, height: 1000 };
 mkdirSync(folder, { recursive: true });
 const browser = await openBrowser();
 for (const { name, options, height } of [
-  { name: 'light', options: { colorScheme: 'light', viewport: DESK }, height: 1340 },
-  { name: 'dark', options: { colorScheme: 'dark', viewport: DESK }, height: 1340 },
+  { name: 'light', options: { colorScheme: 'light', viewport: DESK }, height: 1000 },
+  { name: 'dark', options: { colorScheme: 'dark', viewport: DESK }, height: 1000 },
   {
     name: 'phone',
-    options: { colorScheme: 'light', viewport: { width: 360, height: 740 }, isMobile: true, deviceScaleFactor: 2 },
-    height: 1100,
+    options: { colorScheme: 'light', viewport: { width: 360, height: 740 }, isMobile: true, deviceScaleFactor: 1.5 },
+    height: 1000,
   },
 ] as const) {
   const stage = new PageStage();
@@ -32,8 +32,10 @@ for (const { name, options, height } of [
     const response = await route.fetch();
     await route.fulfill({ response, body: (await response.text()).replaceAll(hostname(), 'director-1') });
   });
-  await page.clock.install({ time: new Date('2026-11-23T14:02:07Z') });
+  await page.clock.install({ time: new Date('2026-11-23T14:02:06Z') });
   await page.goto(`${origin}/-/ui?flow=${encodeURIComponent(FLOW)}&without=web-workers/web-3`);
+  // From here on its time is the stage's.
+  await page.clock.pauseAt(new Date('2026-11-23T14:02:30Z'));
   for (let look = 0; look < LOOKS; look++) await nextLook(page);
   const shot = async (file: string, clip: { x: number; y: number; width: number; height: number }) => {
     const path = join(folder, `${file}.png`);

@@ -47,7 +47,7 @@ export function explainBox(status: Status, question: Question, told: Told | null
 <span class="more" id="flow-form">tcp 192.0.2.7:40000 198.51.100.1:443</span></p>
 <p class="field"><label for="flags">TCP flags</label><input id="flags" name="flags" value="${question.flags}" placeholder="ack" autocomplete="off" autocapitalize="none" spellcheck="false"></p>
 <p class="field"><label for="length">Bytes</label><input id="length" name="length" value="${question.length}" inputmode="numeric" pattern="[0-9]{1,5}" autocomplete="off" placeholder="40"></p>
-<p class="field"><label for="without">What if without</label><input id="without" name="without" value="${question.without}" list="backends-offered" placeholder="pool/backend" autocomplete="off" autocapitalize="none" spellcheck="false"></p>
+<p class="field name"><label for="without">What if without</label><input id="without" name="without" value="${question.without}" list="backends-offered" placeholder="pool/backend" autocomplete="off" autocapitalize="none" spellcheck="false"></p>
 <datalist id="backends-offered">${offered}</datalist>
 <p class="field"><button>Explain</button></p>
 </form>

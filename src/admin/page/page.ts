@@ -32,10 +32,10 @@ const SECTIONS = [
 ] as const;
 
 const DESCRIPTIONS = [
-  ['received', 'Received', 'packets that came in'],
-  ['forwarded', 'Forwarded', 'packets that went to a backend'],
-  ['replied', 'Answered', 'packets the director answered itself'],
-  ['dropped', 'Dropped', 'packets with a drop reason'],
+  ['received', 'Received', 'came in'],
+  ['forwarded', 'Forwarded', 'went to a backend'],
+  ['replied', 'Answered', 'by the director itself'],
+  ['dropped', 'Dropped', 'for a reason below'],
 ] as const;
 
 /** The document, for `Content-Type: text/html; charset=utf-8`. */

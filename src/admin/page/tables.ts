@@ -122,7 +122,9 @@ ${number(grouped(packets))}${number(bytesText(bytes))}${hasPaths ? pathCell(back
 
 /** The bar is the share it has, the mark what its weight asks for. */
 function shareBar(share: number, wanted: number): Html {
-  return html`<span class="share"><svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect class="rail" width="100" height="10"/><rect class="part" width="${(100 * share).toFixed(2)}" height="10"/><rect class="mark" x="${Math.min(99, 100 * wanted).toFixed(2)}" width="1" height="10"/></svg>${percentText(share)}</span>`;
+  const mark =
+    wanted === 0 ? null : html`<rect class="mark" x="${Math.min(99, 100 * wanted).toFixed(2)}" width="1" height="10"/>`;
+  return html`<span class="share"><svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect class="rail" width="100" height="10"/><rect class="part" width="${(100 * share).toFixed(2)}" height="10"/>${mark}</svg>${percentText(share)}</span>`;
 }
 
 function backendState({ state, drain, health }: StatusBackend): Html {
