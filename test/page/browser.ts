@@ -61,7 +61,9 @@ export async function objections(page: Page, part = 'html'): Promise<string[]> {
   return page.evaluate(async (where) => {
     const { axe } = globalThis as unknown as {
       axe: {
-        run(): Promise<{ violations: { id: string; help: string; nodes: { target: unknown; failureSummary?: string }[] }[] }>;
+        run(
+          where: string,
+        ): Promise<{ violations: { id: string; help: string; nodes: { target: unknown; failureSummary?: string }[] }[] }>;
       };
     };
     const { violations } = await axe.run(where);
