@@ -32,6 +32,7 @@ export const PARTS = [
   'uml',
   'systemd',
   'debootstrap',
+  'promtool',
   'node24',
   'node26',
 ] as const;
@@ -117,6 +118,7 @@ const descriptions: Record<Part, Description> = {
   },
   systemd: command('systemd-analyze', 'systemd'),
   debootstrap: command('debootstrap', 'debootstrap'),
+  promtool: command('promtool', 'prometheus'),
   node24: otherNode(24),
   node26: otherNode(26),
 };
