@@ -5,7 +5,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { CodedError } from '../base/errors.ts';
+import type { JournalEvent } from '../observe/events.ts';
 import { type Actions, MOST_REQUEST } from './actions.ts';
+import { pageAnswer, TO_PAGE, wantsPage } from './page/routes.ts';
 import { listenAtPath } from './socket.ts';
 import { EXPLAIN_PATH, STATUS_PATH, type Status } from './status.ts';
 
@@ -26,6 +28,8 @@ export interface AdminSource {
   status(): Status;
   /** What becomes of a packet (docs/explain.md): JSON, and the status code of the answer. */
   explain(query: URLSearchParams): { readonly status: number; readonly body: object };
+  /** What happened lately, oldest first. */
+  events(): readonly JournalEvent[];
   readonly metrics: { readonly contentType: string; render(): Promise<string> };
   /** What may be asked for with POST; absent: nothing. Only for the unix socket. */
   readonly actions?: Actions;
@@ -46,7 +50,7 @@ export interface AdminServer {
   close(): Promise<void>;
 }
 
-interface Answer {
+export interface Answer {
   readonly status: number;
   readonly type: string;
   readonly body: string;
@@ -152,10 +156,11 @@ async function answer(request: IncomingMessage, source: AdminSource): Promise<An
       return { status, type: JSON_TYPE, body: `${JSON.stringify(body)}\n` };
     }
     case '/':
+      if (wantsPage(request.headers.accept)) return TO_PAGE;
       return { status: 200, type: TEXT, body: index(source.version) };
     default:
       if (path.startsWith(READY_OF)) return serviceCondition(path.slice(READY_OF.length), source);
-      return { status: 404, type: TEXT, body: `nothing here\n\n${index(source.version)}` };
+      return pageAnswer(path, query, source) ?? { status: 404, type: TEXT, body: `nothing here\n\n${index(source.version)}` };
   }
 }
 
@@ -203,6 +208,7 @@ function index(version: string): string {
     '/-/healthy   200 while every forwarding thread is alive',
     '/-/ready     200 while this director may be sent traffic; /-/ready/NAME for one service',
     '/-/status    its state, as JSON (gue-director status)',
+    '/-/ui        the status page, for browsers',
     '/-/explain   what becomes of a packet, as JSON: ?flow=tcp+192.0.2.7:40000+198.51.100.1:443 (gue-director explain)',
     '',
   ].join('\n');

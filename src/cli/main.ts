@@ -19,6 +19,7 @@ import { register as run } from './commands/run.ts';
 import { register as schema } from './commands/schema.ts';
 import { register as status } from './commands/status.ts';
 import { register as table } from './commands/table.ts';
+import { register as top } from './commands/top.ts';
 import { register as upgrade } from './commands/upgrade.ts';
 import { register as worker } from './commands/worker.ts';
 import { printError } from './render/error.ts';
@@ -27,6 +28,7 @@ import { printError } from './render/error.ts';
 const COMMANDS: readonly ((program: Command) => void)[] = [
   run,
   status,
+  top,
   drain,
   plan,
   reload,

@@ -5,6 +5,7 @@ import type { Status } from '../admin/status.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Controller } from '../control/controller.ts';
 import type { Publisher } from '../control/publisher.ts';
+import type { JournalEvent } from '../observe/events.ts';
 import type { Log } from '../observe/log.ts';
 import { createMetrics } from '../observe/metrics.ts';
 import type { CutWatch } from './cut-watch.ts';
@@ -35,6 +36,7 @@ export interface DirectorParts {
   readonly discovery: DiscoveryKeeper;
   readonly reloads: ReloadKeeper;
   readonly log: Log;
+  readonly events: () => readonly JournalEvent[];
   readonly takeoverFailures: () => number;
   readonly readiness: () => Readiness;
   readonly healthy: () => Condition;
@@ -58,7 +60,7 @@ export class DirectorView {
 
   /** What the admin faces answer with. */
   source(): AdminSource {
-    const { log, healthy, readiness } = this.#parts;
+    const { log, events, healthy, readiness } = this.#parts;
     return {
       version: packageVersion(),
       healthy,
@@ -66,6 +68,7 @@ export class DirectorView {
       serviceReady: (name) => readiness().services.get(name) ?? null,
       status: () => this.status(),
       explain: (query) => this.#explain.explain(query),
+      events,
       metrics: this.#metrics(),
       failed: (error, path) => log.error({ event: 'http-failed', err: error, path }, 'an HTTP answer could not be made'),
     };

@@ -33,6 +33,7 @@ import { reloads } from './reloads.ts';
 import { replyPathMtu } from './reply-path-mtu.ts';
 
 import { soak } from './soak.ts';
+import { statusPage } from './status-page.ts';
 import { tables } from './tables.ts';
 import { takeover } from './takeover.ts';
 import { transfers } from './transfers.ts';
@@ -48,6 +49,7 @@ export const LINES: readonly Line[] = [
   crashFlows,
   fourThreads,
   explainLine,
+  statusPage,
   floods,
   drain,
   pipelineCost,
