@@ -1,7 +1,7 @@
 /** The other side of the HTTP face: commands ask a running director. */
 import { request } from 'node:http';
 import { CodedError, EXIT } from '../base/errors.ts';
-import { EXPLAIN_PATH, STATUS_PATH, type Status } from './status.ts';
+import { EXPLAIN_PATH, HISTORY_PATH, STATUS_PATH, type Status } from './status.ts';
 
 /** Milliseconds for the whole answer. */
 const PATIENCE = 5000;
@@ -36,14 +36,26 @@ export async function askStatus(place: Place): Promise<Status> {
  * What the director that listens there would do with a packet; `query` as in docs/explain.md. Throws GD_ADMIN_UNREACHABLE (exit code 69) when none answers, and the
  * director's own error for a question that it can not read.
  */
-export async function askExplain(place: Place, query: Readonly<Record<string, string>>): Promise<object> {
-  const { status, body } = await get(place, `${EXPLAIN_PATH}?${new URLSearchParams(query)}`);
+export function askExplain(place: Place, query: Readonly<Record<string, string>>): Promise<object> {
+  return askQuestion(place, EXPLAIN_PATH, query, 'GD_EXPLAIN_REFUSED');
+}
+
+/** What happened at a time, as the director that listens there has it; `query` as in docs/history.md. Throws as askExplain does. */
+export function askHistory(place: Place, query: Readonly<Record<string, string>>): Promise<object> {
+  return askQuestion(place, HISTORY_PATH, query, 'GD_HISTORY_REFUSED');
+}
+
+/** An answer that is a JSON object. `refused`: the code of a refusal that has none. */
+async function askQuestion(
+  place: Place,
+  path: string,
+  query: Readonly<Record<string, string>>,
+  refused: string,
+): Promise<object> {
+  const { status, body } = await get(place, `${path}?${new URLSearchParams(query)}`);
   const at = placeText(place);
   if (status === 404)
-    throw unreachable(
-      `what answers at ${at} knows no ${EXPLAIN_PATH}`,
-      'an older gue-director may run there: gue-director upgrade',
-    );
+    throw unreachable(`what answers at ${at} knows no ${path}`, 'an older gue-director may run there: gue-director upgrade');
   let answer: Readonly<Record<string, unknown>> | null = null;
   try {
     answer = JSON.parse(body) as Record<string, unknown> | null;
@@ -53,11 +65,7 @@ export async function askExplain(place: Place, query: Readonly<Record<string, st
   if (answer === null || typeof answer !== 'object')
     throw unreachable(`what answers at ${at} is no gue-director`, 'name another: --socket');
   if (status === 200) return answer;
-  const {
-    message = `the director answers with HTTP ${status}`,
-    hint = '',
-    code = 'GD_EXPLAIN_REFUSED',
-  } = answer as Record<string, string>;
+  const { message = `the director answers with HTTP ${status}`, hint = '', code = refused } = answer as Record<string, string>;
   throw new CodedError(code, message, { exitCode: status === 400 ? EXIT.USAGE : EXIT.FAILED, hint });
 }
 

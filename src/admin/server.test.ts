@@ -51,6 +51,7 @@ before(async () => {
       ready: () => condition,
       serviceReady: (name) => (name === 'web.1' ? { ok: false, reasons: ['pool p has no serving backend'] } : null),
       explain: (query: URLSearchParams) => ({ status: query.has('flow') ? 200 : 400, body: { asked: [...query] } }),
+      history: (query: URLSearchParams, isLocal: boolean) => ({ status: 200, body: { asked: [...query], isLocal } }),
       status: () => status,
       metrics: { contentType: 'text/plain; version=0.0.4', render: () => metrics() },
       failed: (error, path) => failures.push(`${path} ${(error as Error).message}`),

@@ -7,7 +7,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { CodedError } from '../base/errors.ts';
 import { type Actions, MOST_REQUEST } from './actions.ts';
 import { listenAtPath } from './socket.ts';
-import { EXPLAIN_PATH, STATUS_PATH, type Status } from './status.ts';
+import { EXPLAIN_PATH, HISTORY_PATH, STATUS_PATH, type Status } from './status.ts';
 
 /** An answer to "are you well?": one reason per line when not. */
 export interface Condition {
@@ -26,6 +26,8 @@ export interface AdminSource {
   status(): Status;
   /** What becomes of a packet (docs/explain.md): JSON, and the status code of the answer. */
   explain(query: URLSearchParams): { readonly status: number; readonly body: object };
+  /** What happened at a time (docs/history.md): the same. `isLocal`: asked over the unix socket; only then addresses of clients are told. */
+  history(query: URLSearchParams, isLocal: boolean): { readonly status: number; readonly body: object };
   readonly metrics: { readonly contentType: string; render(): Promise<string> };
   /** What may be asked for with POST; absent: nothing. Only for the unix socket. */
   readonly actions?: Actions;
@@ -147,16 +149,20 @@ async function answer(request: IncomingMessage, source: AdminSource): Promise<An
       return condition(source.ready(), 'ready');
     case STATUS_PATH:
       return { status: 200, type: JSON_TYPE, body: `${JSON.stringify(source.status())}\n` };
-    case EXPLAIN_PATH: {
-      const { status, body } = source.explain(new URLSearchParams(query));
-      return { status, type: JSON_TYPE, body: `${JSON.stringify(body)}\n` };
-    }
+    case EXPLAIN_PATH:
+      return told(source.explain(new URLSearchParams(query)));
+    case HISTORY_PATH:
+      return told(source.history(new URLSearchParams(query), source.actions !== undefined));
     case '/':
       return { status: 200, type: TEXT, body: index(source.version) };
     default:
       if (path.startsWith(READY_OF)) return serviceCondition(path.slice(READY_OF.length), source);
       return { status: 404, type: TEXT, body: `nothing here\n\n${index(source.version)}` };
   }
+}
+
+function told({ status, body }: { readonly status: number; readonly body: object }): Answer {
+  return { status, type: JSON_TYPE, body: `${JSON.stringify(body)}\n` };
 }
 
 /** `name` as it stands in the path. Names of services have no character that is written otherwise there (config/schema.ts). */
@@ -204,6 +210,7 @@ function index(version: string): string {
     '/-/ready     200 while this director may be sent traffic; /-/ready/NAME for one service',
     '/-/status    its state, as JSON (gue-director status)',
     '/-/explain   what becomes of a packet, as JSON: ?flow=tcp+192.0.2.7:40000+198.51.100.1:443 (gue-director explain)',
+    '/-/history   what happened at a time, as JSON: ?at=14:02, ?last=600 (gue-director history)',
     '',
   ].join('\n');
 }

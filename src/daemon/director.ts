@@ -25,11 +25,11 @@ import type { SnapshotNames, SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
 import { AdminFaces } from './admin-faces.ts';
+import { adminQuestions } from './admin-questions.ts';
 import { CutWatch } from './cut-watch.ts';
 import { DiscoveryKeeper } from './discovery-keeper.ts';
 import { DrainKeeper } from './drain-keeper.ts';
 import { DropWatch } from './drop-summary.ts';
-import { ExplainKeeper } from './explain-keeper.ts';
 import { FlowKeeper } from './flow-keeper.ts';
 import { ForwardingThreads, STUCK_AFTER } from './forwarding-threads.ts';
 import { HealthFile } from './health-file.ts';
@@ -525,8 +525,8 @@ export class Director {
   }
 
   #source(threads: ForwardingThreads): AdminSource {
-    const { log } = this.#options;
-    const explain = new ExplainKeeper(this.#clock, this.#publisher, this.#flows, this.#paths, threads);
+    const { log, journal } = this.#options;
+    const parts = { clock: this.#clock, journal, publisher: this.#publisher, flows: this.#flows, paths: this.#paths, threads };
     const version = packageVersion();
     const metrics = createMetrics({
       version,
@@ -551,7 +551,7 @@ export class Director {
       ready: () => this.ready(),
       serviceReady: (name) => this.#readiness().services.get(name) ?? null,
       status: () => this.#status(threads),
-      explain: (query) => explain.explain(query),
+      ...adminQuestions(parts),
       metrics,
       failed: (error, path) => log.error({ event: 'http-failed', err: error, path }, 'an HTTP answer could not be made'),
     };
