@@ -140,6 +140,17 @@ test('/-/explain hands the question on, and its answer back', async () => {
   assert.equal((await get('/-/explain')).status, 400);
 });
 
+test('/-/history hands the question on; over TCP nobody is local', async () => {
+  const asked = await get('/-/history?at=14:02&client=192.0.2.7');
+  assert.deepEqual(JSON.parse(asked.body), {
+    asked: [
+      ['at', '14:02'],
+      ['client', '192.0.2.7'],
+    ],
+    isLocal: false,
+  });
+});
+
 test('/-/healthy and /-/ready: 200, or 503 with every reason', async () => {
   for (const [path, word] of [
     ['/-/healthy', 'healthy'],

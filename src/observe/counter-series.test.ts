@@ -14,7 +14,13 @@ function namesOf(services: Record<string, number>, backends: Record<string, numb
 }
 
 /** What rose, by kind and name. */
-function look(series: CounterSeries, banks: readonly Float64Array[], names: CountedNames, now: number, lost = 0): Record<string, number[]> {
+function look(
+  series: CounterSeries,
+  banks: readonly Float64Array[],
+  names: CountedNames,
+  now: number,
+  lost = 0,
+): Record<string, number[]> {
   const risen: Record<string, number[]> = {};
   series.look(banks, names, lost, now, (number, packets, bytes) => {
     const found = series.at(number);
@@ -108,7 +114,10 @@ test('series that are gone are forgotten with the last second that has them, and
   look(series, [bank], namesOf({}, { b: 2 }), 2000);
   assert.equal(series.all().length, before + 1);
   series.forget(2000);
-  assert.ok(series.all().some(({ name }) => name === 'p/a'), 'its last second is held');
+  assert.ok(
+    series.all().some(({ name }) => name === 'p/a'),
+    'its last second is held',
+  );
   series.forget(2001);
   assert.ok(!series.all().some(({ name }) => name === 'p/a'));
   for (let k = 0; k < 1000; k++) {

@@ -256,7 +256,7 @@ test('an answer of ours that is lost is noted as it would have left; nobody who 
 
 test('a fragment that waited in vain is noted, though it is in no batch by then', () => {
   const hold = new FragmentHold({ timeout: 1 });
-  const { rig, clock, memory } = benchOf(PACKET, { hold }, specOf({ fragments: 'steer' }));
+  const { rig, clock, memory } = benchOf(PACKET, { hold });
   const late = packet()
     .ethernet()
     .ipv4({ src: '192.0.2.7', dst: SERVICE4, offset: 1480, df: false, protocol: 6 })
