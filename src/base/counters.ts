@@ -25,6 +25,7 @@ export const FIXED_COUNTERS = [
   ],
   ['flow_table_inserts_total', 'Flow entries created.'],
   ['flow_table_evictions_total', 'Live flow entries replaced by a newer flow.'],
+  ['flow_table_refused_total', 'Packets whose flow got no entry, because all places for it are confirmed flows in use.'],
   ['completed_checksums_total', 'Packets whose partial transport checksum (virtio-net NEEDS_CSUM) was completed.'],
   ['segmented_packets_total', 'Super-packets cut into segments.'],
   ['segments_sent_total', 'Segments and fragments of packets that were cut, handed to the egress driver without error.'],

@@ -15,6 +15,7 @@ import { FlowFile, type FlowFileOptions, HEADER_BYTES } from './flow-file.ts';
 import { readIdentities, writeIdentities } from './flow-identities.ts';
 import { type FlowMemory, processMemory } from './flow-memory.ts';
 import { flowFilePath, identitiesPath } from './flow-path.ts';
+import { SnapshotGarbage } from './snapshot-garbage.ts';
 
 export interface FlowKeeperOptions {
   readonly entries: number;
@@ -46,6 +47,7 @@ const NOTHING = { entries: 0, confirmed: 0 };
 export class FlowKeeper {
   readonly #options: FlowKeeperOptions;
   #builder = new SnapshotBuilder();
+  readonly #garbage = new SnapshotGarbage('major');
   #file: FlowFile | null = null;
   #memory: FlowMemory | null = null;
   /** `changes` of the builder as they were written last. */
@@ -192,6 +194,7 @@ export class FlowKeeper {
   /** The snapshot of a spec; what its ids mean is written down before anybody is given it. Throws what the builder throws. */
   build(spec: Spec, now: number): SnapshotParts {
     const parts = this.#builder.build(spec, now);
+    this.#garbage.published(parts, now);
     if (this.#file !== null && !this.#isOthers && this.#written !== this.#builder.changes) this.#write(this.#file);
     return parts;
   }

@@ -25,6 +25,7 @@ import { boottimeClock, wallClock } from '../raw-socket/clock.ts';
 import { EventDescriptor } from '../raw-socket/event.ts';
 import { flowWords } from './flow-memory.ts';
 import { forward } from './forwarding-loop.ts';
+import { SnapshotGarbage } from './snapshot-garbage.ts';
 import { takeBaton } from './takeover/baton.ts';
 import { clearCounters, warmUp } from './takeover/warm-up.ts';
 import {
@@ -97,6 +98,7 @@ function run(start: ThreadStart): void {
         const wayOut = start.pathMtu === null ? null : new WayOut(new Int32Array(start.pathMtu));
         const waiting = new ThreadWait(ingress, EventDescriptor.over(start.wake));
         const clock = boottimeClock();
+        const garbage = new SnapshotGarbage('minor');
         let baton = -1;
         /** What the ingress is to take in. While another process reads our queue it is not told: the filter of a packet socket is one for both. */
         let wanted = services;
@@ -123,6 +125,7 @@ function run(start: ThreadStart): void {
               if (isOurs) ingress.setServices?.(wanted);
             }
             pipeline.snapshot = new Snapshot(mail.parts);
+            garbage.published(mail.parts, clock.seconds());
             Atomics.store(start.words, WORD_GENERATION, mail.parts.generation);
           }
         };

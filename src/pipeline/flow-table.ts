@@ -100,6 +100,8 @@ export class FlowTable {
   readonly key1: number;
   /** Evictions of live entries since the counter was last taken. */
   evictions = 0;
+  /** The same of flows that found no room. */
+  refused = 0;
   /** Seconds of last use that the last successful `findForeign` read. */
   foreignSeen = 0;
   /**
@@ -191,7 +193,10 @@ export class FlowTable {
       larger(worth(words, bucket + 8, now, 1 ^ turn), worth(words, bucket + 12, now, turn)),
     );
     // Neither free nor unconfirmed: all four are confirmed, and this is the oldest of them.
-    if (best < WORTH_UNCONFIRMED && !takesLiving && best >> 2 < CONFIRMED_IDLE) return false;
+    if (best < WORTH_UNCONFIRMED && !takesLiving && best >> 2 < CONFIRMED_IDLE) {
+      this.refused++;
+      return false;
+    }
     const victim = bucket + (3 - ((best ^ turn) & 3)) * ENTRY_WORDS;
     const state = (backend + 1) | (confirmed ? CONFIRMED : 0);
     const age = (best >> 2) & MAX_AGE;

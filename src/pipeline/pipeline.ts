@@ -41,6 +41,7 @@ const HITS = counterAt('flow_table_hits_total');
 const MISSES = counterAt('flow_table_misses_total');
 const INSERTS = counterAt('flow_table_inserts_total');
 const EVICTIONS = counterAt('flow_table_evictions_total');
+const REFUSED = counterAt('flow_table_refused_total');
 const COMPLETED_CHECKSUMS = counterAt('completed_checksums_total');
 const RESEGMENTED = counterAt('resegmented_packets_total');
 const CLAMPED = counterAt('mss_clamped_packets_total');
@@ -313,6 +314,7 @@ export class Pipeline {
     bank[MISSES] += steered.misses;
     bank[INSERTS] += steered.inserts;
     bank[EVICTIONS] += this.#flows.evictions;
+    bank[REFUSED] += this.#flows.refused;
     bank[FRAGMENTS_STEERED] += this.#fragmentsSteered.steered;
     bank[FRAGMENTS_ELSEWHERE] += this.#fragmentsSteered.foundElsewhere;
     bank[FRAGMENT_EVICTIONS] += this.#fragments.evictions;
@@ -333,6 +335,7 @@ export class Pipeline {
     steered.misses = 0;
     steered.inserts = 0;
     this.#flows.evictions = 0;
+    this.#flows.refused = 0;
     this.#fragmentsSteered.steered = 0;
     this.#fragmentsSteered.foundElsewhere = 0;
     this.#fragments.evictions = 0;

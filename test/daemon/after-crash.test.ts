@@ -116,8 +116,9 @@ for (const ingress of ['{ driver: tun, device: gd0 }', '{ driver: packet, interf
         ...lab.leftovers().map((fact) => fact.replace(/^.*?((?:blackhole )?\S+) (?:dev lo )?(proto 77 metric \d+).*$/, '$1 $2')),
         ...tablesOf(lab),
         ...flowFiles(`${lab.director.runtimeDirectory}/flows`).filter((path) => existsSync(path)),
+        `${lab.director.runtimeDirectory}/admin.sock`,
       ];
-      assert.equal(left.filter((fact) => fact.startsWith('/')).length, 2, 'the flow table and whom it names');
+      assert.equal(left.filter((fact) => fact.startsWith('/')).length, 3, 'the flow table and whom it names, and the socket');
       assert.equal(left.filter((fact) => fact.startsWith('blackhole ')).length, 2);
       const listed = [...(await clean('--dry-run')).matchAll(/^would remove (.*)$/gm)].map((match) =>
         match[1].replace(/\/(32|128) /, ' '),
@@ -126,7 +127,8 @@ for (const ingress of ['{ driver: tun, device: gd0 }', '{ driver: packet, interf
       await clean();
       assert.deepEqual(lab.leftovers(), []);
       assert.deepEqual(tablesOf(lab), []);
-      assert.deepEqual(existsSync(`${lab.director.runtimeDirectory}/flows`), false);
+      for (const name of ['flows', 'flows.identities', 'admin.sock'])
+        assert.equal(existsSync(`${lab.director.runtimeDirectory}/${name}`), false, name);
     },
   );
 }

@@ -123,7 +123,7 @@ ${backends(family)}    health:
 ${extra}pools:
 ${pool(4)}${pool(6)}tunnel: { port: 6080, source: { ipv4: ${director.address4}, ipv6: "${director.address6}" } }
 threads: 2
-flows: { entries: 16384 }
+flows: { entries: 131072 }
 metrics: { listen: "${METRICS}" }
 log: { level: info, format: json }
 `,

@@ -1,0 +1,57 @@
+/**
+ * Snapshots that nobody reads any more, given back in time. Their tables lie in shared memory, which V8 counts for no thread: it sees a handful of small objects,
+ * takes its time with them, and each holds 130 KB of a table of 65,537 slots. A director whose backends flap for a day would grow by gigabytes before V8 looked. So
+ * what was published is counted here, and when it is much, V8 is told to look now.
+ *
+ * Main collects everything, in a task of its own (some milliseconds). A forwarding thread collects only what is young, at most a millisecond: what it has of
+ * a snapshot is young when the next one comes.
+ */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import type { SnapshotParts } from '../pipeline/snapshot.ts';
+
+/** Bytes of shared memory after which is collected. */
+const MUCH = 8 << 20;
+/** Seconds after which is collected although it was less, when something was published. */
+const LONG = 600;
+
+type Collect = (options: { readonly type: 'minor' | 'major'; readonly execution: 'sync' | 'async' }) => unknown;
+
+let found: Collect | null = null;
+
+/** V8's own function, which scripts do not see unless it is asked for by a flag; a context made afterwards has it. */
+function collector(): Collect {
+  if (found === null) {
+    setFlagsFromString('--expose-gc');
+    found = runInNewContext('gc') as Collect;
+    setFlagsFromString('--no-expose-gc');
+  }
+  return found;
+}
+
+export class SnapshotGarbage {
+  readonly #type: 'minor' | 'major';
+  #bytes = 0;
+  #collectedAt: number | null = null;
+  #tables: ReadonlySet<ArrayBufferLike> = new Set();
+  /** Times that V8 was told. */
+  collections = 0;
+
+  /** `minor`: in a forwarding thread; `major`: in main. */
+  constructor(type: 'minor' | 'major') {
+    this.#type = type;
+  }
+
+  /** The next snapshot is here: what the one before had and this one has not will be garbage. `now`: seconds. */
+  published({ root, tables }: Pick<SnapshotParts, 'root' | 'tables'>, now: number): void {
+    this.#bytes += root.byteLength;
+    for (const table of tables) if (!this.#tables.has(table)) this.#bytes += table.byteLength;
+    this.#tables = new Set(tables);
+    this.#collectedAt ??= now;
+    if (this.#bytes < MUCH && now - this.#collectedAt < LONG) return;
+    this.#bytes = 0;
+    this.#collectedAt = now;
+    this.collections++;
+    collector()({ type: this.#type, execution: this.#type === 'major' ? 'async' : 'sync' });
+  }
+}
