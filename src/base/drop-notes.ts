@@ -2,7 +2,7 @@
  * Notes of packets that were dropped: the last NOTES_KEPT of each reason, in memory that one forwarding thread writes (pipeline/drop-notes.ts) and main
  * reads. Who, when and how long; nothing of the payload. One ring for each reason, so that a flood dropped for one reason pushes out no note of another.
  *
- *     | reason 0: begun, done | reason 1: begun, done | … |          notes ever written; `begun` is raised before a note is written, `done` behind it
+ *     | reason 0: begun, done | reason 1: begun, done | … |          notes ever written: all below `done` are whole, none from `begun` on is begun
  *     | reason 0: note 0 … note 1023 | reason 1: … |                 note number n lies at place n mod 1024
  *
  *     note (16 words, a cache line):

@@ -34,7 +34,7 @@ import { beginsWithPorts } from './icmp-quote.ts';
 import { H_SERVICES, S_ID, SERVICE_WORDS } from './layout.ts';
 import type { Snapshot } from './snapshot.ts';
 
-const REPLY_FAILED = dropReason('reply-failed');
+const LOST_REPLY = dropReason('reply-failed');
 const FRAGMENT_TIMEOUT = dropReason('fragment-timeout');
 // Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
 const DROP = VERDICT_DROP;
@@ -57,6 +57,8 @@ const SERVICE = NOTE_SERVICE;
 const BACKEND = NOTE_BACKEND;
 const HAS_PROTOCOL = KIND_HAS_PROTOCOL;
 const HAS_PORTS = KIND_HAS_PORTS;
+const SERVICE_CELLS = SERVICE_WORDS;
+const ID = S_ID;
 const HEADER4 = ipv4.HEADER_LENGTH;
 const HEADER6 = ipv6.HEADER_LENGTH;
 const TOTAL4 = ipv4.TOTAL_LENGTH_AT;
@@ -81,65 +83,102 @@ export class DropNotes {
 
   /** Every packet of a finished batch that was dropped, in its order. */
   noteBatch(batch: Batch, snapshot: Snapshot): void {
-    const { verdict, reason, service, backend, frameAt, frameLength, networkAt, networkLength, outAt, outLength } = batch;
+    const { verdict, reason, service, backend, frameAt, frameLength, networkAt, networkLength, outAt, outLength, count } = batch;
     const { view } = batch.arena;
     const { words } = snapshot;
     const servicesAt = words[H_SERVICES];
     const isEthernet = batch.ingress.link === LINK_ETHERNET;
-    this.#clock.read();
-    for (let i = 0; i < batch.count; i++) {
+    const notes = this.#notes;
+    const clock = this.#clock;
+    clock.read();
+    const seconds = clock.seconds;
+    const milliseconds = clock.milliseconds;
+    // Counts are published once for each run of packets with one reason: an atomic store waits until all stores before it have reached memory.
+    let run = -1;
+    let number = 0;
+    for (let i = 0; i < count; i++) {
       if (verdict[i] !== DROP) continue;
+      const why = reason[i];
+      if (why !== run) {
+        if (run >= 0) publish(notes, run, number);
+        run = why;
+        number = begin(notes, run, count - i);
+      }
       const found = service[i];
       let id = -1;
       let from = frameAt[i];
-      let end = from + frameLength[i];
-      let at: number;
-      if (reason[i] === REPLY_FAILED) {
+      let end = (from + frameLength[i]) | 0;
+      let at = from;
+      if (why === LOST_REPLY) {
         // What was dropped is our answer, which lies over the packet that it answers.
         from = outAt[i];
-        end = from + outLength[i];
+        end = (from + outLength[i]) | 0;
         at = isEthernet ? ethernet.findNetwork(view, from, end) : from;
       } else if (found >= 0) {
         // Outer headers may have been written over the link header; the packet itself is as it came.
         at = networkAt[i];
-        end = at + networkLength[i];
-        id = words[servicesAt + found * SERVICE_WORDS + S_ID];
-      } else at = isEthernet ? ethernet.findNetwork(view, from, end) : from;
-      this.#note(view, from, at, end, reason[i], id, backend[i]);
+        end = (at + networkLength[i]) | 0;
+        id = words[servicesAt + found * SERVICE_CELLS + ID];
+      } else if (isEthernet) at = ethernet.findNetwork(view, from, end);
+      const note = RINGS_AT + run * RING + (number & LAST) * WORDS;
+      notes[note + SECONDS] = seconds;
+      notes[note + MILLISECONDS] = milliseconds;
+      notes[note + SERVICE] = id;
+      notes[note + BACKEND] = backend[i];
+      describe(notes, note, view, from, at, end);
+      number = following(number);
     }
+    if (run >= 0) publish(notes, run, number);
   }
 
   /** Fragments that waited in vain are dropped behind no batch: from now on `hold` tells of each. */
   watch(hold: FragmentHold, link: IngressFacts['link']): void {
     const isEthernet = link === LINK_ETHERNET;
+    const notes = this.#notes;
+    const clock = this.#clock;
     hold.onLost = (_number, _timedOut, view, from, length) => {
       const end = from + length;
-      this.#clock.read();
-      this.#note(view, from, isEthernet ? ethernet.findNetwork(view, from, end) : from, end, FRAGMENT_TIMEOUT, -1, -1);
+      clock.read();
+      const number = begin(notes, FRAGMENT_TIMEOUT, 1);
+      const note = RINGS_AT + FRAGMENT_TIMEOUT * RING + (number & LAST) * WORDS;
+      notes[note + SECONDS] = clock.seconds;
+      notes[note + MILLISECONDS] = clock.milliseconds;
+      notes[note + SERVICE] = -1;
+      notes[note + BACKEND] = -1;
+      describe(notes, note, view, from, isEthernet ? ethernet.findNetwork(view, from, end) : from, end);
+      publish(notes, FRAGMENT_TIMEOUT, following(number));
     };
   }
+}
 
-  /** `from`, `end`: of the frame; `at`: of the IP packet, −1 for none. */
-  #note(view: DataView, from: number, at: number, end: number, reason: number, service: number, backend: number): void {
-    const notes = this.#notes;
-    const countAt = reason * COUNTS;
-    const number = notes[countAt + DONE];
-    // Full stays full: behind 2^32 the count goes on at that of a full ring.
-    const next = number === -1 ? KEPT : (number + 1) | 0;
-    const note = RINGS_AT + reason * RING + (number & LAST) * WORDS;
-    Atomics.store(notes, countAt + BEGUN, next);
-    notes[note + SECONDS] = this.#clock.seconds;
-    notes[note + MILLISECONDS] = this.#clock.milliseconds;
-    notes[note + SERVICE] = service;
-    notes[note + BACKEND] = backend;
-    const version = at < 0 || at >= end ? 0 : view.getUint8(at) >> 4;
-    if (version === 4 && end - at >= HEADER4) note4(notes, note, view, at, end);
-    else if (version === 6 && end - at >= HEADER6) note6(notes, note, view, at, end);
-    else {
-      notes[note + KIND] = 0;
-      notes[note + LENGTH] = end - from;
-    }
-    Atomics.store(notes, countAt + DONE, next);
+/** Says that up to `most` notes of a reason are about to be written; the number of the first. */
+function begin(notes: Int32Array, reason: number, most: number): number {
+  const at = reason * COUNTS;
+  const number = notes[at + DONE];
+  Atomics.store(notes, at + BEGUN, (number + most) | 0);
+  return number;
+}
+
+/** The number behind `number`. Full stays full: behind 2^32 the count goes on at that of a full ring, whose next place is the same. */
+function following(number: number): number {
+  return number === -1 ? KEPT : (number + 1) | 0;
+}
+
+/** Notes below `number` are whole. */
+function publish(notes: Int32Array, reason: number, number: number): void {
+  const at = reason * COUNTS;
+  Atomics.store(notes, at + DONE, number);
+  Atomics.store(notes, at + BEGUN, number);
+}
+
+/** Kind, length and 5-tuple. `from`, `end`: of the frame; `at`: of the IP packet, −1 for none. */
+function describe(notes: Int32Array, note: number, view: DataView, from: number, at: number, end: number): void {
+  const version = at < 0 || at >= end ? 0 : view.getUint8(at) >> 4;
+  if (version === 4 && end - at >= HEADER4) note4(notes, note, view, at, end);
+  else if (version === 6 && end - at >= HEADER6) note6(notes, note, view, at, end);
+  else {
+    notes[note + KIND] = 0;
+    notes[note + LENGTH] = end - from;
   }
 }
 
