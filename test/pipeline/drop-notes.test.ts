@@ -82,6 +82,8 @@ const frames = fc.record({
     'sctp',
     'extension',
     'esp',
+    'ihl',
+    'fragment6',
   ),
   sport: clientPort,
   host: fc.integer({ min: 1, max: 250 }),
@@ -132,6 +134,17 @@ function frameOf(
       return start()
         .ipv4({ ...v4, protocol: 132 })
         .payload(40)
+        .bytes();
+    case 'ihl':
+      return start()
+        .ipv4({ ...v4, ihl: 3 })
+        .tcp({ sport, dport: 443 })
+        .bytes();
+    case 'fragment6':
+      return start()
+        .ipv6(v6)
+        .fragment({ offset: 8 * host, more: true, nextHeader: 17 })
+        .payload(64)
         .bytes();
     case 'esp':
       return start()
@@ -241,12 +254,17 @@ test('a packet of a service is noted with service and backend, though outer head
 test('an answer of ours that is lost is noted as it would have left; nobody who serves: with the service', () => {
   const { rig, memory } = benchOf(TUN, {}, specOf({ backends: backends(1).map((one) => ({ ...one, state: 'down' })) }));
   const ping = packet().ipv4({ src: '192.0.2.7', dst: SERVICE4 }).icmp4({ type: 8 }).payload(8).bytes();
-  rig.load([ping, packet().ipv4({ src: '192.0.2.8', dst: SERVICE4 }).tcp({ sport: 1, dport: 443 }).bytes()]);
+  const expired = packet().ipv4({ src: '192.0.2.9', dst: SERVICE4, ttl: 0 }).tcp({ sport: 1, dport: 443 }).bytes();
+  rig.load([ping, expired, packet().ipv4({ src: '192.0.2.8', dst: SERVICE4 }).tcp({ sport: 1, dport: 443 }).bytes()]);
   rig.pipeline.process(rig.batch, 0);
-  rig.batch.verdict[0] = VERDICT_DROP;
-  rig.batch.reason[0] = DROP_REASONS.findIndex(({ word }) => word === 'reply-failed');
+  for (const i of [0, 1]) {
+    assert.equal(rig.outcome(i).verdict, 'reply');
+    rig.batch.verdict[i] = VERDICT_DROP;
+    rig.batch.reason[i] = DROP_REASONS.findIndex(({ word }) => word === 'reply-failed');
+  }
   rig.pipeline.account(rig.batch);
-  const [none, reply] = all([memory]);
+  const [none, reply, exceeded] = all([memory]);
+  assert.deepEqual([exceeded.reason, exceeded.destination?.join('.'), exceeded.protocol], ['reply-failed', '192.0.2.9', 1]);
   assert.deepEqual([none.reason, none.service >= 0, none.backend], ['no-backend', true, -1]);
   assert.deepEqual(
     [reply.reason, tupleOf(reply)],
