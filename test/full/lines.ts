@@ -16,6 +16,7 @@ import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
 import { health } from './health.ts';
+import { historyLine } from './history.ts';
 import { importIpvsLine } from './import-ipvs.ts';
 import { incident } from './incident.ts';
 import { interop } from './interop.ts';
@@ -47,6 +48,7 @@ export const LINES: readonly Line[] = [
   crashFlows,
   fourThreads,
   explainLine,
+  historyLine,
   floods,
   drain,
   pipelineCost,

@@ -159,6 +159,11 @@ export class Rig {
     });
   }
 
+  /** What is in force. */
+  get parts(): SnapshotParts {
+    return this.#parts;
+  }
+
   /** Publishes another spec, as a reload would. */
   publish(spec: Spec, now: number): void {
     this.#parts = this.builder.build(spec, now);
