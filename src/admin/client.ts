@@ -32,27 +32,43 @@ export async function askStatus(place: Place): Promise<Status> {
   return answer;
 }
 
+/** Characters of a packet that still fit a query, and a request (MOST_REQUEST of actions.ts). */
+const MOST_IN_QUERY = 6000;
+const MOST_IN_REQUEST = 65_000;
+
 /**
  * What the director that listens there would do with a packet; `query` as in docs/explain.md. Throws GD_ADMIN_UNREACHABLE (exit code 69) when none answers, and the
- * director's own error for a question that it can not read.
+ * director's own error for a question that it can not read; GD_EXPLAIN_TOO_LONG (2) for a packet that does not fit a question.
  */
-export function askExplain(place: Place, query: Readonly<Record<string, string>>): Promise<object> {
-  return askQuestion(place, EXPLAIN_PATH, query, 'GD_EXPLAIN_REFUSED');
+export async function askExplain(place: Place, query: Readonly<Record<string, string>>): Promise<object> {
+  const long = query.packet?.length ?? 0;
+  if (long > MOST_IN_REQUEST) {
+    throw new CodedError('GD_EXPLAIN_TOO_LONG', `a running director can be asked about at most ${MOST_IN_REQUEST / 2} bytes`, {
+      exitCode: EXIT.USAGE,
+      hint: 'with --offline any packet; or ask about its flow, with --length',
+    });
+  }
+  const asked = new URLSearchParams(query).toString();
+  const answer =
+    long > MOST_IN_QUERY
+      ? await ask(place, 'POST', EXPLAIN_PATH, JSON.stringify(query), PATIENCE)
+      : await get(place, `${EXPLAIN_PATH}?${asked}`);
+  return toldBy(place, EXPLAIN_PATH, answer, 'GD_EXPLAIN_REFUSED');
 }
 
 /** What happened at a time, as the director that listens there has it; `query` as in docs/history.md. Throws as askExplain does. */
-export function askHistory(place: Place, query: Readonly<Record<string, string>>): Promise<object> {
-  return askQuestion(place, HISTORY_PATH, query, 'GD_HISTORY_REFUSED');
+export async function askHistory(place: Place, query: Readonly<Record<string, string>>): Promise<object> {
+  const answer = await get(place, `${HISTORY_PATH}?${new URLSearchParams(query)}`);
+  return toldBy(place, HISTORY_PATH, answer, 'GD_HISTORY_REFUSED');
 }
 
-/** An answer that is a JSON object. `refused`: the code of a refusal that has none. */
-async function askQuestion(
+/** The JSON object of an answer. `refused`: the code of a refusal that has none. */
+function toldBy(
   place: Place,
   path: string,
-  query: Readonly<Record<string, string>>,
+  { status, body }: { readonly status: number; readonly body: string },
   refused: string,
-): Promise<object> {
-  const { status, body } = await get(place, `${path}?${new URLSearchParams(query)}`);
+): object {
   const at = placeText(place);
   if (status === 404)
     throw unreachable(`what answers at ${at} knows no ${path}`, 'an older gue-director may run there: gue-director upgrade');

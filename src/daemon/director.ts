@@ -7,9 +7,8 @@
  */
 import { dirname } from 'node:path';
 import type { Action } from '../admin/actions.ts';
-import type { AdminSource, Condition } from '../admin/server.ts';
+import type { Condition } from '../admin/server.ts';
 import { adminSocketPath, runtimeDirectory } from '../admin/socket.ts';
-import type { Status } from '../admin/status.ts';
 import { CodedError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { Controller } from '../control/controller.ts';
@@ -20,13 +19,12 @@ import { linkByName } from '../host/links.ts';
 import { tunnelSourceResolver } from '../host/routes.ts';
 import type { EventJournal } from '../observe/events.ts';
 import type { Log } from '../observe/log.ts';
-import { createMetrics } from '../observe/metrics.ts';
 import type { SnapshotNames, SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import { type BoottimeClock, boottimeClock } from '../raw-socket/clock.ts';
 import { AdminFaces } from './admin-faces.ts';
-import { adminQuestions } from './admin-questions.ts';
 import { CutWatch } from './cut-watch.ts';
+import { DirectorView } from './director-view.ts';
 import { DiscoveryKeeper } from './discovery-keeper.ts';
 import { DrainKeeper } from './drain-keeper.ts';
 import { DropWatch } from './drop-summary.ts';
@@ -41,7 +39,6 @@ import { type Readiness, readinessOf } from './readiness.ts';
 import { refusedChanges } from './refused-changes.ts';
 import { ReloadKeeper } from './reload-keeper.ts';
 import { SourceKeeper } from './source-keeper.ts';
-import { statusOf } from './status.ts';
 import { factsOf } from './takeover/facts.ts';
 import { busy, type Giver, HandOver } from './takeover/hand-over.ts';
 import type { Inheritance } from './takeover/inheritance.ts';
@@ -49,9 +46,7 @@ import { lastWords, lent, notConfirmed, takeOver } from './takeover/queues.ts';
 import { SignalsKept } from './takeover/signals-kept.ts';
 import { TunnelKeeper } from './tunnel-keeper.ts';
 import { keepTunnelSources, resolveTunnelSources, withSourcesOf } from './tunnel-sources.ts';
-import { packageVersion } from './version.ts';
 import { wantedOf } from './wanted.ts';
-import { type WeighedNames, weighed } from './weights.ts';
 
 const HOUSEKEEPING_MS = 1000;
 const DROP_SUMMARY_MS = 10_000;
@@ -267,10 +262,12 @@ export class Director {
       gaveUp: (error) => this.#options.gaveUp(error),
     });
     this.#threads = threads;
+    const view = this.#view(threads);
+    for (const [path, action] of view.actions) this.#actions.set(path, action);
     const faces = new AdminFaces({
       metrics: config.listen.metrics,
       socket: adminSocketPath(config.admin.socket),
-      source: { ...this.#source(threads), actions: this.#actions },
+      source: { ...view.source(), actions: this.#actions },
       log,
       journal,
     });
@@ -524,70 +521,25 @@ export class Director {
     return { ok: reasons.length === 0, reasons };
   }
 
-  #source(threads: ForwardingThreads): AdminSource {
-    const { log, journal } = this.#options;
-    const parts = { clock: this.#clock, journal, publisher: this.#publisher, flows: this.#flows, paths: this.#paths, threads };
-    const version = packageVersion();
-    const metrics = createMetrics({
-      version,
-      flows: () => this.#flows.report(),
-      banks: () => threads.banks,
-      names: () => this.#weighed(),
-      generation: () => this.#publisher.current?.generation ?? 0,
-      readiness: () => this.#readiness(),
+  /** What this director tells whoever asks. */
+  #view(threads: ForwardingThreads): DirectorView {
+    return new DirectorView({
+      clock: this.#clock,
+      publisher: this.#publisher,
+      controller: this.#controller,
+      flows: this.#flows,
+      paths: this.#paths,
+      cuts: this.#cuts,
+      threads,
+      health: this.#health,
+      drains: this.#drains,
+      discovery: this.#discovery,
+      reloads: this.#reloads,
+      log: this.#options.log,
+      events: () => this.#options.journal.since(),
       takeoverFailures: () => this.#handOver?.failures ?? 0,
-      draining: () => this.#drains.draining,
-      discovery: () => this.#discovery.files(),
-      reload: () => this.#reloads.figures,
-      kernelDrops: () => threads.kernelDrops(),
-      pathMtus: () => this.#paths.mtus((id) => this.#cuts.wanted(id)),
-      unreachable: () => this.#paths.unreachableCounts(this.#publisher.current?.names ?? NO_NAMES),
-      health: () => this.#health.report(),
-      threads: () => threads.report(),
-    });
-    return {
-      version,
+      readiness: () => this.#readiness(),
       healthy: () => this.healthy(),
-      ready: () => this.ready(),
-      serviceReady: (name) => this.#readiness().services.get(name) ?? null,
-      status: () => this.#status(threads),
-      ...adminQuestions(parts),
-      metrics,
-      failed: (error, path) => log.error({ event: 'http-failed', err: error, path }, 'an HTTP answer could not be made'),
-    };
-  }
-
-  /** The backends in force, with weights for people. */
-  #weighed(): WeighedNames {
-    const { config, layers } = this.#controller;
-    return weighed(this.#publisher.current?.names ?? NO_NAMES, config.spec, layers);
-  }
-
-  #status(threads: ForwardingThreads): Status {
-    const { current } = this.#publisher;
-    return statusOf({
-      version: packageVersion(),
-      config: this.#controller.config.file,
-      generation: current?.generation ?? 0,
-      reload: this.#reloads.status(),
-      healthy: this.healthy(),
-      ready: this.#readiness(),
-      names: this.#weighed(),
-      flows: this.#flows.report(),
-      banks: threads.banks,
-      kernelDrops: threads.kernelDrops(),
-      threads: threads.report(),
-      absent: threads.absent(),
-      paths: this.#paths.entries(),
-      unreachable: (id) => this.#paths.unreachable(id),
-      now: this.#clock.seconds(),
-      wanted: (id) => this.#cuts.wanted(id),
-      health: this.#health.report(),
-      draining: this.#drains.directorStatus(),
-      discovery: this.#discovery
-        .files()
-        .map(({ file, pools, backends, age, problem }) => ({ file, pools, backends, age, problem })),
-      drain: (pool, backend) => this.#drains.statusOf(pool, backend),
     });
   }
 

@@ -1,4 +1,5 @@
 /** `explain` of the running director: what it would do with a packet now, by its own tables, flow entries and path MTUs. It reads what threads write and changes nothing. */
+import type { Action } from '../admin/actions.ts';
 import type { Clock } from '../base/clock.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { answer } from '../explain/answer.ts';
@@ -54,6 +55,12 @@ export class ExplainKeeper {
       return { status: 400, body: { message: error.message, hint: error.hint, code: error.code } };
     }
   }
+
+  /** The same with POST: for packets too long for a query. */
+  readonly action: Action = (request) => {
+    const words = Object.entries(request).map(([key, value]): [string, string] => [key, String(value)]);
+    return this.explain(new URLSearchParams(words));
+  };
 
   #answer(asked: AskedFrame, without: string | null, inForce: { spec: Spec; parts: SnapshotParts }, facts: PathFacts): object {
     const now = this.#clock.seconds();

@@ -64,8 +64,8 @@ test('counters of each second of the clock, whatever the time of day does; a que
   const bank = createBank();
   let milliseconds = 5_000_000;
   const keeper = new HistoryKeeper({
-    clock: { milliseconds: () => milliseconds },
-    journal: { since: () => [] },
+    milliseconds: () => milliseconds,
+    events: () => [],
     publisher: {
       current: { names: { services: [{ id: 0, name: 'web', pool: 'p' }], pools: [], backends: [] } } as unknown as SnapshotParts,
     },

@@ -7,7 +7,7 @@ import { readDropNotes } from '../base/drop-notes.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { protocolWord } from '../explain/tuple.ts';
 import { type CountedNames, CounterSeries } from '../observe/counter-series.ts';
-import type { EventJournal } from '../observe/events.ts';
+import type { JournalEvent } from '../observe/events.ts';
 import { historyAnswer } from '../observe/history.ts';
 import { SecondRing } from '../observe/second-ring.ts';
 import type { SnapshotParts } from '../pipeline/snapshot.ts';
@@ -17,9 +17,7 @@ const SECOND = 1000;
 const NOBODY: CountedNames = { services: [], backends: [] };
 
 export interface HistoryKeeperOptions {
-  /** Milliseconds that nobody sets: how long a second was. */
-  readonly clock: { milliseconds(): number };
-  readonly journal: Pick<EventJournal, 'since'>;
+  readonly events: () => readonly JournalEvent[];
   readonly publisher: { readonly current: SnapshotParts | null };
   readonly threads: {
     readonly banks: readonly Float64Array[];
@@ -27,6 +25,8 @@ export interface HistoryKeeperOptions {
     kernelDrops(): readonly { readonly packets: number }[];
   };
   readonly ring?: SecondRing;
+  /** Milliseconds that nobody sets: how long a second was. */
+  readonly milliseconds?: () => number;
 }
 
 export class HistoryKeeper {
@@ -34,6 +34,7 @@ export class HistoryKeeper {
   readonly #ring: SecondRing;
   readonly #series: CounterSeries;
   readonly #since = Date.now();
+  readonly #milliseconds: () => number;
   #last: number;
   #timer: NodeJS.Timeout | null = null;
 
@@ -41,7 +42,8 @@ export class HistoryKeeper {
     this.#options = options;
     this.#ring = options.ring ?? new SecondRing();
     this.#series = new CounterSeries(this.#since);
-    this.#last = options.clock.milliseconds();
+    this.#milliseconds = options.milliseconds ?? (() => performance.now());
+    this.#last = this.#milliseconds();
   }
 
   /** Counts from now on, at each full second of the time of day. Keeps no process alive. */
@@ -64,8 +66,8 @@ export class HistoryKeeper {
 
   /** A second is over. */
   look(now = Date.now()): void {
-    const { clock, publisher, threads } = this.#options;
-    const time = clock.milliseconds();
+    const { publisher, threads } = this.#options;
+    const time = this.#milliseconds();
     const lasted = time - this.#last;
     this.#last = time;
     const lost = threads.kernelDrops().reduce((sum, { packets }) => sum + packets, 0);
@@ -79,7 +81,7 @@ export class HistoryKeeper {
 
   /** `isLocal`: who asks may see addresses of clients. 200 with a HistoryAnswer; 400 with `message`, `hint` and `code` for a question that can not be read. */
   answer(query: URLSearchParams, isLocal: boolean): { readonly status: 200 | 400; readonly body: object } {
-    const { journal, threads } = this.#options;
+    const { events, threads } = this.#options;
     const now = Date.now();
     try {
       const question = historyQuestion(query, this.#names(), now);
@@ -88,7 +90,7 @@ export class HistoryKeeper {
         ring: this.#ring,
         series: this.#series,
         notes: isLocal ? (from, to, visit) => readDropNotes(memories, from, to, visit) : null,
-        events: journal.since(),
+        events: events(),
         since: this.#since,
         now,
         protocolWord,

@@ -56,6 +56,11 @@ test(
         runIn(stage.lab.director, process.execPath, [built('demo/fetch'), `http://127.0.0.1:6079/-/explain?${query}`, '5']);
       const overHttp = JSON.parse(await fetch(`flow=tcp+${flow}+${stage.lab.vip4}:${PORT}&flags=syn`)) as Answer;
       assert.equal(overHttp.choice?.backend, choice?.backend);
+      // A packet longer than a query.
+      const long = Buffer.concat([Buffer.from('4500', 'hex'), Buffer.alloc(4000)]);
+      long.writeUInt16BE(long.length, 2);
+      const posted = await stage.command('explain', '--json', '--hex', long.toString('hex'));
+      assert.equal((JSON.parse(posted.output) as Answer).packet.length, long.length, posted.output);
       const refused = await stage.command('explain', 'tcp', 'nonsense', '10.0.0.1:1');
       assert.deepEqual([refused.code, /"nonsense" is not ADDRESS:PORT/.test(refused.output)], [2, true]);
       assert.equal((await stage.counters()).get('gue_director_flow_table_inserts_total'), flowsBefore);

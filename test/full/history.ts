@@ -113,8 +113,8 @@ async function run(scale: Scale): Promise<Outcome> {
   const rig = new Rig(SPEC, TUN, { dropNotes: notes, capacity: 64 });
   const ring = bounds === null ? new SecondRing() : new SecondRing(...bounds);
   const keeper = new HistoryKeeper({
-    clock: { milliseconds: () => now },
-    journal: { since: () => [] },
+    milliseconds: () => now,
+    events: () => [],
     publisher: { current: rig.parts },
     threads: { banks: [rig.bank], seats: [{ dropNotes: memory }], kernelDrops: () => [] },
     ring,
