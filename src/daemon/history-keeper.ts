@@ -36,7 +36,6 @@ export class HistoryKeeper {
   readonly #since = Date.now();
   readonly #milliseconds: () => number;
   #last: number;
-  #timer: NodeJS.Timeout | null = null;
 
   constructor(options: HistoryKeeperOptions) {
     this.#options = options;
@@ -44,6 +43,8 @@ export class HistoryKeeper {
     this.#series = new CounterSeries(this.#since);
     this.#milliseconds = options.milliseconds ?? (() => performance.now());
     this.#last = this.#milliseconds();
+    // What is counted already happened before.
+    this.#counted(this.#since, () => {});
   }
 
   /** Counts from now on, at each full second of the time of day. Keeps no process alive. */
@@ -52,31 +53,31 @@ export class HistoryKeeper {
     const rest = SECOND - (now % SECOND);
     // One that came early waits for the second after.
     const wait = rest < SECOND / 2 ? rest + SECOND : rest;
-    this.#timer = setTimeout(() => {
+    const timer = setTimeout(() => {
       this.look();
       this.run();
     }, wait);
-    this.#timer.unref();
+    timer.unref();
     return this;
-  }
-
-  close(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
   }
 
   /** A second is over. */
   look(now = Date.now()): void {
-    const { publisher, threads } = this.#options;
     const time = this.#milliseconds();
-    const lasted = time - this.#last;
+    this.#ring.begin(now, time - this.#last);
     this.#last = time;
-    const lost = threads.kernelDrops().reduce((sum, { packets }) => sum + packets, 0);
-    this.#ring.begin(now, lasted);
-    this.#series.look(threads.banks, publisher.current?.names ?? NOBODY, lost, now, (number, packets, bytes) => {
+    this.#counted(now, (number, packets, bytes) => {
       this.#ring.add(number, packets, bytes);
     });
     const { oldest } = this.#ring;
     if (oldest !== null) this.#series.forget(oldest.end - oldest.lasted);
+  }
+
+  /** What rose since the last time. */
+  #counted(now: number, rose: (number: number, packets: number, bytes: number) => void): void {
+    const { publisher, threads } = this.#options;
+    const lost = threads.kernelDrops().reduce((sum, { packets }) => sum + packets, 0);
+    this.#series.look(threads.banks, publisher.current?.names ?? NOBODY, lost, now, rose);
   }
 
   /** `isLocal`: who asks may see addresses of clients. 200 with a HistoryAnswer; 400 with `message`, `hint` and `code` for a question that can not be read. */
