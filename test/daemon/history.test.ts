@@ -1,6 +1,10 @@
 // A running director says what happened: whose packets it dropped and when, what rose in which second, which states changed; and "nothing recorded" where nothing is.
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { askHistory } from '../../src/admin/client.ts';
+import { historyText } from '../../src/cli/render/history.ts';
+import { paintFor } from '../../src/cli/render/paint.ts';
 import { nodeCommand } from '../../src/demo/cast.ts';
 import type { HistoryAnswer } from '../../src/observe/history.ts';
 import { needs } from '../needs.ts';
@@ -61,13 +65,17 @@ test(
     );
     assert.equal(told.counters.because, 'before-start');
 
-    const six = history('--last', '1m', '--client', lab.client.address6);
+    // The same without a process for each.
+    const socket = { path: join(lab.director.runtimeDirectory, 'admin.sock') };
+    const text = async (query: Readonly<Record<string, string>>) =>
+      historyText((await askHistory(socket, query)) as HistoryAnswer, paintFor({}, { NO_COLOR: '1' }));
+    const six = await text({ last: '60', client: lab.client.address6 });
     assert.match(six, /: 2 packets dropped\n/);
     assert.ok(six.includes(`gue-director explain udp [${lab.client.address6}]:${PORT} [${lab.vip6}]:54\n`), six);
-    const other = history('--last', '1m', '--client', '192.0.2.99');
+    const other = await text({ last: '60', client: '192.0.2.99' });
     assert.match(other, /192\.0\.2\.99: nothing recorded: no drop of a packet from or to it is noted in this window\n/);
     const before = new Date(begun - 2 * 3_600_000).toISOString();
-    const long = history('--at', before, '--client', lab.client.address4);
+    const long = await text({ at: before, client: lab.client.address4 });
     assert.match(long, /no counters of this window are held: this director has recorded since .*\nnothing recorded\n/);
     assert.match(long, /: nothing recorded: [\s\S]*the nearest after it: /);
 
@@ -76,7 +84,7 @@ test(
     const remote = JSON.parse(body) as HistoryAnswer;
     assert.deepEqual([status, remote.notes, remote.services], [200, null, told.services]);
     assert.ok(!body.includes(lab.client.address4));
-    assert.equal(director.get('/-/history?service=nope').status, 400);
+    await assert.rejects(askHistory(socket, { backend: 'nope' }), { code: 'GD_HISTORY_QUESTION', exitCode: 2 });
     assert.throws(() => history('--service', 'nope'), /services: dns-4, dns-6/);
   },
 );
