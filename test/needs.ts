@@ -31,6 +31,7 @@ export const PARTS = [
   'uml',
   'systemd',
   'debootstrap',
+  'promtool',
   'node24',
   'node26',
 ] as const;
@@ -115,6 +116,7 @@ const descriptions: Record<Part, Description> = {
   },
   systemd: command('systemd-analyze', 'systemd'),
   debootstrap: command('debootstrap', 'debootstrap'),
+  promtool: command('promtool', 'prometheus'),
   node24: otherNode(24),
   node26: otherNode(26),
 };

@@ -21,7 +21,7 @@ export const FIXED_COUNTERS = [
   ['flow_table_hits_total', 'Packets that followed an entry of their own thread’s flow table.'],
   [
     'flow_table_misses_total',
-    'Packets without such an entry, first packets of flows included: steered by a sibling’s entry or a Maglev table.',
+    'Packets that found no entry in their own thread’s flow table, first packets of flows included: steered by a sibling’s entry or a Maglev table.',
   ],
   ['flow_table_inserts_total', 'Flow entries created.'],
   ['flow_table_evictions_total', 'Live flow entries replaced by a newer flow.'],
@@ -31,7 +31,7 @@ export const FIXED_COUNTERS = [
   ['segments_sent_total', 'Segments and fragments of packets that were cut, handed to the egress driver without error.'],
   ['resegmented_packets_total', 'TCP packets cut into smaller segments because they were too big for their tunnel.'],
   ['offloaded_packets_total', 'Super-packets handed to the kernel whole, for it to cut (egress tap-offload).'],
-  ['offloaded_segments_total', 'Segments that the kernel makes of them.'],
+  ['offloaded_segments_total', 'Segments that the kernel makes of super-packets that it was handed whole.'],
   [
     'too_big_answers_total',
     'Packets too big for their tunnel that were answered with ICMP, so that the sender learns the size that fits; forwarded or not.',
@@ -46,16 +46,19 @@ export const FIXED_COUNTERS = [
   ['icmp_parameter_problem_steered_total', 'ICMP errors “parameter problem” about a flow that were forwarded to its backend.'],
   ['echo_forwarded_total', 'Echo requests to a service address that were forwarded to a backend.'],
   ['refused_trains_total', 'Trains that the kernel refused to take in one message; they were sent segment by segment.'],
-  ['too_big_answers_lost_total', 'Such answers to packets that were forwarded nonetheless, which the reply path could not send.'],
+  [
+    'too_big_answers_lost_total',
+    'ICMP answers to packets too big for their tunnel, forwarded nonetheless, which the reply path could not send.',
+  ],
   ['fragmented_inner_packets_total', 'IPv4 packets too big for their tunnel that were fragmented before they were encapsulated.'],
   ['fragmented_outer_packets_total', 'Packets too big for their tunnel whose tunnel packets were fragmented.'],
   ['fragments_steered_total', 'Fragments without ports that were given the backend of their packet, or one by their addresses.'],
-  ['fragments_found_elsewhere_total', 'Of these, fragments whose packet only another thread knew.'],
+  ['fragments_found_elsewhere_total', 'Fragments without ports whose packet only another thread knew.'],
   ['fragments_held_total', 'Fragments that came before the first one of their packet and were kept until it came.'],
-  ['fragments_released_total', 'Of these, fragments that went on because it came.'],
+  ['fragments_released_total', 'Fragments that were kept and went on because the first one of their packet came.'],
   [
     'fragments_timed_out_total',
-    'Of these, fragments that were dropped because it did not come, or because newer ones needed the room.',
+    'Fragments that were kept and were dropped because the first one did not come, or because newer ones needed the room.',
   ],
   ['fragment_table_evictions_total', 'Packets whose fragments were still expected and that gave their entry to a newer packet.'],
   ['mss_clamped_packets_total', 'SYNs whose maximum segment size was lowered.'],
@@ -66,6 +69,7 @@ export const FIXED_COUNTERS = [
   ],
   ['batches_total', 'Batches processed: received packets divided by this is the mean batch size.'],
   ['wakeups_total', 'Times a forwarding thread woke from poll.'],
+  ['forwarding_cpu_seconds_total', 'CPU time that the forwarding threads used.'],
 ] as const satisfies readonly (readonly [string, string])[];
 
 export type FixedCounter = (typeof FIXED_COUNTERS)[number][0];

@@ -13,7 +13,8 @@ import { type SavedState, SnapshotBuilder, type SnapshotParts } from '../pipelin
 import type { Spec } from '../pipeline/spec.ts';
 import { FlowFile, type FlowFileOptions, HEADER_BYTES } from './flow-file.ts';
 import { readIdentities, writeIdentities } from './flow-identities.ts';
-import { type FlowMemory, processMemory } from './flow-memory.ts';
+import { type FlowMemory, flowWords, processMemory } from './flow-memory.ts';
+import { usedEntries } from './flow-occupancy.ts';
 import { flowFilePath, identitiesPath } from './flow-path.ts';
 import { SnapshotGarbage } from './snapshot-garbage.ts';
 
@@ -40,6 +41,8 @@ export interface FlowReport {
   readonly bytes: number;
   readonly entries: number;
   readonly regions: number;
+  /** Entries in use, by a sample (flow-occupancy.ts). */
+  readonly used: number;
 }
 
 const NOTHING = { entries: 0, confirmed: 0 };
@@ -50,6 +53,8 @@ export class FlowKeeper {
   readonly #garbage = new SnapshotGarbage('major');
   #file: FlowFile | null = null;
   #memory: FlowMemory | null = null;
+  /** Main's view over it; null once it may no longer be looked at. */
+  #words: Int32Array | null = null;
   /** `changes` of the builder as they were written last. */
   #written = '';
   #writeFailed = false;
@@ -78,6 +83,7 @@ export class FlowKeeper {
       bytes,
       entries: capacityOf(geometry, this.#options.threads),
       regions,
+      used: this.#words === null ? 0 : usedEntries(this.#words, geometry, this.#options.threads, this.#options.clock.seconds()),
     };
   }
 
@@ -108,6 +114,7 @@ export class FlowKeeper {
       }
     }
     this.#memory = this.#file?.memory ?? processMemory(entries, threads);
+    this.#words = flowWords(this.#memory);
   }
 
   #share(path: string, descriptor: number, options: Omit<FlowFileOptions, 'entries'>): void {
@@ -218,6 +225,7 @@ export class FlowKeeper {
 
   /** Lets go of the file, which stays for the next director. After the threads have stopped. */
   close(): void {
+    this.#words = null;
     this.#file?.close(this.#options.clock.seconds(), { handedOver: this.#isOthers });
     this.#file = null;
   }

@@ -98,6 +98,7 @@ class Bench {
   waits = 0;
   exhausted = 0;
   batches = 0;
+  cpu = 0;
   readonly refused: string[] = [];
   afterBatch: () => void = () => {};
   onWait: () => void = () => {};
@@ -149,6 +150,10 @@ class Bench {
       pipeline,
       batch: new Batch(Arena.inProcess(32, SMALL_STRIDE), this.ingress.facts),
       clock: this.clock,
+      cpuSeconds: () => {
+        this.cpu += 0.5;
+        return this.cpu;
+      },
       wait: () => {
         this.waits++;
         this.onWait();
@@ -220,6 +225,9 @@ test('once a second: heartbeat and the kernel’s drops, which go on where a pre
   const bench = new Bench([datagram(5000)], 1);
   let asked = 0;
   bench.kernelDrops[0] = 100;
+  bench.bank[counterAt('forwarding_cpu_seconds_total')] = 40;
+  // What the thread used before it began to forward is not counted; half a second at each look is.
+  bench.cpu = 7;
   bench.ingress.statistics = (): DriverStatistics => ({ kernelDrops: ++asked });
   bench.onWait = () => {
     if (bench.waits % 10 === 0) bench.clock.set(bench.clock.seconds() + 1);
@@ -229,6 +237,7 @@ test('once a second: heartbeat and the kernel’s drops, which go on where a pre
   assert.equal(bench.words[WORD_HEARTBEAT], 1004);
   assert.equal(asked, 6, 'at 1000 … 1004, and at the end');
   assert.equal(bench.kernelDrops[0], 106);
+  assert.equal(bench.bank[counterAt('forwarding_cpu_seconds_total')], 43, 'six looks');
 });
 
 test('a driver’s errno is reported when it changes, once a second at most', () => {

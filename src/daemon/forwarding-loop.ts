@@ -11,6 +11,7 @@ const LONGEST_WAIT = 100;
 /** The same while fragments wait for a first one that another thread may have seen: it sets no event. */
 const WATCHING_WAIT = 1;
 const WAKEUPS = counterAt('wakeups_total');
+const CPU = counterAt('forwarding_cpu_seconds_total');
 
 export interface LoopParts {
   readonly ingress: Ingress;
@@ -28,6 +29,8 @@ export interface LoopParts {
   readonly refused: (driver: string, errno: number) => void;
   /** Whether a packet that the kernel refused as too big will be cut when it is tried again. Absent: never. */
   readonly isNarrower?: (batch: Batch, i: number, now: number) => boolean;
+  /** Seconds of CPU time that this thread has used; looked at once a second. Absent: not counted. */
+  readonly cpuSeconds?: () => number;
   /** thread-protocol.ts */
   readonly words: Int32Array;
   readonly bank: Float64Array;
@@ -42,11 +45,12 @@ const LAST_SECOND = 0x7fffffff;
  * batch boundary. Whatever a driver or the pipeline throws ends it too.
  */
 export function forward(parts: LoopParts): void {
-  const { ingress, egress, pipeline, batch, clock, words, bank, isNarrower } = parts;
+  const { ingress, egress, pipeline, batch, clock, words, bank, isNarrower, cpuSeconds } = parts;
   // A replacement goes on counting where its predecessor ended; its drivers begin at zero.
   // A device that is there still has counted those drops itself; one that was made anew has not.
   const countedAgain = ingress.countsDevice === true ? ingress.statistics().kernelDrops : 0;
   const dropsBefore = Math.max(0, parts.kernelDrops[0] - countedAgain);
+  const cpuBefore = cpuSeconds === undefined ? 0 : bank[CPU] - cpuSeconds();
   let mailSeen = 0;
   let beat = -1;
   let told = false;
@@ -89,6 +93,7 @@ export function forward(parts: LoopParts): void {
       beat = now;
       Atomics.store(words, WORD_HEARTBEAT, now);
       parts.kernelDrops[0] = dropsBefore + ingress.statistics().kernelDrops;
+      if (cpuSeconds !== undefined) bank[CPU] = cpuBefore + cpuSeconds();
       if ((ingress.lastErrno ?? 0) !== ingressErrno) {
         ingressErrno = ingress.lastErrno ?? 0;
         parts.refused(ingress.name, ingressErrno);
@@ -105,4 +110,5 @@ export function forward(parts: LoopParts): void {
   // Fragments that still wait do so in vain: what was received has a verdict, also at the end.
   if (pipeline.holds) pipeline.release(batch, LAST_SECOND);
   parts.kernelDrops[0] = dropsBefore + ingress.statistics().kernelDrops;
+  if (cpuSeconds !== undefined) bank[CPU] = cpuBefore + cpuSeconds();
 }

@@ -162,6 +162,7 @@ function run(start: ThreadStart): void {
           readMail,
           exhausted: () => tell({ kind: 'exhausted' }),
           refused: (driver, errno) => tell({ kind: 'refused', driver, errno }),
+          cpuSeconds: () => clock.threadCpuSeconds(),
           ...(wayOut === null ? {} : { isNarrower: (batch, i, now) => wayOut.isNarrower(batch, i, now) }),
           words: start.words,
           bank: start.bank,

@@ -76,6 +76,8 @@ export class ReloadKeeper {
   readonly #options: ReloadKeeperOptions;
   readonly #reloader: Reloader;
   readonly #watch: FileWatch;
+  /** The digest that was asked for last, and of what: a scrape need not make it again. */
+  #digested: { readonly config: Config; readonly digest: string } | null = null;
   /** What is being brought into force: whoever waited longer than that has been overtaken. */
   #next: Config | null = null;
   /** Why a reload waits until the director runs; null when none does. */
@@ -148,9 +150,12 @@ export class ReloadKeeper {
   }
 
   /** For the metrics. */
-  get figures(): { successful: boolean; succeededAt: number; counts: Readonly<Record<ReloadResult, number>> } {
+  get figures(): { successful: boolean; succeededAt: number; counts: Readonly<Record<ReloadResult, number>>; digest: string } {
     const { last, succeededAt, counts } = this.#reloader;
-    return { successful: last.result === 'success', succeededAt: succeededAt / 1000, counts };
+    const { config } = this.#options.controller;
+    if (this.#digested?.config !== config) this.#digested = { config, digest: configDigest(config) };
+    const { digest } = this.#digested;
+    return { successful: last.result === 'success', succeededAt: succeededAt / 1000, counts, digest };
   }
 
   status(): StatusReload {

@@ -16,11 +16,15 @@ function source(banks: readonly Float64Array[], change: Partial<MetricSource> = 
       bytes: 20_480,
       entries: 1024,
       regions: 2,
+      used: 300,
     }),
     banks: () => banks,
     names: () => ({
       services: [{ id: 3, name: 'web' }],
-      pools: [{ name: 'front', digest: '0123456789abcdef' }],
+      pools: [
+        { name: 'front', digest: '0123456789abcdef', moved: 0.25 },
+        { name: 'new', digest: 'fedcba9876543210', moved: null },
+      ],
       backends: [
         {
           id: 7,
@@ -60,7 +64,7 @@ function source(banks: readonly Float64Array[], change: Partial<MetricSource> = 
       { file: '/etc/a.yaml', seenAt: 1700000001, backends: 3, problem: null, failures: 0 },
       { file: '/etc/b.yaml', seenAt: 0, backends: 0, problem: 'missing', failures: 2 },
     ],
-    reload: () => ({ successful: true, succeededAt: 1700000000, counts: { success: 3, refused: 1 } }),
+    reload: () => ({ successful: true, succeededAt: 1700000000, digest: '00ff', counts: { success: 3, refused: 1 } }),
     kernelDrops: () => [{ driver: 'tun:gd0', packets: 4 }],
     pathMtus: () => [
       { pool: 'web', backend: 'w1', mtu: 1500, wanted: 1532 },
@@ -98,6 +102,8 @@ test('banks of all threads are summed under their names', async () => {
   const banks = [createBank(), createBank()];
   banks[0][counterAt('received_packets_total')] = 5;
   banks[1][counterAt('received_packets_total')] = 7;
+  banks[0][counterAt('forwarding_cpu_seconds_total')] = 1.5;
+  banks[1][counterAt('forwarding_cpu_seconds_total')] = 0.5;
   banks[1][DROPS_AT + dropReason('no-backend')] = 3;
   banks[1][SEND_ERRORS_AT + SEND_ERRORS.indexOf('ENOBUFS')] = 6;
   banks[0][SERVICES_AT + 6] = 11;
@@ -108,6 +114,11 @@ test('banks of all threads are summed under their names', async () => {
   const found = samples(await createMetrics(source(banks), { processMetrics: false }).render());
   const expected: Record<string, number> = {
     gue_director_received_packets_total: 12,
+    'gue_director_thread_received_packets_total{thread="0"}': 5,
+    'gue_director_thread_cpu_seconds_total{thread="0"}': 1.5,
+    gue_director_forwarding_cpu_seconds_total: 2,
+    'gue_director_table_moved_slots_ratio{pool="front"}': 0.25,
+    gue_director_flow_table_used_entries: 300,
     'gue_director_dropped_packets_total{reason="no-backend"}': 3,
     'gue_director_send_errors_total{errno="ENOBUFS"}': 6,
     'gue_director_send_errors_total{errno="other"}': 0,
@@ -149,6 +160,7 @@ test('banks of all threads are summed under their names', async () => {
     'gue_director_backend_effective_weight{pool="front",backend="w1"}': 0.6,
   };
   for (const [name, value] of Object.entries(expected)) assert.equal(found.get(name), value, name);
+  assert.equal(found.has('gue_director_table_moved_slots_ratio{pool="new"}'), false);
 });
 
 test('a second scrape shows what is, not the sum of both', async () => {

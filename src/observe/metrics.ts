@@ -20,7 +20,12 @@ import { SEND_ERRORS } from '../base/send-error.ts';
 /** What people call the numbers in the counter banks (the shape of a snapshot's names). */
 export interface MetricNames {
   readonly services: readonly { readonly id: number; readonly name: string }[];
-  readonly pools: readonly { readonly name: string; readonly digest: string }[];
+  readonly pools: readonly {
+    readonly name: string;
+    readonly digest: string;
+    /** Share of the slots that the last change of the table moved; null when it is not known. */
+    readonly moved: number | null;
+  }[];
   readonly backends: readonly {
     readonly id: number;
     readonly pool: string;
@@ -47,7 +52,9 @@ export interface MetricSource {
     readonly bytes: number;
     readonly entries: number;
     readonly regions: number;
+    readonly used: number;
   };
+  /** Those of the threads, by number; behind them what is nobody's any more. */
   banks(): readonly Float64Array[];
   names(): MetricNames;
   generation(): number;
@@ -72,6 +79,8 @@ export interface MetricSource {
     readonly successful: boolean;
     /** Unix seconds, 0 for never. */
     readonly succeededAt: number;
+    /** Of what the configuration in force means. */
+    readonly digest: string;
     /** Reloads by result. */
     readonly counts: Readonly<Record<string, number>>;
   };
@@ -109,9 +118,33 @@ export interface Metrics {
   render(): Promise<string>;
   /** Names of all metric families. */
   readonly names: readonly string[];
+  /** What a scrape shows of each but its values. */
+  readonly families: readonly MetricFamily[];
+}
+
+export interface MetricFamily {
+  readonly name: string;
+  readonly type: string;
+  readonly help: string;
+  readonly labels: readonly string[];
 }
 
 const PREFIX = 'gue_director_';
+
+/** Gauges that the client library names like counters; each is the sum of another one of its metrics. */
+const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
+
+/** What each thread counts by itself: place in its bank, name, help. */
+const THREAD_COUNTERS = [
+  [
+    counterAt('received_packets_total'),
+    'received_packets_total',
+    'Packets that the forwarding thread took from the ingress driver.',
+  ],
+  [counterAt('batches_total'), 'batches_total', 'Batches that the forwarding thread processed.'],
+  [counterAt('wakeups_total'), 'wakeups_total', 'Times the forwarding thread woke from poll.'],
+  [counterAt('forwarding_cpu_seconds_total'), 'cpu_seconds_total', 'CPU time that the forwarding thread used.'],
+] as const;
 
 const STATES = ['active', 'draining', 'down'] as const;
 
@@ -152,12 +185,24 @@ export function createMetrics(source: MetricSource, options: { processMetrics?: 
   discovery(family, source);
   health(family, source);
   director(family, source);
-  if (options.processMetrics ?? true) collectDefaultMetrics({ register: registry });
+  threads(family, source);
+  if (options.processMetrics ?? true) {
+    collectDefaultMetrics({ register: registry });
+    for (const name of MISNAMED) registry.removeSingleMetric(name);
+  }
+  const families = registry.getMetricsAsArray().map((metric) => familyOf(metric));
   return {
     contentType: registry.contentType,
     render: () => registry.metrics(),
-    names: registry.getMetricsAsArray().map((metric) => metric.name),
+    names: families.map(({ name }) => name),
+    families,
   };
+}
+
+/** prom-client's types hide what its metrics are made of. */
+function familyOf(metric: object): MetricFamily {
+  const { name, help, type, labelNames } = metric as { name: string; help: string; type?: string; labelNames: string[] };
+  return { name, type: type ?? 'untyped', help, labels: labelNames };
 }
 
 type Family = (kind: 'counter' | 'gauge', name: string, help: string, labelNames: string[], fill: (put: Put) => void) => void;
@@ -294,6 +339,15 @@ function servicesAndBackends(family: Family, source: MetricSource): void {
       for (const { name, digest } of source.names().pools) put({ pool: name, digest }, 1);
     },
   );
+  family(
+    'gauge',
+    'table_moved_slots_ratio',
+    "Share of the slots that the last change of the pool's lookup table gave to another backend; missing while it is not known.",
+    ['pool'],
+    (put) => {
+      for (const { name, moved } of source.names().pools) if (moved !== null) put({ pool: name }, moved);
+    },
+  );
 }
 
 function health(family: Family, source: MetricSource): void {
@@ -379,6 +433,13 @@ function flowTable(family: Family, source: MetricSource): void {
   family('gauge', 'flow_table_entries', 'Entries the flow tables of all threads can hold.', [], (put) =>
     put({}, source.flows().entries),
   );
+  family(
+    'gauge',
+    'flow_table_used_entries',
+    'Entries of flows that had a packet in the last ten minutes; an estimate for more than 16384 entries.',
+    [],
+    (put) => put({}, source.flows().used),
+  );
   family('gauge', 'flow_table_bytes', 'Memory of the flow table, or its file.', [], (put) => put({}, source.flows().bytes));
   family('gauge', 'flow_table_regions', 'Regions that the flow table is cut into; each thread writes one.', [], (put) =>
     put({}, source.flows().regions),
@@ -417,6 +478,13 @@ function director(family: Family, source: MetricSource): void {
   family('gauge', 'config_last_reload_success_timestamp_seconds', 'When a configuration was last taken over.', [], (put) =>
     put({}, source.reload().succeededAt),
   );
+  family(
+    'gauge',
+    'config_digest_info',
+    'Digest of what the configuration in force means: equal on directors with the same one.',
+    ['digest'],
+    (put) => put({ digest: source.reload().digest }, 1),
+  );
   family('gauge', 'draining', '1 while the director itself is drained: not ready, it forwards on.', [], (put) =>
     put({}, source.draining() ? 1 : 0),
   );
@@ -433,6 +501,15 @@ function director(family: Family, source: MetricSource): void {
     put({}, source.generation()),
   );
   flowTable(family, source);
+}
+
+function threads(family: Family, source: MetricSource): void {
+  for (const [at, name, help] of THREAD_COUNTERS) {
+    family('counter', `thread_${name}`, help, ['thread'], (put) => {
+      const banks = source.banks();
+      for (const { number } of source.threads()) put({ thread: String(number) }, banks[number][at]);
+    });
+  }
   family('counter', 'thread_failures_total', 'Times a forwarding thread ended by an error.', ['thread'], (put) => {
     for (const { number, failures } of source.threads()) put({ thread: String(number) }, failures);
   });

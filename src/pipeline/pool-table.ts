@@ -31,7 +31,7 @@ export interface BuiltTable {
 }
 
 /** The pool's scheme as text: pools whose texts and sizes differ send the same flow to slots that have nothing to do with each other. */
-export function schemeKey(pool: PoolSpec): string {
+export function schemeKey(pool: Pick<PoolSpec, 'scheme' | 'seed'>): string {
   const scheme = pool.scheme ?? MAGLEV;
   if (scheme.name === 'maglev') return `maglev ${pool.seed}`;
   // The real servers' port moves slots, but not what a flow's slot is.

@@ -23,6 +23,7 @@ import { protocolBits, quicWord, serverIdTable } from './protocol-words.ts';
 import { buildIndex, type IndexParts } from './service-index.ts';
 import type { SnapshotNames, SnapshotParts } from './snapshot.ts';
 import { type BackendSpec, DEFAULT_HEADERS, type MssClamp, type PoolSpec, type ServiceSpec, type Spec } from './spec.ts';
+import { movedShare } from './table-moves.ts';
 import { spreadMask, tunnelEnds, tunnelSource } from './tunnel-ends.ts';
 import { hasUdp, KINDS, mostExtraOf, mostOverheadOf, outerPorts } from './tunnel-kind.ts';
 
@@ -341,7 +342,8 @@ export class SnapshotBuilder {
         const history = histories.get(pool.name) as PoolHistory;
         const { size, seed, digest } = history.current;
         const scheme = pool.scheme?.name ?? 'maglev';
-        return { name: pool.name, scheme, tableSize: size, seed, digest, previous: history.previous !== null };
+        const previous = history.previous !== null;
+        return { name: pool.name, scheme, tableSize: size, seed, digest, previous, moved: movedShare(history) };
       }),
       backends: backends.map(({ id, spec, poolSpec }) => {
         const tunnel = spec.tunnel ?? poolSpec.tunnel;

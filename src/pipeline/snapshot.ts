@@ -18,6 +18,8 @@ export interface SnapshotNames {
     digest: string;
     seed: number;
     previous: boolean;
+    /** Share of the slots that the last change of the table gave to another backend; null when it is not known. */
+    moved: number | null;
   }[];
   readonly backends: readonly {
     id: number;

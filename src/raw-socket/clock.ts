@@ -6,6 +6,7 @@ import { pin } from './memory.ts';
 const clockGettime = libc<(clock: number, at: number) => number>('int clock_gettime(int clock, uintptr_t at)');
 
 const CLOCK_REALTIME = 0;
+const CLOCK_THREAD_CPUTIME_ID = 3;
 const CLOCK_BOOTTIME = 7;
 
 /** CLOCK_BOOTTIME: counts while the machine sleeps, never jumps when somebody sets the time of day. */
@@ -22,6 +23,12 @@ export class BoottimeClock implements Clock {
   milliseconds(): number {
     clockGettime(CLOCK_BOOTTIME, this.#timespec.address);
     return this.#timespec.int32[0] * 1000 + this.#timespec.int32[2] / 1e6;
+  }
+
+  /** Seconds of CPU time, with a fraction, that the calling thread has used since it began; in user space and in the kernel. */
+  threadCpuSeconds(): number {
+    clockGettime(CLOCK_THREAD_CPUTIME_ID, this.#timespec.address);
+    return this.#timespec.int32[0] + this.#timespec.int32[2] / 1e9;
   }
 
   constructor() {

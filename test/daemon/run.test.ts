@@ -10,6 +10,7 @@ import { Actor } from '../../src/demo/cast.ts';
 import { Capture } from '../../src/demo/lab/capture.ts';
 import type { Lab } from '../../src/demo/lab/topology.ts';
 import { needs } from '../needs.ts';
+import { complaints, unpromised } from '../observe/exposition.ts';
 import { decodeTunnel, type Tunnel } from '../reference/tunnel.ts';
 import {
   buildLab,
@@ -28,7 +29,7 @@ function rulesAndLocks(lab: Lab): string {
 
 test(
   'packets to the VIP leave encapsulated, counters agree with what was sent, SIGTERM leaves nothing',
-  needs('namespaces', 'tun', 'tcpdump'),
+  needs('namespaces', 'tun', 'tcpdump', 'promtool'),
   async (t) => {
     const lab = buildLab(t, 2);
     const rulesBefore = rulesAndLocks(lab);
@@ -96,6 +97,13 @@ test(
       value('received_packets_total'),
       240 + dropped.reduce((sum, [, packets]) => sum + packets, 0) + (value('replied_packets_total') ?? 0),
     );
+
+    const thread = (name: string) => value(`thread_${name}{thread="0"}`) ?? 0;
+    assert.equal(thread('received_packets_total'), value('received_packets_total'));
+    assert.equal(thread('batches_total'), value('batches_total'));
+    const text = director.get('/metrics').body;
+    assert.deepEqual([...complaints(text), ...unpromised(text)], []);
+    await eventually(() => director.metric('thread_cpu_seconds_total{thread="0"}') > 0, 'CPU time is told once a second');
 
     assert.notDeepEqual(lab.leftovers(), [], 'the comparison sees what a running director adds');
     assert.equal(await director.actor.stop(), 0);

@@ -15,6 +15,7 @@ import { fragments } from './fragments.ts';
 import { freshClone } from './fresh-clone.ts';
 import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
+import { graphs } from './graphs.ts';
 import { health } from './health.ts';
 import { historyLine } from './history.ts';
 import { importIpvsLine } from './import-ipvs.ts';
@@ -73,5 +74,6 @@ export const LINES: readonly Line[] = [
   privileges,
   reloads,
   takeover,
+  graphs,
   soak,
 ];
