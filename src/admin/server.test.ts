@@ -51,6 +51,7 @@ before(async () => {
       ready: () => condition,
       serviceReady: (name) => (name === 'web.1' ? { ok: false, reasons: ['pool p has no serving backend'] } : null),
       explain: (query: URLSearchParams) => ({ status: query.has('flow') ? 200 : 400, body: { asked: [...query] } }),
+      history: (query: URLSearchParams, isLocal: boolean) => ({ status: 200, body: { asked: [...query], isLocal } }),
       status: () => status,
       events: () => [],
       metrics: { contentType: 'text/plain; version=0.0.4', render: () => metrics() },
@@ -171,6 +172,17 @@ test('the status page: for who asks for HTML by name; nothing in it may come fro
   assert.equal((await get('/-/ui/page.test.ts')).status, 404);
   assert.equal((await get('/-/ui/../server.ts')).status, 404);
   assert.equal((await get('/-/ui', 'POST')).status, 405);
+});
+
+test('/-/history hands the question on; over TCP nobody is local', async () => {
+  const asked = await get('/-/history?at=14:02&client=192.0.2.7');
+  assert.deepEqual(JSON.parse(asked.body), {
+    asked: [
+      ['at', '14:02'],
+      ['client', '192.0.2.7'],
+    ],
+    isLocal: false,
+  });
 });
 
 test('/-/healthy and /-/ready: 200, or 503 with every reason', async () => {

@@ -11,6 +11,7 @@ import { register as clean } from './commands/clean.ts';
 import { register as demo } from './commands/demo.ts';
 import { register as drain } from './commands/drain.ts';
 import { register as explain } from './commands/explain.ts';
+import { register as history } from './commands/history.ts';
 import { register as importFrom } from './commands/import.ts';
 import { register as plan } from './commands/plan.ts';
 import { register as reload } from './commands/reload.ts';
@@ -35,6 +36,7 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   check,
   table,
   explain,
+  history,
   replay,
   importFrom,
   schema,

@@ -15,6 +15,7 @@ import { ExplainKeeper } from './explain-keeper.ts';
 import type { FlowKeeper } from './flow-keeper.ts';
 import type { ForwardingThreads } from './forwarding-threads.ts';
 import type { HealthKeeper } from './health-keeper.ts';
+import { HistoryKeeper } from './history-keeper.ts';
 import type { PathKeeper } from './path-keeper.ts';
 import type { Readiness } from './readiness.ts';
 import type { ReloadKeeper } from './reload-keeper.ts';
@@ -47,10 +48,12 @@ const NO_NAMES = { services: [], pools: [], backends: [] };
 export class DirectorView {
   readonly #parts: DirectorParts;
   readonly #explain: ExplainKeeper;
+  readonly #history: HistoryKeeper;
 
   constructor(parts: DirectorParts) {
     this.#parts = parts;
     this.#explain = new ExplainKeeper(parts.clock, parts.publisher, parts.flows, parts.paths, parts.threads);
+    this.#history = new HistoryKeeper(parts).run();
   }
 
   /** Questions too long for a path. */
@@ -69,6 +72,7 @@ export class DirectorView {
       status: () => this.status(),
       explain: (query) => this.#explain.explain(query),
       events,
+      history: (query, isLocal) => this.#history.answer(query, isLocal),
       metrics: this.#metrics(),
       failed: (error, path) => log.error({ event: 'http-failed', err: error, path }, 'an HTTP answer could not be made'),
     };

@@ -17,6 +17,7 @@ import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
 import { graphs } from './graphs.ts';
 import { health } from './health.ts';
+import { historyLine } from './history.ts';
 import { importIpvsLine } from './import-ipvs.ts';
 import { incident } from './incident.ts';
 import { interop } from './interop.ts';
@@ -50,6 +51,7 @@ export const LINES: readonly Line[] = [
   fourThreads,
   explainLine,
   statusPage,
+  historyLine,
   floods,
   drain,
   pipelineCost,

@@ -111,6 +111,7 @@ export class PageStage {
         status: () => this.state(),
         events: () => this.events,
         explain: (query) => this.#explain(query),
+        history: () => ({ status: 404, body: {} }),
         metrics: { contentType: 'text/plain', render: async () => '' },
         failed: (error) => this.failures.push(error),
       },
