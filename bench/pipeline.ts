@@ -10,6 +10,7 @@ import { Batch, LINK_RAW_IP } from '../src/base/batch.ts';
 import { createBank, MAX_BACKENDS } from '../src/base/counters.ts';
 import { VERDICT_FORWARD } from '../src/base/verdict.ts';
 import { COMPILER_FLAGS } from '../src/pipeline/compiler-flags.ts';
+import type { DropNotes } from '../src/pipeline/drop-notes.ts';
 import { FlowTable } from '../src/pipeline/flow-table.ts';
 import { Pipeline } from '../src/pipeline/pipeline.ts';
 import { Snapshot, SnapshotBuilder } from '../src/pipeline/snapshot.ts';
@@ -159,7 +160,8 @@ export class PipelineBench {
   #counter = 0;
   #sink = 0;
 
-  constructor(options: Omit<Case, 'label'>) {
+  /** `dropNotes`: where what is dropped is noted, as the daemon has it. */
+  constructor(options: Omit<Case, 'label'>, dropNotes?: DropNotes) {
     const arena = Arena.inProcess(CAPACITY, SMALL_STRIDE);
     this.batch = new Batch(arena, { link: LINK_RAW_IP, hopDone: true, canPass: false, headerVerified: true });
     this.#table = new FlowTable(FLOW_ENTRIES, Int32Array.of(0x1234567, 0x89abcdef));
@@ -172,6 +174,7 @@ export class PipelineBench {
       sourcePortMask: 16383,
       // As the daemon has it: shared, a cell for every backend id there can be.
       pathMtu: new Int32Array(new SharedArrayBuffer(MAX_BACKENDS * 4)).fill(1600),
+      ...(dropNotes === undefined ? {} : { dropNotes }),
     });
     this.select(options);
   }

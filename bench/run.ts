@@ -12,6 +12,7 @@ export interface Bench {
 
 const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   bulk: () => import('./bulk.ts'),
+  history: () => import('./history.ts'),
   pipeline: () => import('./pipeline.ts'),
   segment: () => import('./segment.ts'),
   table: () => import('./table.ts'),

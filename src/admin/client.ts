@@ -1,7 +1,7 @@
 /** The other side of the HTTP face: commands ask a running director. */
 import { request } from 'node:http';
 import { CodedError, EXIT } from '../base/errors.ts';
-import { EXPLAIN_PATH, STATUS_PATH, type Status } from './status.ts';
+import { EXPLAIN_PATH, HISTORY_PATH, STATUS_PATH, type Status } from './status.ts';
 
 /** Milliseconds for the whole answer. */
 const PATIENCE = 5000;
@@ -49,16 +49,29 @@ export async function askExplain(place: Place, query: Readonly<Record<string, st
     });
   }
   const asked = new URLSearchParams(query).toString();
-  const { status, body } =
+  const answer =
     long > MOST_IN_QUERY
       ? await ask(place, 'POST', EXPLAIN_PATH, JSON.stringify(query), PATIENCE)
       : await get(place, `${EXPLAIN_PATH}?${asked}`);
+  return toldBy(place, EXPLAIN_PATH, answer, 'GD_EXPLAIN_REFUSED');
+}
+
+/** What happened at a time, as the director that listens there has it; `query` as in docs/history.md. Throws as askExplain does. */
+export async function askHistory(place: Place, query: Readonly<Record<string, string>>): Promise<object> {
+  const answer = await get(place, `${HISTORY_PATH}?${new URLSearchParams(query)}`);
+  return toldBy(place, HISTORY_PATH, answer, 'GD_HISTORY_REFUSED');
+}
+
+/** The JSON object of an answer. `refused`: the code of a refusal that has none. */
+function toldBy(
+  place: Place,
+  path: string,
+  { status, body }: { readonly status: number; readonly body: string },
+  refused: string,
+): object {
   const at = placeText(place);
   if (status === 404)
-    throw unreachable(
-      `what answers at ${at} knows no ${EXPLAIN_PATH}`,
-      'an older gue-director may run there: gue-director upgrade',
-    );
+    throw unreachable(`what answers at ${at} knows no ${path}`, 'an older gue-director may run there: gue-director upgrade');
   let answer: Readonly<Record<string, unknown>> | null = null;
   try {
     answer = JSON.parse(body) as Record<string, unknown> | null;
@@ -68,11 +81,7 @@ export async function askExplain(place: Place, query: Readonly<Record<string, st
   if (answer === null || typeof answer !== 'object')
     throw unreachable(`what answers at ${at} is no gue-director`, 'name another: --socket');
   if (status === 200) return answer;
-  const {
-    message = `the director answers with HTTP ${status}`,
-    hint = '',
-    code = 'GD_EXPLAIN_REFUSED',
-  } = answer as Record<string, string>;
+  const { message = `the director answers with HTTP ${status}`, hint = '', code = refused } = answer as Record<string, string>;
   throw new CodedError(code, message, { exitCode: status === 400 ? EXIT.USAGE : EXIT.FAILED, hint });
 }
 

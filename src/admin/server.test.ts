@@ -51,7 +51,9 @@ before(async () => {
       ready: () => condition,
       serviceReady: (name) => (name === 'web.1' ? { ok: false, reasons: ['pool p has no serving backend'] } : null),
       explain: (query: URLSearchParams) => ({ status: query.has('flow') ? 200 : 400, body: { asked: [...query] } }),
+      history: (query: URLSearchParams, isLocal: boolean) => ({ status: 200, body: { asked: [...query], isLocal } }),
       status: () => status,
+      events: () => [],
       metrics: { contentType: 'text/plain; version=0.0.4', render: () => metrics() },
       failed: (error, path) => failures.push(`${path} ${(error as Error).message}`),
     },
@@ -61,9 +63,13 @@ before(async () => {
 
 after(() => server.close());
 
-function get(path: string, method = 'GET'): Promise<{ status: number; body: string; headers: NodeJS.Dict<string | string[]> }> {
+function get(
+  path: string,
+  method = 'GET',
+  headers: NodeJS.Dict<string> = {},
+): Promise<{ status: number; body: string; headers: NodeJS.Dict<string | string[]> }> {
   return new Promise((done, fail) => {
-    const request = httpRequest({ host: server.host, port: server.port, path, method, agent: false }, (response) => {
+    const request = httpRequest({ host: server.host, port: server.port, path, method, headers, agent: false }, (response) => {
       let body = '';
       response.on('data', (part) => {
         body += part;
@@ -137,6 +143,46 @@ test('/-/explain hands the question on, and its answer back', async () => {
     ],
   );
   assert.equal((await get('/-/explain')).status, 400);
+});
+
+test('the status page: for who asks for HTML by name; nothing in it may come from elsewhere or run inline', async () => {
+  const html = { accept: 'text/html,application/xhtml+xml,*/*;q=0.8' };
+  assert.match((await get('/')).body, /^gue-director 1\.2\.3\n/);
+  const sent = await get('/', 'GET', html);
+  assert.deepEqual([sent.status, sent.headers.location, sent.headers.vary], [302, '-/ui', 'accept']);
+  const page = await get('/-/ui', 'GET', html);
+  assert.deepEqual([page.status, page.headers['content-type']], [200, 'text/html; charset=utf-8']);
+  const policy = String(page.headers['content-security-policy']);
+  assert.match(
+    policy,
+    /^default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; /,
+  );
+  assert.match(policy, /base-uri 'none'; frame-ancestors 'none'$/);
+  assert.deepEqual([page.headers['x-content-type-options'], page.headers['set-cookie']], ['nosniff', undefined]);
+  assert.doesNotMatch(page.body, /\sstyle=|\son[a-z]+=|<script(?! src="ui\/page\.js" defer><\/script>)|<style/);
+  for (const [name, type] of [
+    ['page.js', 'text/javascript; charset=utf-8'],
+    ['page.css', 'text/css; charset=utf-8'],
+    ['icon.svg', 'image/svg+xml'],
+  ]) {
+    const asset = await get(`/-/ui/${name}`);
+    assert.deepEqual([asset.status, asset.headers['content-type']], [200, type]);
+    assert.ok(page.body.includes(`"ui/${name}"`));
+  }
+  assert.equal((await get('/-/ui/page.test.ts')).status, 404);
+  assert.equal((await get('/-/ui/../server.ts')).status, 404);
+  assert.equal((await get('/-/ui', 'POST')).status, 405);
+});
+
+test('/-/history hands the question on; over TCP nobody is local', async () => {
+  const asked = await get('/-/history?at=14:02&client=192.0.2.7');
+  assert.deepEqual(JSON.parse(asked.body), {
+    asked: [
+      ['at', '14:02'],
+      ['client', '192.0.2.7'],
+    ],
+    isLocal: false,
+  });
 });
 
 test('/-/healthy and /-/ready: 200, or 503 with every reason', async () => {

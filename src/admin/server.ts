@@ -5,9 +5,11 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { CodedError } from '../base/errors.ts';
+import type { JournalEvent } from '../observe/events.ts';
 import { type Actions, MOST_REQUEST } from './actions.ts';
+import { pageAnswer, TO_PAGE, wantsPage } from './page/routes.ts';
 import { listenAtPath } from './socket.ts';
-import { EXPLAIN_PATH, STATUS_PATH, type Status } from './status.ts';
+import { EXPLAIN_PATH, HISTORY_PATH, STATUS_PATH, type Status } from './status.ts';
 
 /** An answer to "are you well?": one reason per line when not. */
 export interface Condition {
@@ -26,6 +28,10 @@ export interface AdminSource {
   status(): Status;
   /** What becomes of a packet (docs/explain.md): JSON, and the status code of the answer. */
   explain(query: URLSearchParams): { readonly status: number; readonly body: object };
+  /** What happened lately, oldest first. */
+  events(): readonly JournalEvent[];
+  /** What happened at a time (docs/history.md): the same. `isLocal`: asked over the unix socket; only then addresses of clients are told. */
+  history(query: URLSearchParams, isLocal: boolean): { readonly status: number; readonly body: object };
   readonly metrics: { readonly contentType: string; render(): Promise<string> };
   /** What may be asked for with POST; absent: nothing. Only for the unix socket. */
   readonly actions?: Actions;
@@ -46,7 +52,7 @@ export interface AdminServer {
   close(): Promise<void>;
 }
 
-interface Answer {
+export interface Answer {
   readonly status: number;
   readonly type: string;
   readonly body: string;
@@ -147,16 +153,21 @@ async function answer(request: IncomingMessage, source: AdminSource): Promise<An
       return condition(source.ready(), 'ready');
     case STATUS_PATH:
       return { status: 200, type: JSON_TYPE, body: `${JSON.stringify(source.status())}\n` };
-    case EXPLAIN_PATH: {
-      const { status, body } = source.explain(new URLSearchParams(query));
-      return { status, type: JSON_TYPE, body: `${JSON.stringify(body)}\n` };
-    }
+    case EXPLAIN_PATH:
+      return told(source.explain(new URLSearchParams(query)));
+    case HISTORY_PATH:
+      return told(source.history(new URLSearchParams(query), source.actions !== undefined));
     case '/':
+      if (wantsPage(request.headers.accept)) return TO_PAGE;
       return { status: 200, type: TEXT, body: index(source.version) };
     default:
       if (path.startsWith(READY_OF)) return serviceCondition(path.slice(READY_OF.length), source);
-      return { status: 404, type: TEXT, body: `nothing here\n\n${index(source.version)}` };
+      return pageAnswer(path, query, source) ?? { status: 404, type: TEXT, body: `nothing here\n\n${index(source.version)}` };
   }
+}
+
+function told({ status, body }: { readonly status: number; readonly body: object }): Answer {
+  return { status, type: JSON_TYPE, body: `${JSON.stringify(body)}\n` };
 }
 
 /** `name` as it stands in the path. Names of services have no character that is written otherwise there (config/schema.ts). */
@@ -203,7 +214,9 @@ function index(version: string): string {
     '/-/healthy   200 while every forwarding thread is alive',
     '/-/ready     200 while this director may be sent traffic; /-/ready/NAME for one service',
     '/-/status    its state, as JSON (gue-director status)',
+    '/-/ui        the status page, for browsers',
     '/-/explain   what becomes of a packet, as JSON: ?flow=tcp+192.0.2.7:40000+198.51.100.1:443 (gue-director explain)',
+    '/-/history   what happened at a time, as JSON: ?at=14:02, ?last=600 (gue-director history)',
     '',
   ].join('\n');
 }

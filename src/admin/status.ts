@@ -6,6 +6,7 @@ import type { Condition } from './server.ts';
 
 export const STATUS_PATH = '/-/status';
 export const EXPLAIN_PATH = '/-/explain';
+export const HISTORY_PATH = '/-/history';
 
 export interface Status {
   readonly version: string;

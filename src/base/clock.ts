@@ -4,6 +4,16 @@ export interface Clock {
   seconds(): number;
 }
 
+/** The time of day, read when something is worth a note: never for a packet that goes its way. */
+export interface WallClock {
+  /** Takes the time; the fields hold it until the next call. */
+  read(): void;
+  /** Seconds since 1970, the low 32 bits as int32. */
+  readonly seconds: number;
+  /** 0–999 */
+  readonly milliseconds: number;
+}
+
 /** A clock that a test or `replay` moves by hand. */
 export class ManualClock implements Clock {
   #now: number;

@@ -12,6 +12,7 @@ import { register as demo } from './commands/demo.ts';
 import { register as doctor } from './commands/doctor.ts';
 import { register as drain } from './commands/drain.ts';
 import { register as explain } from './commands/explain.ts';
+import { register as history } from './commands/history.ts';
 import { register as importFrom } from './commands/import.ts';
 import { register as plan } from './commands/plan.ts';
 import { register as reload } from './commands/reload.ts';
@@ -20,6 +21,7 @@ import { register as run } from './commands/run.ts';
 import { register as schema } from './commands/schema.ts';
 import { register as status } from './commands/status.ts';
 import { register as table } from './commands/table.ts';
+import { register as top } from './commands/top.ts';
 import { register as upgrade } from './commands/upgrade.ts';
 import { register as worker } from './commands/worker.ts';
 import { printError } from './render/error.ts';
@@ -28,6 +30,7 @@ import { printError } from './render/error.ts';
 const COMMANDS: readonly ((program: Command) => void)[] = [
   run,
   status,
+  top,
   drain,
   plan,
   reload,
@@ -35,6 +38,7 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   table,
   explain,
   doctor,
+  history,
   replay,
   importFrom,
   schema,

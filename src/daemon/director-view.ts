@@ -5,6 +5,7 @@ import type { Status } from '../admin/status.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Controller } from '../control/controller.ts';
 import type { Publisher } from '../control/publisher.ts';
+import type { JournalEvent } from '../observe/events.ts';
 import type { Log } from '../observe/log.ts';
 import { createMetrics } from '../observe/metrics.ts';
 import type { CutWatch } from './cut-watch.ts';
@@ -14,6 +15,7 @@ import { ExplainKeeper } from './explain-keeper.ts';
 import type { FlowKeeper } from './flow-keeper.ts';
 import type { ForwardingThreads } from './forwarding-threads.ts';
 import type { HealthKeeper } from './health-keeper.ts';
+import { HistoryKeeper } from './history-keeper.ts';
 import type { PathKeeper } from './path-keeper.ts';
 import type { Readiness } from './readiness.ts';
 import type { ReloadKeeper } from './reload-keeper.ts';
@@ -35,6 +37,7 @@ export interface DirectorParts {
   readonly discovery: DiscoveryKeeper;
   readonly reloads: ReloadKeeper;
   readonly log: Log;
+  readonly events: () => readonly JournalEvent[];
   readonly takeoverFailures: () => number;
   readonly readiness: () => Readiness;
   readonly healthy: () => Condition;
@@ -45,10 +48,12 @@ const NO_NAMES = { services: [], pools: [], backends: [] };
 export class DirectorView {
   readonly #parts: DirectorParts;
   readonly #explain: ExplainKeeper;
+  readonly #history: HistoryKeeper;
 
   constructor(parts: DirectorParts) {
     this.#parts = parts;
     this.#explain = new ExplainKeeper(parts.clock, parts.publisher, parts.flows, parts.paths, parts.threads);
+    this.#history = new HistoryKeeper(parts).run();
   }
 
   /** Questions too long for a path. */
@@ -58,7 +63,7 @@ export class DirectorView {
 
   /** What the admin faces answer with. */
   source(): AdminSource {
-    const { log, healthy, readiness } = this.#parts;
+    const { log, events, healthy, readiness } = this.#parts;
     return {
       version: packageVersion(),
       healthy,
@@ -66,6 +71,8 @@ export class DirectorView {
       serviceReady: (name) => readiness().services.get(name) ?? null,
       status: () => this.status(),
       explain: (query) => this.#explain.explain(query),
+      events,
+      history: (query, isLocal) => this.#history.answer(query, isLocal),
       metrics: this.#metrics(),
       failed: (error, path) => log.error({ event: 'http-failed', err: error, path }, 'an HTTP answer could not be made'),
     };

@@ -536,6 +536,7 @@ export class Director {
       discovery: this.#discovery,
       reloads: this.#reloads,
       log: this.#options.log,
+      events: () => this.#options.journal.since(),
       takeoverFailures: () => this.#handOver?.failures ?? 0,
       readiness: () => this.#readiness(),
       healthy: () => this.healthy(),

@@ -9,9 +9,11 @@
  */
 import { randomInt } from 'node:crypto';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { clearDropNotes } from '../base/drop-notes.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
 import type { Egress, Ingress } from '../io/driver.ts';
 import { createBatch, openEgress, openIngress } from '../io/open.ts';
+import { DropNotes } from '../pipeline/drop-notes.ts';
 import { flowRegions } from '../pipeline/flow-regions.ts';
 import { FragmentHold } from '../pipeline/fragment-hold.ts';
 import { FragmentTable } from '../pipeline/fragment-table.ts';
@@ -19,7 +21,7 @@ import { Identifiers } from '../pipeline/identifiers.ts';
 import { Pipeline } from '../pipeline/pipeline.ts';
 import { ReplyRate } from '../pipeline/reply-rate.ts';
 import { Snapshot } from '../pipeline/snapshot.ts';
-import { boottimeClock } from '../raw-socket/clock.ts';
+import { boottimeClock, wallClock } from '../raw-socket/clock.ts';
 import { EventDescriptor } from '../raw-socket/event.ts';
 import { flowWords } from './flow-memory.ts';
 import { forward } from './forwarding-loop.ts';
@@ -74,6 +76,8 @@ function run(start: ThreadStart): void {
           key,
         });
         const facts = pathFacts(ingress, egress);
+        const dropNotes = new DropNotes(start.dropNotes, wallClock());
+        dropNotes.watch(hold, facts.ingress.link);
         const pipeline = new Pipeline({
           snapshot: new Snapshot(start.snapshot),
           flows: own,
@@ -83,6 +87,7 @@ function run(start: ThreadStart): void {
           hold,
           thread: number,
           bank: start.bank,
+          dropNotes,
           ...facts.egress,
           ...(start.pathMtu === null ? {} : { pathMtu: new Int32Array(start.pathMtu) }),
           ...(start.cutNotes === null ? {} : { cutNotes: new Int32Array(start.cutNotes) }),
@@ -129,6 +134,8 @@ function run(start: ThreadStart): void {
         if (start.baton !== null) {
           const batches = warmUp({ pipeline, batch: mapped.batch, services, clock });
           clearCounters(start.bank);
+          // What was made up and dropped is no drop.
+          clearDropNotes(start.dropNotes);
           tell({ kind: 'poised', batches });
           if (!takeBaton({ baton: start.baton, wake: start.wake, words: start.words, readMail, clock })) return;
           isOurs = true;

@@ -47,6 +47,8 @@ export interface ThreadStart {
   /** Where packets that were cut for their size are noted (pipeline/cut-notes.ts); null: nowhere. */
   readonly cutNotes: SharedArrayBuffer | null;
   readonly bank: Float64Array;
+  /** Where it notes what it drops (base/drop-notes.ts). */
+  readonly dropNotes: SharedArrayBuffer;
   readonly words: Int32Array;
   /** Packets the kernel lost; one cell, carried over a restart of the thread. */
   readonly kernelDrops: Float64Array;

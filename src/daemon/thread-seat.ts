@@ -4,6 +4,7 @@
  */
 import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
 import { createBank } from '../base/counters.ts';
+import { createDropNotes } from '../base/drop-notes.ts';
 import { CodedError } from '../base/errors.ts';
 import type { Subscriber } from '../control/publisher.ts';
 import type { SnapshotParts } from '../pipeline/snapshot.ts';
@@ -45,11 +46,12 @@ export interface SeatEvents {
 }
 
 /** The part of a thread's start that is not the seat's own. */
-export type SeatStart = Omit<ThreadStart, 'number' | 'bank' | 'words' | 'kernelDrops' | 'wake' | 'mail'>;
+export type SeatStart = Omit<ThreadStart, 'number' | 'bank' | 'dropNotes' | 'words' | 'kernelDrops' | 'wake' | 'mail'>;
 
 export class Seat implements Subscriber {
   readonly number: number;
   readonly bank = createBank();
+  readonly dropNotes = createDropNotes();
   /** Times a thread in this seat ended by an error. */
   failures = 0;
   /** `tun:gd0`, once it is known. */
@@ -125,6 +127,7 @@ export class Seat implements Subscriber {
       ...start,
       number: this.number,
       bank: this.bank,
+      dropNotes: this.dropNotes,
       words: this.#words,
       kernelDrops: this.#kernelDrops,
       wake: this.#wake.descriptor,

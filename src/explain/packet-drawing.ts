@@ -1,16 +1,26 @@
 /** What leaves, drawn: the headers one behind the other with their offsets, and the bytes of each. */
 import type { SentStep } from './trail.ts';
 
-interface Part {
+/** One header, or the rest, from `at` up to `end`. */
+export interface PacketPart {
   readonly name: string;
   readonly at: number;
   readonly end: number;
 }
 
+/** Bytes of a part from `at` on, at most sixteen, two hexadecimal digits each. */
+export interface ByteRow {
+  readonly part: PacketPart;
+  readonly at: number;
+  readonly bytes: readonly string[];
+  /** Bytes of the part behind this row that are not shown; 0 but for its last row. */
+  readonly left: number;
+}
+
 const PER_ROW = 16;
 
-/** The headers of a packet that leaves, from the outermost in. `transportLength`: bytes of the inner transport header. */
-function partsOf(sent: SentStep): Part[] {
+/** The headers of a packet that leaves, from the outermost in. */
+export function partsOf(sent: SentStep): PacketPart[] {
   const { outerNetwork, outerTransport, tunnel, innerNetwork, innerTransport, end } = sent.offsets;
   const hasUdp = sent.encapsulation.startsWith('gue') || sent.encapsulation === 'fou';
   const edges: [string, number, number][] = [
@@ -38,19 +48,26 @@ export function boxes(sent: SentStep): string[] {
   return [`${top}|`, `${bottom}${sent.offsets.end}`];
 }
 
-/** Offset, bytes and name, a row for each sixteen bytes of each header; of the payload the beginning. */
-export function byteRows(sent: SentStep): string[] {
-  const rows: string[] = [];
+/** A row for each sixteen bytes of each header; of the payload the beginning. */
+export function bytesOf(sent: SentStep): ByteRow[] {
+  const rows: ByteRow[] = [];
   const known = sent.bytes.length / 2;
-  for (const { name, at, end } of partsOf(sent)) {
+  for (const part of partsOf(sent)) {
+    const { name, at, end } = part;
     const last = Math.min(end, known, name.startsWith('inner transport') ? at + 2 * PER_ROW : end);
     for (let from = at; from < last; from += PER_ROW) {
-      const pairs = Array.from({ length: Math.min(PER_ROW, last - from) }, (_, k) =>
-        sent.bytes.slice(2 * (from + k), 2 * (from + k) + 2),
-      );
-      rows.push(`${String(from).padStart(6)}  ${pairs.join(' ').padEnd(PER_ROW * 3 - 1)}  ${from === at ? name : ''}`.trimEnd());
+      const to = Math.min(from + PER_ROW, last);
+      const bytes = Array.from({ length: to - from }, (_, k) => sent.bytes.slice(2 * (from + k), 2 * (from + k) + 2));
+      rows.push({ part, at: from, bytes, left: to === last ? end - last : 0 });
     }
-    if (last < end) rows.push(`        … ${end - last} more bytes`);
   }
   return rows;
+}
+
+/** Offset, bytes and name, a line for each row. */
+export function byteRows(sent: SentStep): string[] {
+  return bytesOf(sent).flatMap(({ part, at, bytes, left }) => {
+    const line = `${String(at).padStart(6)}  ${bytes.join(' ').padEnd(PER_ROW * 3 - 1)}  ${at === part.at ? part.name : ''}`;
+    return [line.trimEnd(), ...(left > 0 ? [`        … ${left} more bytes`] : [])];
+  });
 }

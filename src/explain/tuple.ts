@@ -31,6 +31,11 @@ const WORDS: ReadonlyMap<number, string> = new Map([
 const WITH_PORTS: ReadonlySet<number> = new Set([ipv4.PROTOCOL_TCP, ipv4.PROTOCOL_UDP, PROTOCOL_SCTP]);
 const NONE: Tuple = {};
 
+/** `tcp` for 6; the number as text where there is no word. */
+export function protocolWord(protocol: number): string {
+  return WORDS.get(protocol) ?? String(protocol);
+}
+
 /** What the frame from `at` to `end` tells; fields that it does not tell are absent. */
 export function readTuple(view: DataView, at: number, end: number, link: IngressFacts['link']): Tuple {
   const network = link === LINK_ETHERNET ? ethernet.findNetwork(view, at, end) : at;
@@ -67,7 +72,7 @@ function read4(view: DataView, at: number, end: number): Tuple {
   const header = (view.getUint8(at) & 15) * 4;
   return {
     ...addresses(view, at + ipv4.SOURCE_AT, at + ipv4.DESTINATION_AT, 4),
-    protocol: WORDS.get(protocol) ?? String(protocol),
+    protocol: protocolWord(protocol),
     ...(isFirst && header >= ipv4.HEADER_LENGTH ? ports(view, at + header, end, protocol) : {}),
   };
 }
@@ -79,7 +84,7 @@ function read6(view: DataView, at: number, end: number): Tuple {
   const protocol = ipv6.transportProtocol(found);
   return {
     ...ends,
-    protocol: WORDS.get(protocol) ?? String(protocol),
+    protocol: protocolWord(protocol),
     ...(ipv6.isLaterFragment(found) ? {} : ports(view, at + ipv6.transportOffset(found), end, protocol)),
   };
 }

@@ -2,6 +2,7 @@
 import type { Batch } from '../base/batch.ts';
 import { BACKENDS_AT, counterAt, DROPS_AT, MAX_SERVICES, SERVICES_AT } from '../base/counters.ts';
 import { VERDICT_APART, VERDICT_DROP, VERDICT_FORWARD, VERDICT_HELD, VERDICT_PASS, VERDICT_REPLY } from '../base/verdict.ts';
+import type { DropNotes } from './drop-notes.ts';
 import { H_SERVICES, S_ID, SERVICE_WORDS } from './layout.ts';
 import type { Snapshot } from './snapshot.ts';
 
@@ -33,9 +34,9 @@ const SERVICE = SERVICE_WORDS;
 
 /**
  * Adds one batch to `bank`. Service counters count what could be steered; backend counters what was sent. Bytes are those of the
- * inner IP packet.
+ * inner IP packet. What was dropped is noted in `notes` too; null: nowhere.
  */
-export function accountStage(batch: Batch, bank: Float64Array): (snapshot: Snapshot) => void {
+export function accountStage(batch: Batch, bank: Float64Array, notes: DropNotes | null): (snapshot: Snapshot) => void {
   const { verdict, reason, service, backend, frameLength, networkLength, outLength, recordAt, segmentCount, gsoType } = batch;
 
   function accountTrains(): void {
@@ -61,6 +62,7 @@ export function accountStage(batch: Batch, bank: Float64Array): (snapshot: Snaps
     let outBytes = 0;
     let forwarded = 0;
     let apart = 0;
+    let dropped = 0;
     for (let i = 0; i < count; i++) {
       const v = verdict[i];
       // What is held is counted when it comes back, or is lost (pipeline.ts, `release`).
@@ -81,8 +83,10 @@ export function accountStage(batch: Batch, bank: Float64Array): (snapshot: Snaps
         const at = BACKEND_CELLS + 2 * backend[i];
         bank[at] += 1;
         bank[at + 1] += networkLength[i];
-      } else if (v === DROP) bank[DROP_CELLS + reason[i]] += 1;
-      else if (v === REPLY) bank[REPLIED_PACKETS] += 1;
+      } else if (v === DROP) {
+        dropped++;
+        bank[DROP_CELLS + reason[i]] += 1;
+      } else if (v === REPLY) bank[REPLIED_PACKETS] += 1;
       else if (v === PASS) bank[PASSED_PACKETS] += 1;
     }
     bank[RECEIVED_PACKETS] += count - apart;
@@ -91,5 +95,7 @@ export function accountStage(batch: Batch, bank: Float64Array): (snapshot: Snaps
     bank[FORWARDED_BYTES] += outBytes;
     bank[BATCHES] += 1;
     if (batch.trains > 0) accountTrains();
+    // A loop of its own: packets that are not dropped pay nothing.
+    if (dropped > 0 && notes !== null) notes.noteBatch(batch, snapshot);
   };
 }

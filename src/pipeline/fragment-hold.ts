@@ -39,8 +39,8 @@ export interface FragmentHoldOptions {
   readonly key?: Int32Array;
 }
 
-/** Told of a frame that left without having been woken: its number as `add` counted, and whether its time was over (or room was needed). */
-export type FrameLost = (number: number, timedOut: boolean) => void;
+/** Told of a frame that left without having been woken: its number as `add` counted, whether its time was over (or room was needed), and where it lies. */
+export type FrameLost = (number: number, timedOut: boolean, view: DataView, at: number, length: number) => void;
 
 export class FragmentHold {
   readonly frames: number;
@@ -80,7 +80,7 @@ export class FragmentHold {
   lost = 0;
   lostBytes = 0;
   #total = 0;
-  /** For who tells people of each packet (replay); null: nobody. */
+  /** For who tells people of each packet (replay, drop-notes.ts); null: nobody. */
   onLost: FrameLost | null = null;
   /** By index of the batch that `release` filled: the frames' numbers. */
   readonly numbers: Int32Array;
@@ -200,7 +200,7 @@ export class FragmentHold {
       this.#unchain(place);
       this.lost++;
       this.lostBytes += this.#length[place];
-      this.onLost?.(this.#number[place], timedOut);
+      this.onLost?.(this.#number[place], timedOut, this.#view, this.#at[place], this.#length[place]);
       this.#leave(place);
     }
     this.#advance();

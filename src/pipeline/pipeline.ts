@@ -15,6 +15,7 @@ import * as ipv6 from '../wire/ipv6.ts';
 import { accountStage } from './account.ts';
 import { type AppointTally, appointStage } from './appoint.ts';
 import { type ClassifyTally, classifyStage } from './classify.ts';
+import type { DropNotes } from './drop-notes.ts';
 import { encapsulateStage } from './encapsulate.ts';
 import type { FlowTable } from './flow-table.ts';
 import type { FragmentHold } from './fragment-hold.ts';
@@ -89,6 +90,8 @@ export interface PipelineOptions {
   readonly pathMtu?: Int32Array;
   /** Where packets that were cut for their size are noted (cut-notes.ts). Absent: nowhere. */
   readonly cutNotes?: Int32Array;
+  /** Where packets that are dropped are noted. Absent: nowhere. */
+  readonly dropNotes?: DropNotes;
   /** The egress takes super-packets uncut (its facts: `trains` is `tunnel-gso`). Absent: it does not. */
   readonly wholeTrains?: boolean;
   /** The egress takes fragments of outer packets (its facts). Absent: it does not. */
@@ -145,6 +148,7 @@ export class Pipeline {
   readonly #replyRate: ReplyRate;
   readonly #expiredRate: ReplyRate;
   readonly #cutNotes: Int32Array | null;
+  readonly #dropNotes: DropNotes | null;
   readonly #wholeTrains: boolean;
   readonly #outerFragments: boolean;
   readonly #identifiers: Identifiers;
@@ -172,6 +176,7 @@ export class Pipeline {
     this.#replyRate = options.replyRate ?? new ReplyRate();
     this.#expiredRate = options.expiredRate ?? new ReplyRate();
     this.#cutNotes = options.cutNotes ?? null;
+    this.#dropNotes = options.dropNotes ?? null;
     this.#wholeTrains = options.wholeTrains ?? false;
     this.#outerFragments = options.outerFragments ?? false;
     this.#identifiers = options.identifiers ?? new Identifiers();
@@ -366,7 +371,7 @@ export class Pipeline {
       guard: guardStage(batch),
       fragmentOuter: fragmentOuterStage(batch, this.#pathMtu, this.#identifiers),
       guardFragments: guardFragmentsStage(batch),
-      account: accountStage(batch, this.#bank),
+      account: accountStage(batch, this.#bank, this.#dropNotes),
     };
     this.#stages = made;
     return made;

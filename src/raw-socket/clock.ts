@@ -1,10 +1,11 @@
 /** Time from the kernel, the same in every thread and process: `performance.now()` differs between threads (50 ms were seen). */
-import type { Clock } from '../base/clock.ts';
+import type { Clock, WallClock } from '../base/clock.ts';
 import { libc, must } from './library.ts';
 import { pin } from './memory.ts';
 
 const clockGettime = libc<(clock: number, at: number) => number>('int clock_gettime(int clock, uintptr_t at)');
 
+const CLOCK_REALTIME = 0;
 const CLOCK_THREAD_CPUTIME_ID = 3;
 const CLOCK_BOOTTIME = 7;
 
@@ -38,4 +39,20 @@ export class BoottimeClock implements Clock {
 /** A clock of the calling thread's own (its timespec is not shared). Allocation-free to read. */
 export function boottimeClock(): BoottimeClock {
   return new BoottimeClock();
+}
+
+/** The time of day, for one thread. Allocation-free: `Date.now()` makes a number on the heap. */
+export function wallClock(): WallClock {
+  const timespec = pin(16);
+  return {
+    read() {
+      clockGettime(CLOCK_REALTIME, timespec.address);
+    },
+    get seconds() {
+      return timespec.int32[0];
+    },
+    get milliseconds() {
+      return (timespec.int32[2] / 1e6) | 0;
+    },
+  };
 }

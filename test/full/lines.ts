@@ -17,6 +17,7 @@ import { fuzz } from './fuzz.ts';
 import { fuzzSizes } from './fuzz-sizes.ts';
 import { graphs } from './graphs.ts';
 import { health } from './health.ts';
+import { historyLine } from './history.ts';
 import { importIpvsLine } from './import-ipvs.ts';
 import { incident } from './incident.ts';
 import { interop } from './interop.ts';
@@ -33,6 +34,7 @@ import { reloads } from './reloads.ts';
 import { replyPathMtu } from './reply-path-mtu.ts';
 
 import { soak } from './soak.ts';
+import { statusPage } from './status-page.ts';
 import { tables } from './tables.ts';
 import { takeover } from './takeover.ts';
 import { transfers } from './transfers.ts';
@@ -48,6 +50,8 @@ export const LINES: readonly Line[] = [
   crashFlows,
   fourThreads,
   explainLine,
+  statusPage,
+  historyLine,
   floods,
   drain,
   pipelineCost,

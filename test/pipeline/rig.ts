@@ -4,6 +4,7 @@ import { Batch, type IngressFacts, LINK_ETHERNET, LINK_RAW_IP } from '../../src/
 import { createBank } from '../../src/base/counters.ts';
 import { DROP_REASONS } from '../../src/base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD, VERDICT_HELD, VERDICT_REPLY, VERDICTS } from '../../src/base/verdict.ts';
+import type { DropNotes } from '../../src/pipeline/drop-notes.ts';
 import { FlowTable } from '../../src/pipeline/flow-table.ts';
 import type { FragmentHold } from '../../src/pipeline/fragment-hold.ts';
 import type { FragmentTable } from '../../src/pipeline/fragment-table.ts';
@@ -128,6 +129,7 @@ export class Rig {
       trainsNeedChecksum?: boolean;
       outerFragments?: boolean;
       cutNotes?: Int32Array;
+      dropNotes?: DropNotes;
       fragments?: FragmentTable;
       fragmentSiblings?: FragmentTable[];
       hold?: FragmentHold;
@@ -153,7 +155,13 @@ export class Rig {
       ...(options.fragmentSiblings === undefined ? {} : { fragmentSiblings: options.fragmentSiblings }),
       ...(options.hold === undefined ? {} : { hold: options.hold }),
       ...(options.cutNotes === undefined ? {} : { cutNotes: options.cutNotes }),
+      ...(options.dropNotes === undefined ? {} : { dropNotes: options.dropNotes }),
     });
+  }
+
+  /** What is in force. */
+  get parts(): SnapshotParts {
+    return this.#parts;
   }
 
   /** Publishes another spec, as a reload would. */

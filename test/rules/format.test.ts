@@ -19,3 +19,13 @@ test('biome has nothing to say', () => {
 test('the types hold', () => {
   runTool('typescript/bin/tsc', '-p', 'tsconfig.json', '--tsBuildInfoFile', join(tmpdir(), 'gue-director-types.tsbuildinfo'));
 });
+
+test('the types of the status page hold: its script runs in a browser, not in Node', () => {
+  runTool(
+    'typescript/bin/tsc',
+    '-p',
+    'tsconfig.page.json',
+    '--tsBuildInfoFile',
+    join(tmpdir(), 'gue-director-page-types.tsbuildinfo'),
+  );
+});

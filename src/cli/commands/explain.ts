@@ -80,7 +80,6 @@ async function explain(flow: string[], options: Options): Promise<number> {
       hint: 'gue-director explain tcp 192.0.2.7:40000 198.51.100.1:443',
     });
   }
-  const { trailText } = await import('../render/explain.ts');
   const hex = options.hex === '-' ? await standardInput() : options.hex;
   let told: Answer;
   if (options.offline || options.capture !== undefined) {
@@ -94,7 +93,7 @@ async function explain(flow: string[], options: Options): Promise<number> {
     const { askExplain } = await import('../../admin/client.ts');
     told = (await askExplain({ path: await socketOf(options) }, queryOf(flow, hex, options))) as Answer;
   }
-  process.stdout.write(options.json ? `${JSON.stringify(told, null, 2)}\n` : answerText(told, trailText));
+  process.stdout.write(options.json ? `${JSON.stringify(told, null, 2)}\n` : await answerText(told));
   return EXIT.OK;
 }
 
@@ -121,14 +120,14 @@ function queryOf(
   };
 }
 
-function answerText(told: Answer, trailText: (trail: Answer, paint: ReturnType<typeof paintFor>) => string): string {
+async function answerText(told: Answer): Promise<string> {
+  const { trailText } = await import('../render/explain.ts');
   const paint = paintFor(process.stdout);
   const text = trailText(told, paint);
   if (told.without === undefined) return text;
-  const { backend, moves, trail } = told.without;
-  const to = trail.choice?.backend == null ? 'nobody' : `${trail.choice.pool}/${trail.choice.backend}`;
-  const verdict = moves ? paint.yellow(`it would go to ${to}`) : paint.green('it would stay where it is');
-  return `${text}\nwithout ${backend}: ${verdict}\n`;
+  const { withoutText } = await import('../../explain/trail-story.ts');
+  const verdict = withoutText(told.without);
+  return `${text}\nwithout ${told.without.backend}: ${told.without.moves ? paint.yellow(verdict) : paint.green(verdict)}\n`;
 }
 
 async function standardInput(): Promise<string> {

@@ -1,7 +1,7 @@
 /** The text of `drain`: what is drained, since when, until when, and what is left on it. */
+import { duration } from '../../base/duration.ts';
 import { columns } from './columns.ts';
 import type { Paint } from './paint.ts';
-import { duration } from './status.ts';
 
 /** What POST /-/drain answers. */
 export interface DrainListing {
