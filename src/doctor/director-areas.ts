@@ -59,6 +59,12 @@ export const DIRECTOR_AREAS: readonly Area[] = [
     ids: ['conntrack-without-nft', 'conntrack-full', 'notrack-refused'],
   },
   {
+    id: 'arrivals',
+    checked: 'TCP and UDP checksums of packets of services that came in meanwhile',
+    good: 'packets of services come in undamaged',
+    ids: ['checksums-wrong'],
+  },
+  {
     id: 'offloads',
     checked: 'LRO and GRO of the interfaces that packets come in by and leave by',
     good: 'offloads of the interfaces are right',

@@ -5,7 +5,8 @@ import { checkHost } from '../host/checks.ts';
 import type { Finding } from '../host/finding.ts';
 import { listLinks } from '../host/links.ts';
 import { routeTo } from '../host/routes.ts';
-import { isLive, type Wanted } from '../host/wanted.ts';
+import { isLive, servicePrefixes, type Wanted } from '../host/wanted.ts';
+import { judgeArrivals, watchArrivals } from './arrivals.ts';
 import { DIRECTOR_AREAS } from './director-areas.ts';
 import { type Found, type Report, reportOf } from './finding.ts';
 import { judgePaths } from './judge-paths.ts';
@@ -27,17 +28,23 @@ export async function examineDirector({ wanted, use, targets, running }: Directo
   const live = isLive(wanted.ingress);
   const missing = missingCapabilities(readFileSync('/proc/self/status', 'utf8'));
   const host = checkHost(wanted).map((finding) => asUser(finding, missing.length > 0 && process.geteuid?.() !== 0, running.runs));
-  const ways = live && targets.length > 0 ? judgePaths(await probePaths(targets)) : [];
+  const [probed, arrived] = await Promise.all([
+    live && targets.length > 0 ? probePaths(targets) : null,
+    live && wanted.services.length > 0 ? watchArrivals(servicePrefixes(wanted)) : null,
+  ]);
+  const ways = probed === null ? [] : judgePaths(probed);
   const found: Found[] = [
     ...running.found,
     ...host.filter((finding) => finding !== null),
     ...judgeKernel(kernelFacts(), use),
     ...judgeConntrack(conntrackFill()),
     ...judgeOffloads(interfaceOffloads(interfacesOf(wanted))),
+    ...judgeArrivals(arrived ?? []),
     ...ways,
   ];
   const unseen = new Set<string>();
   if (!running.runs) unseen.add('director');
+  if (arrived === null || arrived.length === 0) unseen.add('arrivals');
   if (!live || targets.length === 0) unseen.add('workers');
   if (ways.some(({ id, level }) => id === 'path-not-probed' && level === 'skipped')) unseen.add('workers');
   return reportOf('director', DIRECTOR_AREAS, found, unseen);
