@@ -20,13 +20,15 @@ import { TunnelSocket } from './tunnel-socket.ts';
 
 /** A client's full packet on the Internet and Ethernet. */
 const CLIENT_MTU = 1500;
-/** Milliseconds that answers are waited for, and after which a question is asked once more. */
-const PATIENCE = 1200;
+/** Milliseconds that answers are waited for: twice what a kernel waits before it asks for a neighbour's address again. After so many a question is asked once more. */
+const PATIENCE = 2200;
 const AGAIN_AFTER = 500;
 const LADDER_PATIENCE = 600;
 const LOOK_EVERY = 20;
 /** What ICMP says about a datagram comes as fast as the answer to a ping, give or take this. */
 const AFTERWARDS = 80;
+/** Also what our own kernel says at the end of an earlier question for the neighbour's address, when the host is back meanwhile: asked again before it is believed. */
+const NEIGHBOUR_GONE = 'EHOSTUNREACH';
 /** Targets that are asked at once, and milliseconds until the next ones: replies must find room in a socket's buffer. */
 const AT_ONCE = 32;
 const PAUSE = 2;
@@ -88,7 +90,7 @@ function distinct(targets: readonly Target[]): Target[] {
   return [...new Map(targets.map((target) => [`${target.address.join('.')} ${target.port}`, target])).values()];
 }
 
-/** Takes about a second and a half. Sends a few packets to each target, no more than five long ones unless some vanish. Throws CodedError when the kernel gives no sockets. */
+/** Takes up to three seconds. Sends a few packets to each target, no more than five long ones unless some vanish. Throws CodedError when the kernel gives no sockets. */
 export async function probePaths(all: readonly Target[]): Promise<Probed> {
   const targets = distinct(all);
   const links = listLinks();
@@ -177,6 +179,11 @@ async function askAll(targets: readonly Probe[], probes: readonly Probe[], pings
   }
 }
 
+/** Whether it is worth another look. */
+function isOpen({ size, answered, refused }: Probe, again: boolean): boolean {
+  return size > 0 && (!(answered.has(0) && answered.has(size)) || (refused === NEIGHBOUR_GONE && !again));
+}
+
 async function round(probes: readonly Probe[], pings: Pings | null): Promise<void> {
   await askAll(probes, probes, pings);
   const since = Date.now();
@@ -185,13 +192,14 @@ async function round(probes: readonly Probe[], pings: Pings | null): Promise<voi
   while (Date.now() - since < PATIENCE) {
     await delay(LOOK_EVERY);
     listen(probes, pings);
-    const open = probes.filter(({ size, answered }) => size > 0 && !(answered.has(0) && answered.has(size)));
+    const open = probes.filter((probe) => isOpen(probe, again));
     if (pings !== null && open.length === 0) {
       answeredAt ||= Date.now();
       if (Date.now() - answeredAt >= AFTERWARDS) return;
     }
     if (!again && Date.now() - since >= AGAIN_AFTER) {
       again = true;
+      for (const probe of open) if (probe.refused === NEIGHBOUR_GONE) probe.refused = null;
       await askAll(open, probes, pings);
     }
   }
