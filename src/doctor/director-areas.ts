@@ -98,6 +98,6 @@ export const DIRECTOR_AREAS: readonly Area[] = [
     id: 'workers',
     checked: 'pings, and a datagram to the tunnel port of each backend',
     good: 'each backend answers, and none refuses tunnel packets',
-    ids: ['backend-silent', 'tunnel-port-closed', 'tunnel-prohibited'],
+    ids: ['backend-silent', 'backend-blackholed', 'tunnel-port-closed', 'tunnel-prohibited'],
   },
 ];

@@ -29,6 +29,7 @@ function tried(parts: Partial<Tried> = {}): Tried {
     refused: null,
     learned: 1600,
     unresolved: null,
+    vanishing: null,
     ...parts,
   };
 }

@@ -8,8 +8,11 @@ export const backendBlackholed: BrokenLab = {
   kernelWorker: false,
   at: 'director',
   command: ({ file }) => ['doctor', '--config', file],
-  finding: 'backend-silent',
-  names: [/\[backend-silent\]/, /backend web\/worker-1 \(10\.80\.2\.21\)/, /10\.80\.1\.1 is the last .* that answers/],
+  finding: 'backend-blackholed',
+  names: [
+    /\[backend-blackholed\]/,
+    /10\.80\.1\.1, the first router on the way to backend \w+\/worker-1 \(10\.80\.2\.21\), throws its packets away/,
+  ],
   break: (scene) => scene.must('router', 'ip route add blackhole 10.80.2.21/32'),
   client: (scene) => scene.ask(PORT.web),
   symptom: /^silence: no connection/,

@@ -12,7 +12,10 @@ export const blackHole: BrokenLab = {
   at: 'director',
   command: ({ file }) => ['doctor', '--config', file],
   finding: FINDING,
-  names: [/\[path-black-hole\]/, /packets of 1532 bytes to backend web\/worker-1 .*vanish without a word, those of 1400 arrive/],
+  names: [
+    /\[path-black-hole\]/,
+    /packets of 1532 bytes to backend \w+\/worker-1 \(10\.80\.2\.21\) vanish without a word, those of 1400 arrive/,
+  ],
   // A veth drops in silence what is larger than its own MTU.
   break: (scene) => scene.must('worker-1', 'ip link set dev eth0 mtu 1400'),
   client: async (scene) => {

@@ -13,7 +13,7 @@ export const shadowedService: BrokenLab = {
   names: [
     /would take it too; the narrower one goes before/,
     /forwarded to canary\/worker-2/,
-    /service +canary: .* port 9090, pool canary\n +wide \(.* port 9000-9099\) would take it too/,
+    /service +canary: .* port 9090, pool canary\s+wide \(.* ports 9000-9099\) would take it too/,
   ],
   break: (scene) =>
     scene.configure({

@@ -27,7 +27,7 @@ export const stuckOnDraining: BrokenLab = {
   command: ({ lab, file }) => ['explain', '--config', file, 'tcp', `${lab.client.address4}:${FROM}`, `${VIP4}:${PORT.pair}`],
   finding: 'backend … it is draining',
   names: [
-    /draining, so it keeps the flows that it has/,
+    /it is draining, so it keeps the flows that it has until the drain ends/,
     /because its flow table entry says so/,
     /gue-director drain backend pair\/worker-[12] --deadline 1s/,
   ],
