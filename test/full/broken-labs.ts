@@ -10,7 +10,7 @@ import type { Line, Outcome, Scale } from './line.ts';
 /** The scaled twin has four of the twelve, those that need neither a guest nor another configuration than a reload brings; the full size has all, twice as strict: it looks again after the mending. */
 const CHOSEN: Readonly<Record<Scale, readonly string[]>> = {
   full: BROKEN_LABS.map(({ cause }) => cause),
-  scaled: ['PMTU black hole', 'service shadowed by another', 'corrupted checksum at source', 'flow stuck on a draining backend'],
+  scaled: ['ip_forward off', 'service shadowed by another', 'corrupted checksum at source', 'flow stuck on a draining backend'],
 };
 /** Seconds until a mended lab must serve: routes are looked at again, a drain's deadline passes. */
 const MEND_SECONDS = 8;
@@ -79,7 +79,7 @@ async function run(scale: Scale): Promise<Outcome> {
   const complaints: string[] = [];
   try {
     const healthy = new Healthy(scene);
-    for (const lab of chosen) await healthy.says(lab);
+    await Promise.all(chosen.map((lab) => healthy.says(lab)));
     let named = 0;
     for (const lab of chosen) {
       const told = await suffer(lab, scene, await healthy.says(lab), scale === 'full');

@@ -1,4 +1,4 @@
-// The lab that is broken: everything is healthy when it opens.
+// The lab that is broken: everything is healthy when it opens. Links carry whole packets, as wires do: a super-packet would pass a link of any MTU.
 //
 //     client ── router ── director 10.80.1.10
 //                  │  └── uml-31 10.80.1.31     full size: a kernel that unwraps (User-Mode Linux), pool `kernel`
@@ -57,7 +57,7 @@ export class Scene {
 
   /** `kernelWorker`: boots a guest beside everything else, which takes some seconds. */
   static async open(kernelWorker: boolean): Promise<Scene> {
-    const scene = new Scene(Lab.create({ workers: 2, workersRouted: true }));
+    const scene = new Scene(Lab.create({ workers: 2, workersRouted: true, offloads: 'none' }));
     try {
       await scene.#start(kernelWorker);
     } catch (error) {
@@ -201,7 +201,7 @@ export class Scene {
   }
 
   /** A request of the client's: `fine: worker-1 got 3000 bytes`, or what went wrong. */
-  async ask(port: number, { bytes = 0, from = 0, seconds = 2 }: Asked = {}): Promise<string> {
+  async ask(port: number, { bytes = 0, from = 0, seconds = 1.5 }: Asked = {}): Promise<string> {
     const script = `
       const [port, bytes, from, seconds] = process.argv.slice(1).map(Number);
       const options = { host: '${VIP4}', port, method: 'POST', agent: false, ...(from > 0 ? { localPort: from } : {}) };

@@ -13,7 +13,7 @@ export const smallTunnelPath: BrokenLab = {
   at: 'director',
   command: ({ file }) => ['doctor', '--config', file],
   finding: FINDING,
-  names: [/\[path-mtu\]/, /MTU of eth0 is 1500/, /needs 1532/, /oversize: icmp/],
+  names: [/(error|warning) [^\n]*\[path-mtu\]/, /MTU of eth0 is 1500/, /needs 1532/, /oversize: icmp/],
   async break(scene) {
     await scene.configure({ oversize: 'icmp' });
     await scene.must('director', 'ip link set dev eth0 mtu 1500');

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseAnyAddress } from '../config/address.ts';
-import { flowPacket } from '../explain/flow-packet.ts';
-import { transportChecksum } from './transport-checksum.ts';
+import { parseAnyAddress } from '../../src/config/address.ts';
+import { flowPacket } from '../../src/explain/flow-packet.ts';
+import { transportChecksum } from '../../src/wire/transport-checksum.ts';
 
 const ip = (text: string) => parseAnyAddress(text).value as Uint8Array;
 const PAIRS = [
