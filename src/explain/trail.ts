@@ -23,6 +23,8 @@ export interface PacketStep extends Tuple {
   /** Of an ICMP error: the packet that it is about. */
   readonly quoted: Tuple | null;
   readonly checksumCompleted: boolean;
+  /** Its finished TCP or UDP checksum is wrong as it came. The packet path does not look; who receives the packet does. */
+  readonly checksumWrong: boolean;
 }
 
 export interface ServiceMatch {
