@@ -6,10 +6,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from 'node:net';
 import { CodedError } from '../base/errors.ts';
 import type { JournalEvent } from '../observe/events.ts';
-import { type Actions, MOST_REQUEST } from './actions.ts';
+import { type ActionAnswer, type Actions, MOST_REQUEST } from './actions.ts';
 import { pageAnswer, TO_PAGE, wantsPage } from './page/routes.ts';
 import { listenAtPath } from './socket.ts';
 import { EXPLAIN_PATH, HISTORY_PATH, STATUS_PATH, type Status } from './status.ts';
+import { lineStream } from './trace-stream.ts';
 
 /** An answer to "are you well?": one reason per line when not. */
 export interface Condition {
@@ -57,6 +58,7 @@ export interface Answer {
   readonly type: string;
   readonly body: string;
   readonly headers?: Readonly<Record<string, string>>;
+  readonly stream?: ActionAnswer['stream'];
 }
 
 const TEXT = 'text/plain; charset=utf-8';
@@ -135,7 +137,9 @@ function listening(server: Server, { host, port }: { host: string; port: number 
 }
 
 async function respond(request: IncomingMessage, response: ServerResponse, source: AdminSource): Promise<void> {
-  send(request, response, await answer(request, source));
+  const made = await answer(request, source);
+  if (made.stream === undefined) send(request, response, made);
+  else made.stream(lineStream(response));
 }
 
 async function answer(request: IncomingMessage, source: AdminSource): Promise<Answer> {
@@ -197,8 +201,8 @@ async function act(request: IncomingMessage, actions: Actions, path: string): Pr
   }
   if (asked === null || typeof asked !== 'object' || Array.isArray(asked))
     return json(400, { message: 'the request is no JSON object' });
-  const { status, body } = await action(asked as Record<string, unknown>);
-  return json(status, body);
+  const { status, body, stream } = await action(asked as Record<string, unknown>);
+  return stream === undefined ? json(status, body) : { ...json(status, body), stream };
 }
 
 function condition({ ok, reasons }: Condition, word: string): Answer {

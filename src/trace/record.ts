@@ -5,7 +5,7 @@
  *     0 length   4 generation   8 milliseconds since boot, f64   16 verdict   20 reason   24 service   28 backend
  *     32 bytes of the packet    36 of these kept   40 flags   44 gso type   48 gso size   52 encapsulation   56 source port   60 packets that left
  *     64 the packet as it came, padded to 4; then for each packet that left:
- *        | its bytes 4 | of these kept 4 | kind 1, 0, segments the kernel makes of it 2 | bytes per segment 4 | the bytes, padded to 4 |
+ *        | its bytes 4 | of these kept 4 | kind 1, 0, segments the kernel makes of it 2 | payload of each 2, headers of each 2 | the bytes, padded to 4 |
  */
 export const RECORD_HEADER = 64;
 export const LEFT_HEADER = 16;
@@ -40,9 +40,10 @@ export interface LeftRecord {
   readonly length: number;
   /** Its first bytes. */
   readonly bytes: Uint8Array;
-  /** Above 1: the kernel cuts it into so many, of `segmentSize` bytes of payload each but the last. */
+  /** Above 1: the kernel cuts it into so many, of `segmentSize` bytes of payload each but the last, each behind `headers` bytes. */
   readonly segments: number;
   readonly segmentSize: number;
+  readonly headers: number;
 }
 
 export interface TraceRecord {
@@ -77,7 +78,8 @@ export function readRecord(view: DataView, at: number): TraceRecord {
       length: view.getInt32(here, true),
       bytes: copy(here + LEFT_HEADER, bytes),
       segments: kinds >>> 16,
-      segmentSize: view.getInt32(here + 12, true),
+      segmentSize: view.getUint16(here + 12, true),
+      headers: view.getUint16(here + 14, true),
     };
     here += LEFT_HEADER + padded(bytes);
     return one;

@@ -225,7 +225,7 @@ export class TraceTap {
     view.setInt32(at, this.#lengthOfForward(i, k), true);
     view.setInt32(at + 4, bytes, true);
     view.setInt32(at + 8, record.LEFT_FORWARD | (cuts << 16), true);
-    view.setInt32(at + 12, batch.segmentSize[i], true);
+    view.setInt32(at + 12, cuts === 1 ? 0 : batch.segmentSize[i] | (this.#headersOfWhole(i) << 16), true);
     const from = at + LEFT_HEADER;
     const source = batch.arena.view;
     if (isTrain) {
@@ -236,6 +236,12 @@ export class TraceTap {
     } else copyBytes(view, from, source, batch.outAt[i], bytes);
     if (this.#raisesHops) lowerHops(view, from);
     return from + record.padded(bytes);
+  }
+
+  /** Headers of super-packet `i` that leaves whole, outer ones included. */
+  #headersOfWhole(i: number): number {
+    const { networkAt, networkLength, outAt, arena } = this.#batch;
+    return networkAt[i] - outAt[i] + headersOf(arena.view, networkAt[i], networkLength[i]);
   }
 
   /** Bytes of link header in front of what the ingress sends. */
