@@ -11,7 +11,7 @@ const PATIENCE = 5000;
 
 export interface RunningTrace {
   readonly lines: AsyncIterable<TraceLine>;
-  /** Goes away; the director then ends the trace. */
+  /** Asks the director to end it: the last line comes still. Asked twice, or in vain, it goes away without. */
   stop(): void;
 }
 
@@ -22,10 +22,15 @@ export interface RunningTrace {
 export async function openTrace(socket: string, asked: object): Promise<RunningTrace> {
   const response = await answered(socket, asked);
   if (response.statusCode !== 200) throw await refusal(response, socket);
+  let asking: Promise<void> | null = null;
   return {
     lines: linesOf(response),
     stop: () => {
-      response.destroy();
+      if (asking !== null) response.destroy();
+      asking ??= answered(socket, { end: true }).then(
+        (told) => void told.resume(),
+        () => void response.destroy(),
+      );
     },
   };
 }

@@ -47,8 +47,13 @@ export class TraceKeeper {
     this.#options = options;
   }
 
-  /** 200 and lines, 400 for a request that can not be read, 409 while another trace runs, 503 while nothing forwards. */
+  /** `{ end: true }` ends the trace that runs, with its last line. Else: 200 and lines, 400 for a request that can not be read, 409 while another trace runs, 503 while nothing forwards. */
   readonly action: Action = (asked) => {
+    if (asked.end === true) {
+      const ended = this.#session !== null;
+      this.end('client');
+      return { status: 200, body: { ended } };
+    }
     const { publisher, seats } = this.#options;
     const { current } = publisher;
     if (current === null || seats().length === 0) {
@@ -59,7 +64,7 @@ export class TraceKeeper {
       const message = `somebody else traces "${running.request.filter}", for at most ${running.secondsLeft} s more`;
       return {
         status: 409,
-        body: { code: 'GD_TRACE_BUSY', message, hint: 'one trace at a time: wait, or ask whoever runs it to end it' },
+        body: { code: 'GD_TRACE_BUSY', message, hint: 'one trace at a time: wait, or end it with Ctrl-C where it runs' },
       };
     }
     try {

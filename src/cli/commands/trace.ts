@@ -84,8 +84,9 @@ async function trace(filter: string, options: Options): Promise<number> {
   try {
     const running = await openTrace(await socketOf(options), { filter, count, seconds, rate, snap });
     const interrupt = () => running.stop();
-    process.once('SIGINT', interrupt);
-    process.once('SIGTERM', interrupt);
+    process.on('SIGINT', interrupt);
+    process.on('SIGTERM', interrupt);
+    // `trace | head`: a reader that has enough.
     process.stdout.once('error', interrupt);
     const ended = await follow(running.lines, sink);
     process.off('SIGINT', interrupt);
