@@ -52,6 +52,7 @@ export interface TraceRecord {
   readonly time: number;
   readonly verdict: number;
   readonly reason: number;
+  /** Id; −1 for none. The same in every snapshot, as the backend's. */
   readonly service: number;
   readonly backend: number;
   readonly length: number;

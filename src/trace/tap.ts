@@ -18,6 +18,7 @@ import { AsItCame, copyBytes } from './as-it-came.ts';
 import { type CompiledFilter, compileFilter } from './filter/compile.ts';
 import type { Expression } from './filter/expression.ts';
 import { familyOf, headersOf } from './filter/headers.ts';
+import { columnNames, serviceId } from './numbers.ts';
 import * as record from './record.ts';
 import { RingWriter } from './ring.ts';
 
@@ -85,7 +86,7 @@ export class TraceTap {
       this.#came = null;
       return;
     }
-    this.#filter = compileFilter(order.filter, this.#batch, names);
+    this.#filter = compileFilter(order.filter, this.#batch, columnNames(this.#inForce.snapshot, names));
     this.#ring = new RingWriter(order.ring);
     this.#came = new AsItCame(this.#batch, order.snap);
     this.#second = -1;
@@ -93,7 +94,8 @@ export class TraceTap {
 
   /** Between two batches: another snapshot is in force, whose services have other numbers. */
   renamed(names: SnapshotNames): void {
-    if (this.#order !== null) this.#filter = compileFilter(this.#order.filter, this.#batch, names);
+    if (this.#order !== null)
+      this.#filter = compileFilter(this.#order.filter, this.#batch, columnNames(this.#inForce.snapshot, names));
   }
 
   /** Before the batch is processed. Only while `on`. `now`: seconds since boot. */
@@ -168,7 +170,7 @@ export class TraceTap {
     view.setFloat64(at + record.AT_TIME, time, true);
     view.setInt32(at + record.AT_VERDICT, verdict, true);
     view.setInt32(at + record.AT_REASON, batch.reason[i], true);
-    view.setInt32(at + record.AT_SERVICE, batch.service[i], true);
+    view.setInt32(at + record.AT_SERVICE, serviceId(this.#inForce.snapshot.words, batch.service[i]), true);
     view.setInt32(at + record.AT_BACKEND, batch.backend[i], true);
     view.setInt32(at + record.AT_LENGTH, length === 0 ? batch.frameLength[i] : length, true);
     view.setInt32(at + record.AT_KEPT, kept, true);

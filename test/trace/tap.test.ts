@@ -211,7 +211,11 @@ test('without a filter every packet is told as it came, whatever the path did to
 });
 
 test('a SYN whose MSS is clamped is told as it came, and what left as it left', () => {
-  const parts = new SnapshotBuilder().build(clampSpec({ mssClamp: 1000, backends: backends(1) }));
+  const spec = clampSpec({ mssClamp: 1000, backends: backends(1) });
+  // One service of two addresses: two numbers, one id.
+  const services = spec.services.map((service) => ({ ...service, name: 'web' })).reverse();
+  const parts = new SnapshotBuilder().build({ ...spec, services });
+  assert.equal(parts.names.services.length, 1);
   const batch = new Batch(Arena.inProcess(1, LARGE_STRIDE, BATCH_RECORDS), TUN);
   const pipeline = new Pipeline({
     snapshot: new Snapshot(parts),
@@ -227,7 +231,7 @@ test('a SYN whose MSS is clamped is told as it came, and what left as it left', 
     .ipv4({ dst: SERVICE4 })
     .tcp({ dport: 443, flags: 'SYN', options: Uint8Array.of(2, 4, 1460 >> 8, 1460 & 255) })
     .bytes();
-  for (const filter of ['service web4', 'syn']) {
+  for (const filter of ['service web', 'pool p', 'syn']) {
     tap.follow({ filter: parseFilter(filter), snap: 0, rate: 10, until: 2 ** 31 - 1, ring: memory }, parts.names);
     batch.count = 1;
     clearFrame(batch, 0);
@@ -236,7 +240,8 @@ test('a SYN whose MSS is clamped is told as it came, and what left as it left', 
     pipeline.process(batch, 100);
     tap.after();
     pipeline.account(batch);
-    const { bytes, left } = readRecord(reader.view, reader.next());
+    const { bytes, left, service } = readRecord(reader.view, reader.next());
+    assert.equal(service, parts.names.services[0].id);
     reader.release();
     assert.deepEqual(bytes, syn, filter);
     assert.equal((left[0].bytes[left[0].bytes.length - 2] << 8) | left[0].bytes[left[0].bytes.length - 1], 1000);

@@ -12,7 +12,7 @@
 import { type Batch, LINK_ETHERNET } from '../../base/batch.ts';
 import { DROP_REASONS } from '../../base/drop-reason.ts';
 import { VERDICT_APART, VERDICT_DROP, VERDICT_HELD, VERDICTS } from '../../base/verdict.ts';
-import type { SnapshotNames } from '../../pipeline/snapshot.ts';
+import type { ColumnNames } from '../numbers.ts';
 import { type DecisionTerm, type Expression, isDecision, type PacketTerm } from './expression.ts';
 import { familyOf, flagsOf, networkOf, portsOf, protocolOf } from './headers.ts';
 import { type Parted, partedOf, possible } from './parts.ts';
@@ -41,7 +41,7 @@ const RANK: Readonly<Record<PacketTerm['is'], number>> = { address: 0, length: 1
 const FAMILY = 'familyOf(view, at, LENGTH)';
 
 /** `names`: whom the names of decision terms mean; a name that it does not have matches nothing. The filter has at most MOST_TERMS terms. */
-export function compileFilter(expression: Expression, batch: Batch, names: SnapshotNames): CompiledFilter {
+export function compileFilter(expression: Expression, batch: Batch, names: ColumnNames): CompiledFilter {
   const parts: Expression[] = [];
   const filter = partedOf(expression, parts);
   const candidates = possible(filter);
@@ -109,7 +109,7 @@ function decideText(parted: Parted, term: (term: DecisionTerm) => string): strin
   return term(parted);
 }
 
-function termText(term: DecisionTerm, names: SnapshotNames, tables: Uint8Array[]): string {
+function termText(term: DecisionTerm, names: ColumnNames, tables: Uint8Array[]): string {
   const dropped = `verdict[i] === ${VERDICT_DROP}`;
   switch (term.is) {
     case 'verdict':
@@ -130,11 +130,11 @@ function termText(term: DecisionTerm, names: SnapshotNames, tables: Uint8Array[]
 }
 
 /** The column holds one of the numbers: by a table of flags when there are several. −1 (none) is never one. */
-function memberText(column: 'service' | 'backend', meant: readonly { id: number }[], tables: Uint8Array[]): string {
+function memberText(column: 'service' | 'backend', meant: readonly { readonly number: number }[], tables: Uint8Array[]): string {
   if (meant.length === 0) return 'false';
-  if (meant.length === 1) return `${column}[i] === ${meant[0].id}`;
-  const flags = new Uint8Array(Math.max(...meant.map(({ id }) => id)) + 2);
-  for (const { id } of meant) flags[id + 1] = 1;
+  if (meant.length === 1) return `${column}[i] === ${meant[0].number}`;
+  const flags = new Uint8Array(Math.max(...meant.map(({ number }) => number)) + 2);
+  for (const { number } of meant) flags[number + 1] = 1;
   tables.push(flags);
   return `tables[${tables.length - 1}][${column}[i] + 1] === 1`;
 }
