@@ -7,6 +7,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { CodedError } from '../base/errors.ts';
 import type { JournalEvent } from '../observe/events.ts';
 import { type ActionAnswer, type Actions, MOST_REQUEST } from './actions.ts';
+import { AnswerQueue } from './answer-queue.ts';
 import { pageAnswer, TO_PAGE, wantsPage } from './page/routes.ts';
 import { listenAtPath } from './socket.ts';
 import { EXPLAIN_PATH, HISTORY_PATH, STATUS_PATH, type Status } from './status.ts';
@@ -64,6 +65,12 @@ export interface Answer {
 const TEXT = 'text/plain; charset=utf-8';
 const JSON_TYPE = 'application/json';
 const READY_OF = '/-/ready/';
+const BUSY: Answer = {
+  status: 503,
+  type: TEXT,
+  body: 'too many questions at a time on this connection: wait for an answer before the next one\n',
+  headers: { 'retry-after': '1' },
+};
 
 /** Connections at a time: one more, and the oldest is ended. Refusing the newest would let anybody who holds them all silence us. */
 const MOST_CONNECTIONS = 64;
@@ -91,8 +98,9 @@ export async function openAdminServer(listen: AdminPlace, source: AdminSource, p
       oldest.destroy();
     }
   });
+  const queue = new AnswerQueue();
   server.on('request', (request, response) => {
-    respond(request, response, source).catch((error: unknown) => {
+    respond(request, response, source, queue).catch((error: unknown) => {
       source.failed(error, request.url ?? '');
       send(request, response, { status: 500, type: TEXT, body: 'this answer could not be made; the log says why\n' });
     });
@@ -136,10 +144,18 @@ function listening(server: Server, { host, port }: { host: string; port: number 
   });
 }
 
-async function respond(request: IncomingMessage, response: ServerResponse, source: AdminSource): Promise<void> {
-  const made = await answer(request, source);
-  if (made.stream === undefined) send(request, response, made);
-  else made.stream(lineStream(response));
+async function respond(
+  request: IncomingMessage,
+  response: ServerResponse,
+  source: AdminSource,
+  queue: AnswerQueue,
+): Promise<void> {
+  // Whoever asks whether we are well gives up soon, and the answer costs nothing. What changes the director has an order of its own.
+  const isUrgent = request.method === 'POST' || /^\/-\/(healthy|ready)/.test(request.url ?? '');
+  const made = isUrgent ? await answer(request, source) : await queue.take(request.socket, () => answer(request, source));
+  if (made === null) return;
+  if (made !== 'refused' && made.stream !== undefined) made.stream(lineStream(response));
+  else send(request, response, made === 'refused' ? BUSY : made);
 }
 
 async function answer(request: IncomingMessage, source: AdminSource): Promise<Answer> {

@@ -9,6 +9,7 @@ import { EXIT } from '../base/errors.ts';
 import { register as check } from './commands/check.ts';
 import { register as clean } from './commands/clean.ts';
 import { register as demo } from './commands/demo.ts';
+import { register as doctor } from './commands/doctor.ts';
 import { register as drain } from './commands/drain.ts';
 import { register as explain } from './commands/explain.ts';
 import { register as history } from './commands/history.ts';
@@ -39,6 +40,7 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   explain,
   trace,
   history,
+  doctor,
   replay,
   importFrom,
   schema,

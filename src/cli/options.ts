@@ -20,6 +20,15 @@ export function wholeNumber(least: number, most: number): (text: string) => numb
   };
 }
 
+/** The least is FLOOR4 of host/path-mtu.ts, below which the daemon believes nobody. */
+const PATH_MTU = { least: 552, most: 65535, usual: 1500 };
+
+export function pathMtuOption(): Option {
+  return new Option('--path-mtu <bytes>', 'largest packet on the way to the backends, outer headers included')
+    .argParser(wholeNumber(PATH_MTU.least, PATH_MTU.most))
+    .default(PATH_MTU.usual);
+}
+
 const UNITS: Readonly<Record<string, number>> = { d: 86_400, h: 3600, m: 60, min: 60, s: 1, '': 1 };
 
 /** A parser for durations: `90`, `90s`, `10m`, `2h`, `1h30m`; in seconds, at most `most`. Anything else is wrong usage (exit code 2). */

@@ -3,7 +3,7 @@ import { DROPS_AT, sumOf } from '../base/counters.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';
 
 /** Reasons that come with any service on the Internet and call for no action by themselves. */
-const ORDINARY = new Set([
+export const ORDINARY_DROPS: ReadonlySet<string> = new Set([
   'not-a-service',
   'ttl-expired',
   'icmp-not-steered',
@@ -33,7 +33,7 @@ export class DropWatch {
         const { word } = DROP_REASONS[i];
         reasons[word] = sum - this.#last[i];
         any = true;
-        if (!ORDINARY.has(word)) level = 'warn';
+        if (!ORDINARY_DROPS.has(word)) level = 'warn';
       }
       this.#last[i] = sum;
     }

@@ -1,5 +1,6 @@
 /** The packet that a question about a flow stands for: its addresses, ports and flags, as a client would send it. */
 import * as checksum from '../wire/checksum.ts';
+import { type IpPacket, ipPacket, transportSum } from '../wire/ip-packet.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
@@ -33,31 +34,13 @@ export function flowPacket(flow: FlowPacket): Uint8Array {
   const transport = protocol === ipv4.PROTOCOL_TCP ? tcp.HEADER_LENGTH : udp.HEADER_LENGTH;
   const length = Math.max(flow.length, network + transport);
   if (length > 65535 + (is4 ? 0 : ipv6.HEADER_LENGTH)) throw new RangeError(`a packet has at most 65,535 bytes, not ${length}`);
-  const bytes = new Uint8Array(length);
-  const view = new DataView(bytes.buffer);
-  if (is4) {
-    bytes.set([0x45, 0, length >> 8, length & 255, 0, 0, ipv4.DONT_FRAGMENT >> 8, 0, HOPS, protocol]);
-    bytes.set(source, ipv4.SOURCE_AT);
-    bytes.set(destination, ipv4.DESTINATION_AT);
-    ipv4.setChecksum(view, 0, ipv4.computeChecksum(view, 0));
-  } else {
-    const payload = length - network;
-    bytes.set([0x60, 0, 0, 0, payload >> 8, payload & 255, protocol, HOPS]);
-    bytes.set(source, ipv6.SOURCE_AT);
-    bytes.set(destination, ipv6.DESTINATION_AT);
-  }
-  writeTransport(view, network, length, flow);
-  return bytes;
+  const packet = ipPacket(source, destination, protocol, length - network, HOPS);
+  writeTransport(packet, flow);
+  return packet.bytes;
 }
 
-function writeTransport(view: DataView, at: number, end: number, flow: FlowPacket): void {
-  const { protocol, sourcePort, destinationPort, tcpFlags } = flow;
-  const length = end - at;
-  const addresses = flow.source.length === 4 ? ipv4.SOURCE_AT : ipv6.SOURCE_AT;
-  const pseudo = () =>
-    flow.source.length === 4
-      ? checksum.pseudoSum4(view, addresses, protocol, length)
-      : checksum.pseudoSum6(view, addresses, protocol, length);
+function writeTransport(packet: IpPacket, { protocol, sourcePort, destinationPort, tcpFlags }: FlowPacket): void {
+  const { bytes, view, at } = packet;
   if (protocol === ipv4.PROTOCOL_TCP) {
     tcp.setSourcePort(view, at, sourcePort);
     tcp.setDestinationPort(view, at, destinationPort);
@@ -65,12 +48,12 @@ function writeTransport(view: DataView, at: number, end: number, flow: FlowPacke
     view.setUint8(at + tcp.DATA_OFFSET_AT, (tcp.HEADER_LENGTH / 4) << 4);
     tcp.setFlags(view, at, tcpFlags);
     view.setUint16(at + tcp.WINDOW_AT, WINDOW);
-    tcp.setChecksum(view, at, checksum.finish(checksum.sum(view, at, length, pseudo())));
+    tcp.setChecksum(view, at, checksum.finish(transportSum(packet, protocol)));
   } else if (protocol === ipv4.PROTOCOL_UDP) {
     udp.setSourcePort(view, at, sourcePort);
     udp.setDestinationPort(view, at, destinationPort);
-    udp.setLength(view, at, length);
-    udp.setChecksum(view, at, checksum.finishUdp(checksum.sum(view, at, length, pseudo())));
+    udp.setLength(view, at, bytes.length - at);
+    udp.setChecksum(view, at, checksum.finishUdp(transportSum(packet, protocol)));
   } else {
     // Where other protocols have ports, they are the first four bytes (SCTP).
     view.setUint16(at, sourcePort);

@@ -17,13 +17,21 @@ import {
   loadHeaderLength,
 } from '../raw-socket/filter.ts';
 import { E, errno, errnoName, must } from '../raw-socket/library.ts';
-import { pin } from '../raw-socket/memory.ts';
+import { type Pinned, pin } from '../raw-socket/memory.ts';
 import { MessageVector } from '../raw-socket/message.ts';
-import { AF_INET, AF_INET6, openSocket, SOCK_RAW, setReceiveBuffer } from '../raw-socket/socket.ts';
+import {
+  AF_INET,
+  AF_INET6,
+  openSocket,
+  PMTUDISC_PROBE,
+  SOCK_RAW,
+  setPathMtuDiscovery,
+  setReceiveBuffer,
+} from '../raw-socket/socket.ts';
 import * as icmpv4 from '../wire/icmpv4.ts';
 import * as icmpv6 from '../wire/icmpv6.ts';
-import { headerLength, PROTOCOL_ICMP } from '../wire/ipv4.ts';
-import { NEXT_ICMPV6 } from '../wire/ipv6.ts';
+import { headerLength, HEADER_LENGTH as IPV4_HEADER, PROTOCOL_ICMP } from '../wire/ipv4.ts';
+import { HEADER_LENGTH as IPV6_HEADER, NEXT_ICMPV6 } from '../wire/ipv6.ts';
 
 const SECRET = 8;
 const REQUEST = icmpv4.HEADER_LENGTH + SECRET;
@@ -34,30 +42,47 @@ const BATCH = 32;
 const BATCHES = 8;
 const NAME_BYTES = 32;
 const RECEIVE_BUFFER = 128 * 1024;
-const REPLY_BUFFER_AT = 256;
+
+export interface EchoSocketOptions {
+  /** Bytes of the largest request with its IP header that `ask` may be asked for. Absent: only the shortest. */
+  readonly largest?: number;
+  /** With DF, whatever the path MTU is believed to be: what is too big for the interface is refused with EMSGSIZE. Absent: as the kernel likes. */
+  readonly dontFragment?: boolean;
+}
 
 export class EchoSocket {
   readonly #identifier = randomBytes(2).readUInt16BE(0);
   readonly #secret = randomBytes(SECRET);
-  readonly #memory = pin(REPLY_BUFFER_AT + BATCH * SLOT);
-  readonly #view = new DataView(this.#memory.bytes.buffer);
+  readonly #dontFragment: boolean;
+  readonly #receiveBuffer: number;
+  /** Where replies are read to, behind the request. */
+  readonly #replies: number;
+  readonly #memory: Pinned;
+  readonly #view: DataView;
   readonly #out = new MessageVector({ messages: 1, segments: 1, nameBytes: NAME_BYTES, controlBytes: 0 });
   readonly #in = new MessageVector({ messages: BATCH, segments: 1, nameBytes: 0, controlBytes: 0 });
   #descriptor4 = -1;
   #descriptor6 = -1;
 
-  constructor() {
-    this.#out.setSegment(0, 0, this.#memory.address, REQUEST);
-    for (let i = 0; i < BATCH; i++) this.#in.setSegment(i, 0, this.#memory.address + REPLY_BUFFER_AT + i * SLOT, SLOT);
+  constructor({ largest = REQUEST, dontFragment = false }: EchoSocketOptions = {}) {
+    this.#dontFragment = dontFragment;
+    this.#receiveBuffer = largest > REQUEST ? 16 * RECEIVE_BUFFER : RECEIVE_BUFFER;
+    this.#replies = Math.ceil(Math.max(largest, REQUEST) / 8) * 8;
+    this.#memory = pin(this.#replies + BATCH * SLOT);
+    this.#view = new DataView(this.#memory.bytes.buffer);
+    for (let i = 0; i < BATCH; i++) this.#in.setSegment(i, 0, this.#memory.address + this.#replies + i * SLOT, SLOT);
   }
 
   /**
-   * Sends an echo request to `address` (4 or 16 bytes). `token`, 0–65535, comes back with the reply. Returns the name of the kernel's error
+   * Sends an echo request to `address` (4 or 16 bytes). `token`, 0–65535, comes back with the reply. `bytes`: of the whole IP packet; absent or less than
+   * that: the shortest. Returns the name of the kernel's error
    * (`EHOSTUNREACH`), null when it was sent. Opens the socket of a family when it is needed for the first time: throws CodedError,
    * EXIT.PRIVILEGE without CAP_NET_RAW.
    */
-  ask(address: Uint8Array, token: number): string | null {
+  ask(address: Uint8Array, token: number, bytes = 0): string | null {
     const six = address.length === 16;
+    const length = Math.max(REQUEST, bytes - (six ? IPV6_HEADER : IPV4_HEADER));
+    if (length > this.#replies) throw new RangeError(`a request of ${bytes} bytes: the largest is shorter`);
     const view = this.#view;
     if (six) icmpv6.writeStart(view, 0, icmpv6.TYPE_ECHO_REQUEST, 0);
     else icmpv4.writeStart(view, 0, icmpv4.TYPE_ECHO_REQUEST, 0);
@@ -65,7 +90,8 @@ export class EchoSocket {
     view.setUint16(6, token);
     this.#memory.bytes.set(this.#secret, icmpv4.HEADER_LENGTH);
     // Over IPv6 the kernel fills it in: the pseudo-header needs the source address (RFC 3542 §3.1).
-    if (!six) icmpv4.fillChecksum(view, 0, REQUEST);
+    if (!six) icmpv4.fillChecksum(view, 0, length);
+    this.#out.setSegment(0, 0, this.#memory.address, length);
     this.#name(address);
     if (this.#out.send(this.#descriptor(six), 0, 1) === 1) return null;
     return errnoName(errno());
@@ -99,7 +125,8 @@ export class EchoSocket {
     const descriptor = openSocket(family, SOCK_RAW, six ? NEXT_ICMPV6 : PROTOCOL_ICMP, 'pings');
     try {
       attachFilter(descriptor, repliesTo(this.#identifier, six));
-      setReceiveBuffer(descriptor, RECEIVE_BUFFER);
+      setReceiveBuffer(descriptor, this.#receiveBuffer);
+      if (this.#dontFragment) setPathMtuDiscovery(descriptor, six, PMTUDISC_PROBE);
       return descriptor;
     } catch (error) {
       closeDescriptor(descriptor);
@@ -125,7 +152,7 @@ export class EchoSocket {
         must(received, 'recvmmsg of echo replies');
       }
       for (let i = 0; i < received; i++) {
-        const start = REPLY_BUFFER_AT + i * SLOT;
+        const start = this.#replies + i * SLOT;
         const at = start + (six ? 0 : headerLength(this.#view, start));
         if (start + this.#in.transferred(i) < at + REQUEST) continue;
         const secret = this.#memory.bytes.subarray(at + icmpv4.HEADER_LENGTH, at + REQUEST);

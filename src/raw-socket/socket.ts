@@ -120,6 +120,12 @@ export function setReceiveBuffer(descriptor: number, bytes: number): void {
     setOption(descriptor, SOL_SOCKET, SO_RCVBUF, bytes, 'SO_RCVBUF');
 }
 
+/** How a socket treats DF and the path MTU: PMTUDISC_PROBE, the same number in both families. */
+export function setPathMtuDiscovery(descriptor: number, six: boolean, mode: number): void {
+  if (six) setOption(descriptor, IPPROTO_IPV6, IPV6_MTU_DISCOVER, mode, 'IPV6_MTU_DISCOVER');
+  else setOption(descriptor, IPPROTO_IP, IP_MTU_DISCOVER, mode, 'IP_MTU_DISCOVER');
+}
+
 /** Binds to a port on every address; false when the port is taken, throws on anything else. */
 export function bindPort(descriptor: number, family: number, port: number): boolean {
   return bindAddress(descriptor, new Uint8Array(family === AF_INET ? 4 : 16), port, `port ${port}`);

@@ -39,6 +39,10 @@ const SIOCSIFTXQLEN = 0x8943;
 const SIOCETHTOOL = 0x8946;
 /** linux/ethtool.h */
 const ETHTOOL_GTXCSUM = 0x16;
+const ETHTOOL_GFLAGS = 0x25;
+const ETHTOOL_GGRO = 0x2b;
+const ETH_FLAG_LRO = 1 << 15;
+const TUNGETFEATURES = 0x800454cf;
 const IFF_UP = 0x1;
 
 /** `tun` carries IP packets, `tap` Ethernet frames. */
@@ -164,12 +168,34 @@ export function setMtu(device: string, bytes: number): void {
 
 /** True when packets leave the device with checksums still to be completed, by itself or by whom it hands them to (`ethtool -k`: tx-checksumming). */
 export function leavesChecksums(device: string): boolean {
+  return ethtoolValue(device, ETHTOOL_GTXCSUM) !== 0;
+}
+
+/** What the device merges before anybody sees it (`ethtool -k`: large- and generic-receive-offload); null when there is no such device, or it does not say. */
+export function offloadsOf(device: string): { readonly lro: boolean; readonly gro: boolean } | null {
+  try {
+    return { lro: (ethtoolValue(device, ETHTOOL_GFLAGS) & ETH_FLAG_LRO) !== 0, gro: ethtoolValue(device, ETHTOOL_GGRO) !== 0 };
+  } catch (error) {
+    if (error instanceof CodedError) return null;
+    throw error;
+  }
+}
+
+function ethtoolValue(device: string, command: number): number {
   // struct ethtool_value: command, then its answer.
   const value = pin(8);
-  value.int32[0] = ETHTOOL_GTXCSUM;
+  value.int32[0] = command;
   deviceCall(device, SIOCETHTOOL, 'offloads', (memory) => storeAddress(memory.int32, 4, value.address));
   retain(value);
-  return value.int32[1] !== 0;
+  return value.int32[1];
+}
+
+/** IFF_ bits that this kernel knows for TUN devices. `descriptor` is one of /dev/net/tun; no privilege is asked for. */
+export function tunFeatures(descriptor: number): number {
+  const features = pin(8);
+  must(ioctl(descriptor, TUNGETFEATURES, features.address), 'ioctl TUNGETFEATURES');
+  retain(features);
+  return features.int32[0];
 }
 
 /** Packets that the kernel queues towards us before it drops (txqueuelen). */

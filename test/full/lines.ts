@@ -2,6 +2,7 @@
 
 import { segmentation } from '../oracle/segmentation.ts';
 import { tooBig } from '../oracle/too-big.ts';
+import { brokenLabs } from './broken-labs.ts';
 import { bulk } from './bulk.ts';
 import { clients } from './clients.ts';
 import { configs } from './configs.ts';
@@ -81,5 +82,6 @@ export const LINES: readonly Line[] = [
   reloads,
   takeover,
   graphs,
+  brokenLabs,
   soak,
 ];

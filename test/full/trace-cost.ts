@@ -21,12 +21,13 @@ const NOTHING = [
   'host 203.0.113.9',
   'tcp and src host 203.0.113.9 and port 443',
   'src net 172.16.0.0/12',
+  'port 8443',
   'dropped',
   'service other',
   'host 203.0.113.9 and dropped',
 ];
 /** What fewer people ask, and costs more: shown, not judged. */
-const DEARER = ['port 8443', 'udp port 53', 'syn', 'drop too-big and not port 443', 'host 203.0.113.9 or dropped'];
+const DEARER = ['udp port 53', 'syn', 'drop too-big and not port 443', 'host 203.0.113.9 or dropped'];
 const MATCHING = 'src host 10.255.255.254';
 const MATCHES_PER_SECOND = 1000;
 const SPECIAL = 0x0afffffe;

@@ -37,7 +37,8 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   admin: { may: ['base', 'observe', 'control', 'explain', 'trace'] },
   daemon: { may: ['*'] },
   worker: { may: [...GROUND, ...KERNEL, 'config'] },
-  doctor: { may: [...GROUND, ...KERNEL, 'config'] },
+  // What a worker has to unwrap is what the path writes.
+  doctor: { may: [...GROUND, ...KERNEL, 'pipeline/spec', 'pipeline/tunnel-kind', 'config'] },
   demo: { may: [...GROUND, ...KERNEL, 'config'] },
   replay: { may: [...GROUND, 'pipeline', 'explain', 'io', 'config'] },
   import: { may: [...GROUND, ...KERNEL, 'pipeline/spec', 'config'] },

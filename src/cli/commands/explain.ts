@@ -4,7 +4,7 @@ import { CodedError, EXIT } from '../../base/errors.ts';
 import type { Config } from '../../config/config.ts';
 import type { Answer } from '../../explain/answer.ts';
 import { socketOf } from '../admin-socket.ts';
-import { configOption, jsonOption, wholeNumber } from '../options.ts';
+import { configOption, jsonOption, pathMtuOption, wholeNumber } from '../options.ts';
 import { problemLines } from '../render/error.ts';
 import { paintFor } from '../render/paint.ts';
 
@@ -23,7 +23,6 @@ interface Options {
   readonly socket?: string;
 }
 
-const PATH_MTU = { least: 552, most: 65535, usual: 1500 };
 const MOST_LENGTH = 65_575;
 
 export function register(program: Command): void {
@@ -44,12 +43,7 @@ export function register(program: Command): void {
     .addOption(new Option('--link <kind>', 'what --hex begins with').choices(['ip', 'ethernet']))
     .option('--capture <file>', 'each packet of a pcap or pcapng file, one after the other')
     .option('--packet <number>', 'of the capture only this one; those before it go through all the same', wholeNumber(1, 2 ** 31))
-    .option(
-      '--path-mtu <bytes>',
-      'largest packet on the way to the backends, outer headers included',
-      wholeNumber(PATH_MTU.least, PATH_MTU.most),
-      PATH_MTU.usual,
-    )
+    .addOption(pathMtuOption())
     .option('--offline', 'do not ask the running director: what would one do that starts with this configuration now?', false)
     .option('--socket <path>', 'the director behind this unix socket, whatever the configuration says')
     .option('--without <backend>', 'also: what if this backend, POOL/NAME, were removed?')

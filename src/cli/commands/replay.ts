@@ -4,7 +4,7 @@ import { basename, dirname } from 'node:path';
 import type { Command } from 'commander';
 import { CodedError, EXIT } from '../../base/errors.ts';
 import type { ReplayedPacket, ReplaySummary } from '../../replay/replay.ts';
-import { configOption, jsonOption, wholeNumber } from '../options.ts';
+import { configOption, jsonOption, pathMtuOption } from '../options.ts';
 import { problemLines } from '../render/error.ts';
 import { paintFor } from '../render/paint.ts';
 
@@ -16,9 +16,6 @@ interface Options {
   readonly summary: boolean;
   readonly pathMtu: number;
 }
-
-/** The least is FLOOR4 of host/path-mtu.ts, below which the daemon believes nobody. */
-const PATH_MTU = { least: 552, most: 65535, usual: 1500 };
 
 export function register(program: Command): void {
   program
@@ -32,12 +29,7 @@ export function register(program: Command): void {
     .addOption(jsonOption())
     .option('-w, --write <file>', 'write the encapsulated packets to this pcap file (raw IP)')
     .option('--replies <file>', 'write what the director would answer itself (pings, packets too big) to this pcap file')
-    .option(
-      '--path-mtu <bytes>',
-      'largest packet on the way to the backends, outer headers included',
-      wholeNumber(PATH_MTU.least, PATH_MTU.most),
-      PATH_MTU.usual,
-    )
+    .addOption(pathMtuOption())
     .option('--summary', 'only the totals, not every packet', false)
     .addHelpText(
       'after',

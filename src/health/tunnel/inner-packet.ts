@@ -6,6 +6,7 @@
 import * as checksum from '../../wire/checksum.ts';
 import * as icmpv4 from '../../wire/icmpv4.ts';
 import * as icmpv6 from '../../wire/icmpv6.ts';
+import { type IpPacket, ipPacket, transportSum } from '../../wire/ip-packet.ts';
 import * as ipv4 from '../../wire/ipv4.ts';
 import * as ipv6 from '../../wire/ipv6.ts';
 import * as tcp from '../../wire/tcp.ts';
@@ -43,34 +44,9 @@ export const WINDOW = 8192;
 const MSS_OPTION = 0x0204;
 const NO_BYTES = new Uint8Array(0);
 
-interface Room {
-  readonly bytes: Uint8Array;
-  readonly view: DataView;
-  /** Where the transport header begins. */
-  readonly at: number;
-}
-
-/** A packet of `length` bytes behind its IP header, which is written; the rest is zeros. */
-function packet({ source, destination }: Ends, protocol: number, length: number, hops: HopLimit): Room {
-  const six = source.length === 16;
-  const at = six ? ipv6.HEADER_LENGTH : ipv4.HEADER_LENGTH;
-  const bytes = new Uint8Array(at + length);
-  const view = new DataView(bytes.buffer);
-  if (six) {
-    ipv6.writeStart(view, 0, 0, 0, length, protocol, hops);
-    bytes.set(source, ipv6.SOURCE_AT);
-    bytes.set(destination, ipv6.SOURCE_AT + 16);
-  } else {
-    const [from, to] = [source, destination].map((address) => new DataView(address.buffer, address.byteOffset, 4).getInt32(0));
-    ipv4.write(view, 0, 0, at + length, 0, ipv4.DONT_FRAGMENT, hops, protocol, from, to);
-  }
-  return { bytes, view, at };
-}
-
-function pseudoSum(view: DataView, at: number, protocol: number, length: number): number {
-  return at === ipv6.HEADER_LENGTH
-    ? checksum.pseudoSum6(view, ipv6.SOURCE_AT, protocol, length)
-    : checksum.pseudoSum4(view, ipv4.SOURCE_AT, protocol, length);
+/** A packet between `ends` of `length` bytes behind its IP header. */
+function packet({ source, destination }: Ends, protocol: number, length: number, hops: HopLimit): IpPacket {
+  return ipPacket(source, destination, protocol, length, hops);
 }
 
 /** A TCP segment; one with SYN says how large segments may be. */
@@ -78,7 +54,8 @@ export function tcpPacket(ends: Ends, segment: Segment, hops: HopLimit): Uint8Ar
   const option = (segment.flags & tcp.SYN) === 0 ? 0 : 4;
   const header = tcp.HEADER_LENGTH + option;
   const length = header + segment.payload.length;
-  const { bytes, view, at } = packet(ends, ipv4.PROTOCOL_TCP, length, hops);
+  const whole = packet(ends, ipv4.PROTOCOL_TCP, length, hops);
+  const { bytes, view, at } = whole;
   tcp.setSourcePort(view, at, ends.sourcePort);
   tcp.setDestinationPort(view, at, ends.destinationPort);
   tcp.setSequence(view, at, segment.sequence | 0);
@@ -91,18 +68,17 @@ export function tcpPacket(ends: Ends, segment: Segment, hops: HopLimit): Uint8Ar
     view.setUint16(at + tcp.HEADER_LENGTH + 2, ends.source.length === 16 ? MSS6 : MSS4);
   }
   bytes.set(segment.payload, at + header);
-  const sum = checksum.sum(view, at, length, pseudoSum(view, at, ipv4.PROTOCOL_TCP, length));
-  tcp.setChecksum(view, at, checksum.finish(sum));
+  tcp.setChecksum(view, at, checksum.finish(transportSum(whole, ipv4.PROTOCOL_TCP)));
   return bytes;
 }
 
 export function udpPacket(ends: Ends, payload: Uint8Array, hops: HopLimit): Uint8Array {
   const length = udp.HEADER_LENGTH + payload.length;
-  const { bytes, view, at } = packet(ends, ipv4.PROTOCOL_UDP, length, hops);
+  const whole = packet(ends, ipv4.PROTOCOL_UDP, length, hops);
+  const { bytes, view, at } = whole;
   udp.write(view, at, ends.sourcePort, ends.destinationPort, length, 0);
   bytes.set(payload, at + udp.HEADER_LENGTH);
-  const sum = checksum.sum(view, at, length, pseudoSum(view, at, ipv4.PROTOCOL_UDP, length));
-  udp.setChecksum(view, at, checksum.finishUdp(sum));
+  udp.setChecksum(view, at, checksum.finishUdp(transportSum(whole, ipv4.PROTOCOL_UDP)));
   return bytes;
 }
 

@@ -53,7 +53,7 @@ export function compileFilter(expression: Expression, batch: Batch, names: Colum
     'const { view } = batch.arena;',
     'function select(selected, parts) {',
     '  const count = batch.count;',
-    '  let n = 0, p = 0, f = 0;',
+    '  let n = 0, p = 0, f = 0, w = 0;',
     '  for (let i = 0; i < count; i++) {',
     ...(batch.ingress.link === LINK_ETHERNET
       ? ['const end = (frameAt[i] + frameLength[i]) | 0;', 'const at = networkOf(view, frameAt[i], end);']
@@ -197,15 +197,16 @@ function packetTermText(term: PacketTerm): string {
     }
     case 'port': {
       const places = term.side === 'src' ? [0] : term.side === 'dst' ? [2] : [0, 2];
-      const within = (at: string) =>
-        places
-          .map((from) => {
-            const load = `view.getUint16(${at} + ${from})`;
-            return term.from === term.to
-              ? `${load} === ${term.from}`
-              : `((${load} - ${term.from}) >>> 0) <= ${term.to - term.from}`;
-          })
-          .join(' || ');
+      const within = (at: string) => {
+        // One load for both, little-endian as the machine has it.
+        if (places.length === 2 && term.from === term.to) {
+          const swapped16 = ((term.from & 0xff) << 8) | (term.from >>> 8);
+          return `((w = view.getInt32(${at}, true)) & 0xffff) === ${swapped16} || w >>> 16 === ${swapped16}`;
+        }
+        const loads = places.map((from) => `view.getUint16(${at} + ${from})`);
+        if (term.from === term.to) return loads.map((load) => `${load} === ${term.from}`).join(' || ');
+        return loads.map((load) => `((${load} - ${term.from}) >>> 0) <= ${term.to - term.from}`).join(' || ');
+      };
       return `(${quickly(within)} && (p = portsOf(view, at, LENGTH, ${FAMILY})) >= 0 && (${within('p')}))`;
     }
     case 'length':
