@@ -19,10 +19,10 @@ const NAMES = {
 /** None of the bench's packets match: TCP without SYN from 10.0.0.0/8 to 192.0.2.1 port 443, all forwarded. */
 const NOTHING = [
   'host 203.0.113.9',
+  'dropped',
   'tcp and src host 203.0.113.9 and port 443',
   'src net 172.16.0.0/12',
   'port 8443',
-  'dropped',
   'service other',
   'host 203.0.113.9 and dropped',
 ];
@@ -33,7 +33,7 @@ const MATCHES_PER_SECOND = 1000;
 const SPECIAL = 0x0afffffe;
 
 /** Pairs of rounds for each filter, and batches of a round. */
-const PAIRS: Readonly<Record<Scale, number>> = { full: 300, scaled: 50 };
+const PAIRS: Readonly<Record<Scale, number>> = { full: 300, scaled: 15 };
 const BATCHES = 1000;
 
 /** CPU time of this thread: while others have the processor it stands still. */
@@ -175,7 +175,7 @@ function slower(comparison: Comparison, kind: Kind, filter: string | null, pairs
   };
   // Once, as a trace begins: what it compiles is warm after some thousand batches.
   comparison.follow(filter);
-  for (let pair = -20; pair < pairs; pair++) {
+  for (let pair = -10; pair < pairs; pair++) {
     // In turn: whoever comes second meets the other's caches.
     const first = pair % 2 === 0 ? measured() : comparison.bare(BATCHES) * perPacket;
     const second = pair % 2 === 0 ? comparison.bare(BATCHES) * perPacket : measured();
@@ -199,7 +199,11 @@ async function run(scale: Scale): Promise<Outcome> {
   const cases: [Kind, string, string | null][] = [
     ['bare', 'without the hook, twice', null],
     ['off', 'nobody tracing', null],
-    ...NOTHING.map((filter): [Kind, string, string] => ['nothing', `matches nothing: ${filter}`, filter]),
+    ...(scale === 'full' ? NOTHING : NOTHING.slice(0, 2)).map((filter): [Kind, string, string] => [
+      'nothing',
+      `matches nothing: ${filter}`,
+      filter,
+    ]),
     ['matching', `matches ${MATCHES_PER_SECOND} a second: ${MATCHING}`, MATCHING],
     ...(scale === 'full' ? DEARER : []).map((filter): [Kind, string, string] => ['dearer', `matches nothing: ${filter}`, filter]),
   ];
@@ -214,7 +218,7 @@ async function run(scale: Scale): Promise<Outcome> {
       base = plain;
       const most = MOST[kind];
       // On a machine that others use a run of a second says less: then more is let pass, and the full size judges.
-      if (excess > (scale === 'full' ? most : most * 2 + 3)) passed = false;
+      if (excess > (scale === 'full' ? most : most * 2 + 4)) passed = false;
       figures[`${words}, ${name}: % slower`] =
         `${excess.toFixed(2)}${most === Number.POSITIVE_INFINITY ? '' : ` (at most ${most})`}`;
     }
