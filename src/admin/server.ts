@@ -6,11 +6,12 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from 'node:net';
 import { CodedError } from '../base/errors.ts';
 import type { JournalEvent } from '../observe/events.ts';
-import { type Actions, MOST_REQUEST } from './actions.ts';
+import { type ActionAnswer, type Actions, MOST_REQUEST } from './actions.ts';
 import { AnswerQueue } from './answer-queue.ts';
 import { pageAnswer, TO_PAGE, wantsPage } from './page/routes.ts';
 import { listenAtPath } from './socket.ts';
 import { EXPLAIN_PATH, HISTORY_PATH, STATUS_PATH, type Status } from './status.ts';
+import { lineStream } from './trace-stream.ts';
 
 /** An answer to "are you well?": one reason per line when not. */
 export interface Condition {
@@ -58,6 +59,7 @@ export interface Answer {
   readonly type: string;
   readonly body: string;
   readonly headers?: Readonly<Record<string, string>>;
+  readonly stream?: ActionAnswer['stream'];
 }
 
 const TEXT = 'text/plain; charset=utf-8';
@@ -151,7 +153,9 @@ async function respond(
   // Whoever asks whether we are well gives up soon, and the answer costs nothing. What changes the director has an order of its own.
   const isUrgent = request.method === 'POST' || /^\/-\/(healthy|ready)/.test(request.url ?? '');
   const made = isUrgent ? await answer(request, source) : await queue.take(request.socket, () => answer(request, source));
-  if (made !== null) send(request, response, made === 'refused' ? BUSY : made);
+  if (made === null) return;
+  if (made !== 'refused' && made.stream !== undefined) made.stream(lineStream(response));
+  else send(request, response, made === 'refused' ? BUSY : made);
 }
 
 async function answer(request: IncomingMessage, source: AdminSource): Promise<Answer> {
@@ -213,8 +217,8 @@ async function act(request: IncomingMessage, actions: Actions, path: string): Pr
   }
   if (asked === null || typeof asked !== 'object' || Array.isArray(asked))
     return json(400, { message: 'the request is no JSON object' });
-  const { status, body } = await action(asked as Record<string, unknown>);
-  return json(status, body);
+  const { status, body, stream } = await action(asked as Record<string, unknown>);
+  return stream === undefined ? json(status, body) : { ...json(status, body), stream };
 }
 
 function condition({ ok, reasons }: Condition, word: string): Answer {
