@@ -37,7 +37,7 @@ export function judgeWorker(facts: WorkerFacts, wanted: WorkerWanted, configured
   const unseen = new Set<string>();
   if (!configured) unseen.add('identity');
   if (kernelTunnels(facts, wanted).length === 0) unseen.add('tunnel-device');
-  if (facts.ruleset.kind === 'unknown') unseen.add('firewall');
+  if (found.some(({ id }) => id === 'input-unknown')) unseen.add('firewall');
   if (!wanted.vips.some(({ port }) => port !== null)) unseen.add('service');
   if (!wanted.vips.some(({ address }) => address.length === 4)) for (const id of ['reverse-path', 'arp']) unseen.add(id);
   return reportOf('worker', WORKER_AREAS, found, unseen);

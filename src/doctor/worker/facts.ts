@@ -58,7 +58,8 @@ export interface UserSpaceWorker {
 
 export type Ruleset =
   | { readonly kind: 'nft'; readonly json: string }
-  | { readonly kind: 'iptables'; readonly saved: string }
+  /** `saved6`: of ip6tables; null: it could not be asked. */
+  | { readonly kind: 'iptables'; readonly saved: string; readonly saved6: string | null }
   | { readonly kind: 'unknown'; readonly reason: string; readonly privilege: boolean };
 
 export interface WorkerFacts {

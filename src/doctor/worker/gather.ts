@@ -132,6 +132,13 @@ function ruleset(): Ruleset {
   if (save === null) return { kind: 'unknown', reason: 'neither nft nor iptables-save is installed', privilege: false };
   const { status, output, complaint } = runProgram(save, ['-t', 'filter']);
   return status === 0
-    ? { kind: 'iptables', saved: output }
+    ? { kind: 'iptables', saved: output, saved6: savedRules6() }
     : { kind: 'unknown', reason: `iptables-save: ${complaint}`, privilege };
+}
+
+/** null when there is no such program, or it can not tell. */
+function savedRules6(): string | null {
+  const save = findProgram('ip6tables-save');
+  const told = save === null ? null : runProgram(save, ['-t', 'filter']);
+  return told?.status === 0 ? told.output : null;
 }
