@@ -10,7 +10,7 @@ import { Namespace, run } from '../host/namespace.ts';
 import { address } from '../host/wanted.ts';
 import { needs } from '../needs.ts';
 
-const [worker, sender] = needs('root', 'namespaces', 'nft').skip === undefined ? [new Namespace(), new Namespace()] : [];
+const [worker, sender] = needs('root', 'namespaces', 'nft').skip === undefined ? [1, 2].map(() => new Namespace()) : [];
 after(() => {
   for (const namespace of [worker, sender]) namespace?.close();
 });

@@ -169,9 +169,11 @@ test('gue-director worker in place of the kernel is recognised, and its device l
     { ...setup, listeners: facts().listeners },
     'fou-port-missing',
     /UDP port 6090.*unwraps GUE 6080, FOU 6084$/,
-    'kill 7; gue-director worker --port 6090 --vip 192.0.2.10',
+    'ps -o args= -p 7   # start another beside it with --port 6090 --device NAME, or it again with --port 6090 where nobody sends to 6080',
     other,
   );
+  const fou = asks('fou', [4], [VIP4], 6085);
+  finds(setup, 'fou-port-missing', /UDP port 6085/, 'ps -o args= -p 7   # start it again with --fou 6085=4 added', fou);
   const [first] = bad({ ...setup, settings: { 'all.rp_filter': 2 } });
   assert.deepEqual([first.id, first.fix], ['tunnel-reverse-path', 'sysctl -w net.ipv4.conf.all.rp_filter=0']);
   const twice = parseWorker(8, line('/usr/bin/gue-director worker --ipip')) as NonNullable<typeof worker>;
