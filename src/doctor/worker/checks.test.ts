@@ -93,6 +93,7 @@ function facts({ links: json = links(), settings = {}, ...more }: Setup = {}): W
     userSpace: [],
     isLocal: (address) => parsed.some(({ addresses }) => addresses.some(({ bytes }) => bytes.join('.') === address.join('.'))),
     hasDefaultRoute: () => true,
+    uplink: () => 'eth0',
     ruleset: { kind: 'nft', json: '{"nftables":[]}' },
     reversePathDrops: 0,
     received: 1000,
@@ -113,6 +114,8 @@ function asks(
 function bad(setup: Setup, wanted = asks()): Found[] {
   return judgeWorker(facts(setup), wanted, false).findings.filter(({ level }) => level !== 'ok');
 }
+
+const fixMtu = (name: string, mtu: number) => `ip link set dev ${name} mtu ${mtu}`;
 
 /** Exactly one finding. */
 function finds(setup: Setup, id: string, text: RegExp, fix: string, wanted = asks()): void {
@@ -224,12 +227,15 @@ test('reverse path filters: the larger of all and the device; loose needs an add
   // Only inner IPv4 is filtered.
   assert.deepEqual(bad({ settings: { 'sit0.rp_filter': 1, 'tunl0.rp_filter': 1 } }, asks('gue', [4], [VIP6])), []);
   const two = links({ eth1: { addr_info: [local('10.9.0.21', 24)] } });
+  const there = { ...asks(), endpoints: [ip('10.9.0.21')] };
   finds(
     { links: two, settings: { 'eth1.rp_filter': 1 } },
     'link-reverse-path',
     /eth1/,
     'sysctl -w net.ipv4.conf.eth1.rp_filter=2',
+    there,
   );
+  assert.deepEqual(bad({ links: two, settings: { 'eth1.rp_filter': 1 } }), [], 'tunnel packets come by the other');
   assert.deepEqual(bad({ settings: { 'eth0.rp_filter': 1 } }), [], 'there is no other interface that it could come by');
 });
 
@@ -260,8 +266,30 @@ test('service, ways back, MTU', () => {
   assert.deepEqual(bad({}, asks('gue', [4], [{ ...VIP4, port: 443 }])), [], 'it listens on the virtual IP alone');
   assert.deepEqual(bad({ listeners: [] }, asks('gue', [4], [{ ...VIP4, protocol: null, port: null }])), []);
   finds({ hasDefaultRoute: (family) => family === 4 }, 'no-way-back', /IPv6/, 'ip -6 route show');
-  finds({ links: links({ eth0: { mtu: 1500 } }) }, 'worker-mtu', /eth0 is 1500.* needs 1532/, 'ip link set dev eth0 mtu 1532');
-  finds({ links: links({ eth0: { mtu: 1532 } }) }, 'worker-mtu', /needs 1552/, 'ip link set dev eth0 mtu 1552', asks('gue', [6]));
+  finds({ links: links({ eth0: { mtu: 1500 } }) }, 'worker-mtu', /eth0 is 1500.* needs 1532/, fixMtu('eth0', 1532));
+  finds({ links: links({ eth0: { mtu: 1532 } }) }, 'worker-mtu', /needs 1552/, fixMtu('eth0', 1552), asks('gue', [6]));
+});
+
+test('interfaces of containers, overlays and VPNs are nobody’s business', () => {
+  const of = (info_kind: string, address: string, mtu: number) => ({
+    mtu,
+    linkinfo: { info_kind },
+    addr_info: [local(address, 24)],
+  });
+  const others = links({
+    wg0: of('wireguard', '10.66.0.1', 1420),
+    'flannel.1': of('vxlan', '10.244.0.0', 1450),
+    docker0: of('bridge', '172.17.0.1', 1500),
+    veth7: of('veth', '10.77.0.1', 1500),
+  });
+  const strict = Object.fromEntries(['eth0', 'wg0', 'flannel.1', 'docker0', 'veth7'].map((name) => [`${name}.rp_filter`, 1]));
+  const endpoints = (address: string) => ({ ...asks(), endpoints: [ip(address)] });
+  for (const wanted of [asks(), endpoints('10.8.0.21'), endpoints('127.0.0.1')]) {
+    assert.deepEqual(bad({ links: others, settings: strict }, wanted), []);
+  }
+  finds({ links: others }, 'worker-mtu', /MTU of wg0 is 1420/, fixMtu('wg0', 1532), endpoints('10.66.0.1'));
+  const nowhere = judgeWorker(facts({ uplink: () => null }), asks(), false).findings;
+  assert.ok(!nowhere.some(({ id }) => id === 'link-mtu'), 'not looked at');
 });
 
 test('a firewall that could not be looked at is not said to be good', () => {

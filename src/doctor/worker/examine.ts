@@ -5,7 +5,7 @@ import { checkArp, checkServices, checkVips } from './check-addresses.ts';
 import { checkDecapsulation, kernelTunnels } from './check-decapsulation.ts';
 import { checkDevices } from './check-device.ts';
 import { checkFirewall } from './check-firewall.ts';
-import { checkDamage, checkMtu, checkReversePath, checkWaysBack } from './check-kernel.ts';
+import { checkDamage, checkMtu, checkReversePath, checkWaysBack, incoming } from './check-kernel.ts';
 import type { WorkerFacts } from './facts.ts';
 import type { WorkerWanted } from './wanted.ts';
 
@@ -36,6 +36,7 @@ export function judgeWorker(facts: WorkerFacts, wanted: WorkerWanted, configured
   ];
   const unseen = new Set<string>();
   if (!configured) unseen.add('identity');
+  if (incoming(facts, wanted).length === 0) unseen.add('link-mtu');
   if (kernelTunnels(facts, wanted).length === 0) unseen.add('tunnel-device');
   if (found.some(({ id }) => id === 'input-unknown')) unseen.add('firewall');
   if (!wanted.vips.some(({ port }) => port !== null)) unseen.add('service');

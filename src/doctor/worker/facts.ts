@@ -76,6 +76,8 @@ export interface WorkerFacts {
   isLocal(address: Uint8Array): boolean;
   /** There is a way to hosts that nothing more particular is known of. */
   hasDefaultRoute(family: Family): boolean;
+  /** The interface of that way; null without one. */
+  uplink(family: Family): string | null;
   readonly ruleset: Ruleset;
   /** Packets that reverse path filtering has dropped since the boot (TcpExt IPReversePathFilter). */
   readonly reversePathDrops: number;

@@ -39,6 +39,7 @@ export function gatherWorker(): WorkerFacts {
     userSpace: userSpaceWorkers(),
     isLocal: isLocalAddress,
     hasDefaultRoute: (family) => routeTo(SOMEWHERE[family])?.type === 'unicast',
+    uplink: (family) => routeTo(SOMEWHERE[family])?.interface || null,
     ruleset: ruleset(),
     ...receptions(),
     reversePathDrops: netstatCounter(readIfThere('/proc/net/netstat'), 'TcpExt', 'IPReversePathFilter'),
