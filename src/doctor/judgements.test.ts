@@ -5,12 +5,12 @@ import { test } from 'node:test';
 import { parseAnyAddress } from '../config/address.ts';
 import { judgeArrivals, type Sender } from './arrivals.ts';
 import { exitCodeOf, type Found, reportOf } from './finding.ts';
-import { judgePaths } from './judge-paths.ts';
+import { answeringText, judgePaths } from './judge-paths.ts';
 import { judgeConntrack, judgeKernel, type KernelFacts } from './kernel-features.ts';
 import { judgeOffloads } from './offloads.ts';
 import { withPolicies } from './oversize.ts';
 import type { Tried } from './path-probes.ts';
-import { judgeRunning, type RunningStatus } from './running.ts';
+import { judgeRunning, LOST_TOTAL, type RecentHistory, type RunningStatus } from './running.ts';
 
 const ip = (text: string) => parseAnyAddress(text).value as Uint8Array;
 
@@ -109,6 +109,21 @@ test('what several backends suffer from is said once', () => {
   assert.deepEqual(ids(judgePaths({ tried: [], left: 88 })), ['info path-not-probed']);
 });
 
+test('of backends that nothing reached it is not said that they answer', () => {
+  const text = (...ways: Tried[]) => answeringText({ tried: ways, left: 0 });
+  const missing = tried({ short: false, long: false, unresolved: ip('10.8.0.1') });
+  const refused = tried({ refused: 'EHOSTUNREACH', short: false, long: false });
+  const nowhere = tried({ size: 0, route: null, short: false, long: false });
+  const silent = tried({ short: false, long: false });
+  assert.equal(text(missing, missing, missing), null);
+  assert.equal(text(missing, refused, nowhere, silent), null);
+  assert.equal(text(), null);
+  assert.equal(text(tried(), tried()), 'each backend answers, and none refuses tunnel packets');
+  assert.equal(text(tried(), nowhere, missing), '1 of 3 backends answer, and none of these refuses tunnel packets');
+  assert.match(text(tried({ long: false, largest: 1400 }), tried({ refused: 'EMSGSIZE' })) ?? '', /^each/);
+  assert.match(answeringText({ tried: [tried()], left: 88 }) ?? '', /^1 of 89 /);
+});
+
 const well = { ok: true, reasons: [] };
 const running: RunningStatus = {
   config: '/etc/gue-director/director.yaml',
@@ -121,7 +136,7 @@ const running: RunningStatus = {
 
 test('a running director: reasons, backends, drops, losses', () => {
   const ordinary = new Set(['not-a-service']);
-  const said = (parts: Partial<RunningStatus>) => judgeRunning({ ...running, ...parts }, ordinary);
+  const said = (parts: Partial<RunningStatus>) => judgeRunning({ ...running, ...parts }, ordinary, null);
   const backend = (parts: object) => ({ backends: [{ ...running.backends[0], ...parts }] });
   assert.deepEqual(said({}), []);
   const [reason] = said({ ready: { ok: false, reasons: ['host: ip_forward is 0'] } });
@@ -148,6 +163,29 @@ test('a running director: reasons, backends, drops, losses', () => {
   );
   assert.deepEqual(ids(said({ packets: { received: 1_000_000, lost: 99 } })), ['info kernel-losses']);
   assert.deepEqual(ids(said({ packets: { received: 1_000_000, lost: 101 } })), ['warning kernel-losses']);
+});
+
+test('drops and losses are of today: what is older than ten minutes is worth knowing, and no warning', () => {
+  const said = (drops: RecentHistory['drops'], totals: RecentHistory['totals'] = [], since = '2026-11-23T14:00:00Z') => {
+    const status = { ...running, drops: { 'too-big': 400, 'send-unreachable': 3 }, packets: { received: 1_000_000, lost: 101 } };
+    return judgeRunning(status, new Set(), { now: '2026-11-23T14:30:00Z', since, drops, totals });
+  };
+  assert.deepEqual(ids(said([])), ['info drops', 'info drops', 'info kernel-losses']);
+  assert.match(said([])[0].text, /^none in the last 10 minutes; 400 packets were dropped as too-big since/);
+  assert.match(said([], [], '2026-11-23T14:29:00Z')[0].text, /^none in the last 60 seconds; /, 'of a process that took over');
+  const [first, second] = said([{ name: 'send-unreachable', packets: 2 }]);
+  assert.deepEqual([first.level, second.level], ['warning', 'info']);
+  assert.match(first.text, /^2 packets were dropped as send-unreachable in the last 10 minutes, 3 since/);
+  const lost = (packets: number) =>
+    said(
+      [],
+      [
+        { name: LOST_TOTAL, packets },
+        { name: 'received', packets: 20_000 },
+      ],
+    )[2];
+  assert.deepEqual([lost(2).level, lost(3).level], ['info', 'warning']);
+  assert.match(lost(3).text, /lost 3 packets .*of 20003 in the last 10 minutes, 101 since/);
 });
 
 test('kernels: what the configured drivers need of them', () => {
