@@ -55,13 +55,13 @@ export function judgeRunning(status: RunningStatus, ordinary: ReadonlySet<string
   return [...conditions(status), ...backends(status), ...drops(status, ordinary, recent), ...losses(status, recent)];
 }
 
-/** Why nobody was asked. `denied`: somebody may be there, and this user may not open the socket. */
+/** Why nobody was asked, and what to do about it. `denied`: somebody may be there, and this user may not open the socket. */
 export function judgeAbsent(reason: string, hint: string, denied: boolean): Found {
   return {
     id: 'director-not-running',
     level: denied ? 'skipped' : 'info',
     text: `no running director was asked, only configuration and host were looked at: ${reason}`,
-    fix: hint,
+    fix: denied ? 'sudo gue-director doctor' : `systemctl status gue-director${hint === '' ? '' : `   # ${hint}`}`,
   };
 }
 

@@ -6,6 +6,6 @@ import { LOST_TOTAL, RECEIVED_TOTAL } from '../../src/doctor/running.ts';
 import { CounterSeries } from '../../src/observe/counter-series.ts';
 
 test('totals of the history', () => {
-  const names = new CounterSeries().all().map(({ name }) => name);
+  const names = new CounterSeries(0).all().map(({ name }) => name);
   for (const name of [LOST_TOTAL, RECEIVED_TOTAL]) assert.ok(names.includes(name), `${name}: ${names.join(', ')}`);
 });

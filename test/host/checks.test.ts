@@ -10,6 +10,7 @@ import { isLocalAddress, resolveTunnelSource, routeTo, tableRouteTo } from '../.
 import type { Wanted } from '../../src/host/wanted.ts';
 import { closeDescriptor } from '../../src/raw-socket/file.ts';
 import { openTunQueue } from '../../src/raw-socket/tun.ts';
+import { typed } from '../doctor/typed.ts';
 import { needs } from '../needs.ts';
 import { Namespace, run, setSysctl } from './namespace.ts';
 import { address, backend, service, wanted } from './wanted.ts';
@@ -43,8 +44,8 @@ const good: Partial<Wanted> = {
   udpSourcePorts: { base: 61024, count: 64 },
 };
 
-function find(parts: Partial<Wanted> = {}): Finding[] {
-  return checkHost(wanted({ ...good, ...parts }));
+function find(parts: Partial<Wanted> = {}): readonly Finding[] {
+  return typed(checkHost(wanted({ ...good, ...parts })));
 }
 
 /** Exactly one finding of this id, which its own command makes go away. */
@@ -60,7 +61,7 @@ function cures(id: string, level: Finding['level'], text: RegExp, parts: Partial
 }
 
 /** An IPv6 address is local only when a work queue of the kernel has run (addrconf_dad_begin), with `nodad` too: after the command is back. */
-function settled(parts: Partial<Wanted> = {}): Finding[] {
+function settled(parts: Partial<Wanted> = {}): readonly Finding[] {
   const deadline = Date.now() + 3000;
   let findings = find(parts);
   while (findings.length > 0 && Date.now() < deadline) {

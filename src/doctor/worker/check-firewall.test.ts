@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { typed } from '../../../test/doctor/typed.ts';
 import { parseAnyAddress } from '../../config/address.ts';
 import type { Encapsulation } from '../../pipeline/spec.ts';
 import type { Found } from '../finding.ts';
@@ -11,8 +12,8 @@ import { wantedByWords } from './wanted.ts';
 
 const VIP4 = { address: parseAnyAddress('192.0.2.10').value as Uint8Array, protocol: 6, port: 80 };
 
-function told(ruleset: Ruleset, encapsulation: Encapsulation = 'gue', outer: readonly Family[] = [4]): Found[] {
-  return checkFirewall({ ruleset } as WorkerFacts, wantedByWords([VIP4], encapsulation, 6080, outer));
+function told(ruleset: Ruleset, encapsulation: Encapsulation = 'gue', outer: readonly Family[] = [4]): readonly Found[] {
+  return typed(checkFirewall({ ruleset } as WorkerFacts, wantedByWords([VIP4], encapsulation, 6080, outer)));
 }
 
 function finds(ruleset: Ruleset, id: string, text: RegExp, fix: string, encapsulation: Encapsulation = 'gue', outer?: Family[]) {

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { typed } from '../../../test/doctor/typed.ts';
 import { parseAnyAddress } from '../../config/address.ts';
 import type { Encapsulation } from '../../pipeline/spec.ts';
 import { exitCodeOf, type Found } from '../finding.ts';
@@ -111,8 +112,8 @@ function asks(
   return wantedByWords(vips, encapsulation, port, outer);
 }
 
-function bad(setup: Setup, wanted = asks()): Found[] {
-  return judgeWorker(facts(setup), wanted, false).findings.filter(({ level }) => level !== 'ok');
+function bad(setup: Setup, wanted = asks()): readonly Found[] {
+  return typed(judgeWorker(facts(setup), wanted, false).findings.filter(({ level }) => level !== 'ok'));
 }
 
 const fixMtu = (name: string, mtu: number) => `ip link set dev ${name} mtu ${mtu}`;
