@@ -124,13 +124,28 @@ function flowLines({ by, hash, entry, effect }: FlowStep): [string, ...string[]]
 }
 
 function choiceLines(choice: ChoiceStep): [string, ...string[]] {
-  const { from, pool, backend, address, state, weight, slots, scheme, tableSize, digest, table, previous } = choice;
+  const {
+    from,
+    pool,
+    backend,
+    address,
+    state,
+    weight,
+    slots,
+    scheme,
+    tableSize,
+    digest,
+    table,
+    previous,
+    warnings = [],
+  } = choice;
   const table0 = `pool ${pool}: scheme ${scheme}, ${tableSize} slots, digest ${digest}`;
   if (backend === null) return [`none of pool ${pool} may serve`, table0];
   const share =
     slots === null || tableSize === 0 ? '' : `, ${slots} of ${tableSize} slots (${((100 * slots) / tableSize).toFixed(2)} %)`;
   const lines: [string, ...string[]] = [
     `${pool}/${backend} (${address}), because ${FROM[from]}`,
+    ...warnings.map((warning) => `but ${warning}`),
     ...(state === 'draining' ? drainingLines(pool, backend) : [`it is ${state}, weight ${weight}${share}`]),
     table0,
   ];

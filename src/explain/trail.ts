@@ -96,6 +96,8 @@ export interface ChoiceStep {
   readonly table: SlotAnswer | null;
   /** The same of the table before the last change, while it answers. */
   readonly previous: (SlotAnswer & { readonly seconds: number }) | null;
+  /** What a running director knows against this backend; absent: nothing, or none was asked. */
+  readonly warnings?: readonly string[];
 }
 
 export interface SlotAnswer {

@@ -38,6 +38,8 @@ import { soak } from './soak.ts';
 import { statusPage } from './status-page.ts';
 import { tables } from './tables.ts';
 import { takeover } from './takeover.ts';
+import { traceLine } from './trace.ts';
+import { traceCost } from './trace-cost.ts';
 import { transfers } from './transfers.ts';
 import { umlInterop } from './uml-interop.ts';
 
@@ -53,6 +55,8 @@ export const LINES: readonly Line[] = [
   explainLine,
   statusPage,
   historyLine,
+  traceLine,
+  traceCost,
   floods,
   drain,
   pipelineCost,
