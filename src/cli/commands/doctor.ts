@@ -63,7 +63,7 @@ export function register(program: Command): void {
       `
 Examples:
   gue-director doctor
-  gue-director doctor --json | jq -r '.findings[] | select(.level == "error") | .fix'
+  gue-director doctor --json | jq -r '.findings[] | select(.level == "error") | .text, .fix'
   gue-director doctor --worker --vip 192.0.2.10:443            on a worker, nothing but the program there
   gue-director doctor --worker --config director.yaml          on a worker, with the directors' configuration copied there
 

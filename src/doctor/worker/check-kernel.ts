@@ -1,56 +1,18 @@
 /** Checks of the kernel's settings around a worker: reverse path filters, MTU, ways back. */
 
-import { sameAddress } from '../../base/address.ts';
 import { sysctlName } from '../../host/sysctl.ts';
 import type { Found } from '../finding.ts';
 import { outerFamilies, takenInUserSpace } from './check-decapsulation.ts';
 import { devicesFor } from './check-device.ts';
 import type { FactLink, WorkerFacts } from './facts.ts';
+import { incoming, outward, uplinks } from './incoming-links.ts';
 import type { WorkerWanted } from './wanted.ts';
 
 const CLIENT_MTU = 1500;
 /** Damaged packets that are worth a word: one in so many. */
 const DAMAGED_OF = 10_000;
-/** Kinds of device through which nothing comes from the network. */
-const INNER_KINDS = new Set([
-  'ipip',
-  'sit',
-  'ip6tnl',
-  'gre',
-  'ip6gre',
-  'gretap',
-  'ip6gretap',
-  'dummy',
-  'tun',
-  'ifb',
-  'vti',
-  'vti6',
-  'erspan',
-  'ip6erspan',
-]);
-
-function outward(links: readonly FactLink[]): FactLink[] {
-  return links.filter(({ up, loopback, kind, addresses }) => up && !loopback && !INNER_KINDS.has(kind) && addresses.length > 0);
-}
-
 /** Kinds of device by which a host is connected to a network: hardware, and what is made of it. Bridges and veth pairs of containers, overlays and VPNs are not. */
 const OUTER_KINDS = new Set(['', 'vlan', 'bond', 'team', 'macvlan', 'ipvlan']);
-
-const uplinks = (facts: WorkerFacts, wanted: WorkerWanted) =>
-  new Set(outerFamilies(wanted).map((family) => facts.uplink(family)));
-
-/**
- * By which tunnel packets come in: the interfaces that have an address directors send to, as the configuration tells; where none has (it is on `lo`, or nobody told), those of
- * the default routes. Other interfaces, of containers, overlays and VPNs, are nobody's business here.
- */
-export function incoming(facts: WorkerFacts, wanted: WorkerWanted): FactLink[] {
-  const links = outward(facts.links);
-  const holders = links.filter(({ addresses }) =>
-    addresses.some(({ bytes }) => wanted.endpoints.some((endpoint) => sameAddress(endpoint, bytes))),
-  );
-  const names = uplinks(facts, wanted);
-  return holders.length > 0 ? holders : links.filter(({ name }) => names.has(name));
-}
 
 /** Names of the devices out of which inner IPv4 packets come. */
 function innerDevices(facts: WorkerFacts, { tunnels }: WorkerWanted): string[] {

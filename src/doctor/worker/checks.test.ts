@@ -211,6 +211,9 @@ test('tunnel devices: missing, down, of a mode that does not take the packets', 
   const wrong = bad({ links: links({ gre0: sum }) }, asks('gre'));
   assert.deepEqual([wrong.length, wrong[0].id], [1, 'gre-checksums']);
   assert.match(wrong[0].text, /without a checksum, and gre0 takes only packets with/);
+  assert.equal(wrong[0].fix, 'ip link add greplain type gre local 10.8.0.21 remote any && ip link set greplain up');
+  const [nowhere] = bad({ links: links({ gre0: sum }), uplink: () => null }, asks('gre'));
+  assert.match(nowhere.fix, /^ip address show {3}# .* local ADDRESS /);
 });
 
 test('reverse path filters: the larger of all and the device; loose needs an address', () => {

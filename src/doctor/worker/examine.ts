@@ -5,8 +5,9 @@ import { checkArp, checkServices, checkVips } from './check-addresses.ts';
 import { checkDecapsulation, kernelTunnels } from './check-decapsulation.ts';
 import { checkDevices } from './check-device.ts';
 import { checkFirewall } from './check-firewall.ts';
-import { checkDamage, checkMtu, checkReversePath, checkWaysBack, incoming } from './check-kernel.ts';
+import { checkDamage, checkMtu, checkReversePath, checkWaysBack } from './check-kernel.ts';
 import type { WorkerFacts } from './facts.ts';
+import { incoming } from './incoming-links.ts';
 import type { WorkerWanted } from './wanted.ts';
 
 /** `configured`: what is wanted is of a configuration, so this host should be one of its backends. */
