@@ -1,6 +1,6 @@
 /**
  * `trace` of the running director: gives every forwarding thread its order and a ring, reads the rings, and tells whoever asked. One trace at a time: what it may cost is
- * promised for one. It ends when its client goes away, after its count or its seconds, when the director stops or hands over; threads that are replaced go on with it.
+ * promised for one. It ends when its client goes away, after its count or its seconds, when the director stops or hands over; a thread that is replaced goes on with it, once.
  */
 import type { Action, ActionAnswer } from '../admin/actions.ts';
 import type { LineStream } from '../admin/trace-stream.ts';
@@ -22,6 +22,12 @@ const PROGRESS_MS = 1000;
 const MOST_BACKLOG = 4 * 1024 * 1024;
 /** Records that are read in one look: whoever else wants something of main waits no longer. */
 const MOST_AT_ONCE = 500;
+
+/**
+ * Threads that may be replaced before the trace ends: should it be the trace that they fail by, they must not fail so often that the director gives up
+ * (forwarding-threads.ts, MOST_FAILURES).
+ */
+const MOST_REPLACED = 1;
 
 /** A forwarding thread's seat, as far as a trace goes. */
 interface TracedSeat {
@@ -117,6 +123,8 @@ class TraceSession {
   #overRate = 0;
   #second = 0;
   #inSecond = 0;
+  /** Threads that were replaced since it began. */
+  #replaced = 0;
   #saidAt = 0;
   #timer: NodeJS.Timeout | null = null;
 
@@ -161,6 +169,7 @@ class TraceSession {
     if (publisher.current !== null) this.#names.set(publisher.current.generation, publisher.current.names);
     for (const seat of seats()) this.#order(seat);
     this.#read();
+    if (this.#replaced > MOST_REPLACED) this.end('threads');
     if (this.#timer === null) return;
     const now = clock.milliseconds();
     if (now - this.#saidAt >= PROGRESS_MS) {
@@ -175,6 +184,7 @@ class TraceSession {
   #order(seat: TracedSeat): void {
     const known = this.#rings.get(seat.number);
     if (known !== undefined && known.beganAt === seat.beganAt) return;
+    if (known !== undefined && ++this.#replaced > MOST_REPLACED) return;
     const memory = known?.memory ?? ringMemory(RING_BYTES);
     const { expression: filter, snap, rate } = this.request;
     const order: TraceOrder = { filter, snap, rate, until: this.#until + 1, ring: memory };

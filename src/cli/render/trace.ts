@@ -9,6 +9,7 @@ const ENDS: Readonly<Record<TraceEnd, string>> = {
   seconds: 'its time is over (--seconds)',
   client: 'interrupted',
   'hand-over': 'the director hands over to another process; trace again to follow that one',
+  threads: 'forwarding threads failed again and again; the log of the director says by what',
   stop: 'the director stops',
 };
 
