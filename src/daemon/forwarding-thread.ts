@@ -108,6 +108,16 @@ function run(start: ThreadStart): void {
         let wanted = services;
         let isOurs = start.baton === null;
 
+        /** A trace never costs a thread: what can not be traced is not, and main hears of it. */
+        const guarded = (change: () => void): void => {
+          try {
+            change();
+          } catch (error) {
+            tap.follow(null, names);
+            tell({ kind: 'untraced', message: String(error) });
+          }
+        };
+
         /** Everything main has posted; false when it is time to stop. */
         const readMail = (): boolean => {
           for (;;) {
@@ -119,7 +129,7 @@ function run(start: ThreadStart): void {
               return false;
             }
             if (mail.kind === 'trace') {
-              tap.follow(mail.order, names);
+              guarded(() => tap.follow(mail.order, names));
               continue;
             }
             if (mail.kind === 'fault') throw new Error('a fault was asked for');
@@ -134,7 +144,7 @@ function run(start: ThreadStart): void {
             }
             pipeline.snapshot = new Snapshot(mail.parts);
             names = mail.parts.names;
-            tap.renamed(names);
+            guarded(() => tap.renamed(names));
             garbage.published(mail.parts, clock.seconds());
             Atomics.store(start.words, WORD_GENERATION, mail.parts.generation);
           }

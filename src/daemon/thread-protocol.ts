@@ -102,6 +102,8 @@ export type MailToMain =
   | { readonly kind: 'exhausted' }
   /** The kernel refused a call in a way that it had not before. */
   | { readonly kind: 'refused'; readonly driver: string; readonly errno: number }
+  /** It can not do what the last order to trace says, and goes on without. */
+  | { readonly kind: 'untraced'; readonly message: string }
   /** A driver works, but not as it was meant to. */
   | { readonly kind: 'warning'; readonly driver: string; readonly message: string; readonly hint: string }
   | { readonly kind: 'stopped' }

@@ -67,6 +67,8 @@ export class Seat implements Subscriber {
   /** Milliseconds since boot when the thread began to read, and when it handed its queue over; 0 for never. */
   beganAt = 0;
   leftAt = 0;
+  /** Why the thread can not trace as it was told last; empty while nothing is wrong. */
+  traceFailure = '';
   readonly #words = new Int32Array(new SharedArrayBuffer(WORD_COUNT * 4));
   readonly #kernelDrops = new Float64Array(new SharedArrayBuffer(8));
   readonly #wake = EventDescriptor.create();
@@ -108,6 +110,7 @@ export class Seat implements Subscriber {
   post(mail: MailToThread): void {
     if (this.#port === null || !this.#open) return;
     this.#port.postMessage(mail);
+    if (mail.kind === 'trace') this.traceFailure = '';
     Atomics.add(this.#words, WORD_MAIL, 1);
     this.#wake.notify();
   }
@@ -156,6 +159,8 @@ export class Seat implements Subscriber {
         this.#events.exhausted(this);
       } else if (mail.kind === 'refused') {
         this.#events.refused(this, mail.driver, mail.errno);
+      } else if (mail.kind === 'untraced') {
+        this.traceFailure = mail.message;
       } else if (mail.kind === 'warning') {
         this.#events.warning(this, mail.driver, mail.message, mail.hint);
       } else {

@@ -41,19 +41,25 @@ class Stream implements LineStream {
 
 function stage(threads = 2) {
   const clock = new ManualClock(100);
+  const broken = { seat: -1 };
   const orders: (TraceOrder | null)[][] = Array.from({ length: threads }, () => []);
   const seats = orders.map((own, number) => ({
     number,
     beganAt: 1,
+    failures: 0,
+    traceFailure: '',
     post: (mail: MailToThread) => {
+      structuredClone(mail);
+      if (number === broken.seat && mail.kind === 'trace' && mail.order !== null) throw new RangeError('no room for an order');
       if (mail.kind === 'trace') own.push(mail.order);
     },
   }));
   const names = { services: [{ id: 0, name: 'web', pool: 'p' }], pools: [], backends: [] };
   const current = { generation: 1, names } as unknown as SnapshotParts;
+  const journal = new EventJournal(createLog({ level: 'silent', format: 'json' }));
   const keeper = new TraceKeeper({
     clock: { seconds: () => clock.seconds(), milliseconds: () => clock.seconds() * 1000 },
-    journal: new EventJournal(createLog({ level: 'silent', format: 'json' })),
+    journal,
     publisher: { current },
     seats: () => seats,
   });
@@ -63,7 +69,7 @@ function stage(threads = 2) {
     answer.stream?.(stream);
     return { ...answer, stream };
   };
-  return { clock, keeper, orders, seats, ask };
+  return { clock, keeper, orders, seats, ask, broken, journal };
 }
 
 test('one trace at a time; every thread is told when it begins and when it ends, however that is', async () => {
@@ -117,6 +123,41 @@ test('a thread that is replaced gets its order anew, once; a second one ends the
   seats[0].beganAt = 2;
   await sleep(60);
   assert.equal(stream.last.why, 'threads');
+});
+
+test('a trace that can not begin, or that a thread can not follow, ends with a word; the next one may', async () => {
+  const { ask, broken, orders, seats, journal, clock } = stage();
+  broken.seat = 1;
+  const failed = await ask({ filter: 'host 192.0.2.7' });
+  assert.deepEqual([failed.status, failed.stream.last.why, failed.stream.ended], [200, 'error', true]);
+  assert.equal(orders[0].at(-1), null);
+  broken.seat = -1;
+
+  const refused = await ask({});
+  seats[0].traceFailure = 'SyntaxError: Unexpected identifier';
+  await sleep(60);
+  assert.deepEqual([refused.stream.last.why, orders[1].at(-1)], ['error', null]);
+  seats[0].traceFailure = '';
+
+  // A thread that fails right behind its order: whoever comes after it does not get it.
+  const behind = await ask({ filter: 'host 192.0.2.7' });
+  seats[1].failures++;
+  await sleep(60);
+  seats[1].beganAt = 2;
+  await sleep(60);
+  assert.deepEqual([behind.stream.last.why, orders[1].filter((order) => order !== null).length], ['threads', 2]);
+
+  const later = await ask({});
+  clock.set(101);
+  seats[1].failures++;
+  seats[1].beganAt = 3;
+  await sleep(60);
+  assert.ok(later.stream.lines.some((line) => line.kind === 'note' && /thread 1 was replaced/.test(line.text)));
+  later.stream.leave();
+
+  const kinds = journal.since().map(({ kind }) => kind);
+  assert.equal(kinds.filter((kind) => kind === 'trace-failed').length, 2);
+  assert.doesNotMatch(JSON.stringify(journal.since()), /192\.0\.2\.7/, 'events are told over HTTP');
 });
 
 test('a client that reads nothing leaves records in the ring', async () => {

@@ -51,6 +51,12 @@ test('traces of a running director', needs('root', 'namespaces', 'tun'), async (
   const script = `fetch('http://127.0.0.1:6079/-/trace', { method: 'POST' }).then((r) => process.stdout.write(String(r.status)))`;
   assert.equal(lab.director.run(process.execPath, ['-e', script]), '405');
   assert.equal(director.entries('trace-started').length, 2);
+  // The log has the filter, with the client's address; events, which HTTP tells, have not.
+  assert.match(String(director.entries('trace-started')[0].filter), new RegExp(`host ${lab.vip4}`));
+  const events = `Promise.all(['history?last=600', 'ui'].map((path) => fetch('http://127.0.0.1:6079/-/' + path).then((r) => r.text()))).then((all) => process.stdout.write(all.join('\\n')))`;
+  const shown = lab.director.run(process.execPath, ['-e', events]);
+  assert.match(shown, /trace-started/);
+  assert.doesNotMatch(shown, /udp and not verdict pass/);
   assert.doesNotMatch(JSON.stringify(director.log), /4500005c/, 'no packet in the log');
 
   // It goes on with the thread that comes after one that failed, and says so.

@@ -9,7 +9,8 @@ const ENDS: Readonly<Record<TraceEnd, string>> = {
   seconds: 'its time is over (--seconds)',
   client: 'interrupted',
   'hand-over': 'the director hands over to another process; trace again to follow that one',
-  threads: 'forwarding threads failed again and again; the log of the director says by what',
+  threads: 'forwarding threads failed; the log of the director says by what',
+  error: 'the director could not go on with it; its log says why',
   stop: 'the director stops',
 };
 
