@@ -14,7 +14,7 @@ import { Batch, type IngressFacts, LINK_ETHERNET } from '../../base/batch.ts';
 import { DROP_REASONS } from '../../base/drop-reason.ts';
 import { VERDICT_APART, VERDICT_DROP, VERDICT_HELD, VERDICTS } from '../../base/verdict.ts';
 import type { ColumnNames } from '../numbers.ts';
-import { type DecisionTerm, type Expression, FLAG_TESTS, isDecision, type PacketTerm } from './expression.ts';
+import { type DecisionTerm, type Expression, FLAG_TESTS, isDecision, type PacketTerm, termsOf } from './expression.ts';
 import { familyOf, flagsOf, networkOf, portsOf, protocolOf } from './headers.ts';
 import { type Parted, partedOf, possible } from './parts.ts';
 
@@ -23,6 +23,8 @@ export interface CompiledFilter {
   readonly selects: boolean;
   /** False: nothing is asked about packets themselves; `select` need not be called. */
   readonly looks: boolean;
+  /** False: nothing is asked about what became of packets; whatever is selected matches, unless it is set apart. */
+  readonly decides: boolean;
   /** True when it may match packets of no service that are answered in place (pings): these must be copied before they are. */
   readonly answers: boolean;
   /**
@@ -81,6 +83,7 @@ export function compileFilter(expression: Expression, batch: Batch, names: Colum
   return {
     selects,
     looks: parts.length > 0,
+    decides: termsOf(expression).some(isDecision),
     answers: mayMatchAnswered(filter) !== false,
     select: made.select,
     decide: made.decide,
