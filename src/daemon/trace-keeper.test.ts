@@ -6,6 +6,7 @@ import { ManualClock } from '../base/clock.ts';
 import { EventJournal } from '../observe/events.ts';
 import { createLog } from '../observe/log.ts';
 import type { SnapshotParts } from '../pipeline/snapshot.ts';
+import { AT_TIME } from '../trace/record.ts';
 import { RingWriter } from '../trace/ring.ts';
 import type { TraceOrder } from '../trace/tap.ts';
 import type { TraceLine } from '../trace/told.ts';
@@ -174,6 +175,29 @@ test('a client that reads nothing leaves records in the ring', async () => {
   await sleep(60);
   assert.equal(stream.lines.filter(({ kind }) => kind === 'packet').length, 1);
   keeper.end('stop');
+});
+
+test('the rate of all threads together holds where their seconds come one behind the other', async () => {
+  const { orders, ask, keeper } = stage(2);
+  const { stream } = await ask({ rate: 5 });
+  // Ten packets of thread 0 in this second and the next, then ten of thread 1 in this one: its ring is read behind.
+  for (const [thread, seconds] of [
+    [0, [7000, 8000]],
+    [1, [7000, 8000]],
+  ] as const) {
+    const writer = new RingWriter(orders[thread][0]?.ring as SharedArrayBuffer);
+    for (const time of seconds) {
+      for (let k = 0; k < 5; k++) {
+        const at = writer.reserve(64);
+        for (let word = 4; word < 64; word += 4) writer.view.setInt32(at + word, 0, true);
+        writer.view.setFloat64(at + AT_TIME, time, true);
+        writer.commit(at, 64);
+      }
+    }
+  }
+  await sleep(60);
+  keeper.end('stop');
+  assert.deepEqual([stream.last.told, stream.last.overRate], [10, 10]);
 });
 
 test('what is beyond the bounds, or names nobody, is refused with what to do', async () => {

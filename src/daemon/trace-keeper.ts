@@ -268,7 +268,8 @@ class TraceSession {
   #tell(reader: RingReader, at: number, thread: number): void {
     const record = readRecord(reader.view, at);
     const second = Math.floor(record.time / 1000);
-    if (second !== this.#second) {
+    // Rings are read one behind the other: a packet of the second before may come behind one of this.
+    if (second > this.#second) {
       this.#second = second;
       this.#inSecond = 0;
     }
