@@ -1,0 +1,77 @@
+/**
+ * The gate at an interface: the program, its maps, and the attachment that makes it run. One for all threads, which put the sockets of their queues
+ * behind it. It is gone when its process is (attached by a link), and from then on the kernel has every packet again.
+ */
+import { assemble } from '../../raw-socket/bpf/assemble.ts';
+import { loadXdpProgram } from '../../raw-socket/bpf/program.ts';
+import { type AttachOptions, attachXdp, type XdpAttachment, type XdpMode } from '../../raw-socket/bpf/xdp-attachment.ts';
+import { closeDescriptor } from '../../raw-socket/file.ts';
+import { getLinkAddress, interfaceIndex } from '../../raw-socket/tun.ts';
+import type { ServiceMatch } from '../packet/filter.ts';
+import { PROGRAM } from './program.ts';
+import { ServiceMaps } from './service-maps.ts';
+
+/** `ip link show` and `bpftool prog` show it. */
+const PROGRAM_NAME = 'gue_director';
+
+export interface GateOptions extends AttachOptions {
+  readonly device: string;
+  readonly services: readonly ServiceMatch[];
+}
+
+export class XdpGate {
+  readonly device: string;
+  readonly interfaceIndex: number;
+  /** The 6 bytes that frames to us are addressed to. */
+  readonly linkAddress: Uint8Array;
+  readonly maps: ServiceMaps;
+  readonly #program: number;
+  readonly #attachment: XdpAttachment;
+  #open = true;
+
+  /**
+   * Loads and attaches. Until a queue has its socket, its packets go on to the kernel. Throws CodedError: GD_RAW_SOCKET_XDP_BUSY, GD_RAW_SOCKET_BPF,
+   * GD_RAW_SOCKET_BPF_REFUSED, GD_IO_XDP_ROOM.
+   */
+  constructor(options: GateOptions) {
+    const { device } = options;
+    this.device = device;
+    this.interfaceIndex = interfaceIndex(device);
+    this.linkAddress = getLinkAddress(device);
+    this.maps = ServiceMaps.create();
+    let program = -1;
+    try {
+      this.maps.setLinkAddress(this.linkAddress);
+      this.maps.setServices(options.services);
+      program = loadXdpProgram(PROGRAM_NAME, assemble(PROGRAM, this.maps.descriptors));
+      this.#attachment = attachXdp(program, { interfaceIndex: this.interfaceIndex, device }, options);
+      this.#program = program;
+    } catch (error) {
+      if (program >= 0) closeDescriptor(program);
+      this.maps.close();
+      throw error;
+    }
+  }
+
+  /** How the program runs: `generic` works with every device, and costs more. */
+  get mode(): XdpMode {
+    return this.#attachment.mode;
+  }
+
+  /** These services come in from now on. */
+  setServices(services: readonly ServiceMatch[]): void {
+    this.maps.setServices(services);
+  }
+
+  /** Detaches: every packet is the kernel's again. Safe to call twice. */
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    try {
+      this.#attachment.detach();
+    } finally {
+      closeDescriptor(this.#program);
+      this.maps.close();
+    }
+  }
+}

@@ -1,0 +1,262 @@
+/**
+ * One queue of an interface as one thread has it: an AF_XDP socket and the frames that travel through its rings. The arena of the thread's batch is the
+ * socket's UMEM, so that a packet leaves from where it was received.
+ *
+ *     frame:  | 256: the kernel's headroom, room for outer headers | packet, up to 1,856 bytes |     stride 2,112
+ *             ^ slotAt                                             ^ frameAt
+ *
+ * Every frame is in exactly one place: free here, lent to the kernel for receiving, a column of the batch, or handed over for sending.
+ *
+ *            ┌── lend ──► fill ring ─► kernel ─► receive ring ──┐
+ *     free ──┤                                                  ├─► batch column (its old frame becomes free)
+ *            └──────────────── swap, when sent ─────────────────┘
+ *       ▲                                                  │
+ *       └── completion ring ◄─ kernel ◄─ transmit ring ◄───┘ send
+ */
+import { Arena, BATCH_RECORDS, SMALL_STRIDE } from '../../base/arena.ts';
+import { Batch, type IngressFacts } from '../../base/batch.ts';
+import { E } from '../../raw-socket/library.ts';
+import { XDP_PACKET_HEADROOM, XdpSocket } from '../../raw-socket/xdp-socket.ts';
+import type { MappedBatch } from '../driver.ts';
+import { clearFrame } from '../frame.ts';
+import { mapPacketMemory, type PacketMemory } from '../packet-memory.ts';
+
+const STRIDE = SMALL_STRIDE;
+/** Packets of one batch at most. */
+const MOST_COLUMNS = 256;
+/** How often a full kernel is asked again to take what is to be sent, before it is left for the next batch. */
+const WAKE_ATTEMPTS = 64;
+
+/** What a wake-up answers when it sent only some of it, or the device's queue is full for the moment. */
+const { EAGAIN, EBUSY, ENOBUFS, EINTR } = E;
+
+function isPassing(number: number): boolean {
+  return number === EAGAIN || number === EBUSY || number === ENOBUFS || number === EINTR;
+}
+
+/** Bytes of the largest packet that a frame takes, link header included. */
+export const FRAME_BYTES = STRIDE - XDP_PACKET_HEADROOM;
+
+export interface PortOptions {
+  readonly device: string;
+  readonly interfaceIndex: number;
+  readonly queue: number;
+  /** Packets that may wait to be received, a power of two; default 2,048. */
+  readonly receiveRing?: number;
+  /** Packets that may be on their way out, a power of two; default 1,024. */
+  readonly transmitRing?: number;
+  /** The device reads and writes the frames itself; default false. */
+  readonly zeroCopy?: boolean;
+}
+
+export class XdpPort {
+  readonly socket: XdpSocket;
+  readonly arena: Arena;
+  readonly #memory: PacketMemory;
+  readonly #free: Int32Array;
+  #freeCount = 0;
+  /** Frames in the fill ring or the receive ring, or being filled; at most as many as the fill ring has entries. */
+  #lent = 0;
+  readonly #mostLent: number;
+  /** Frames in the transmit ring, on their way, or in the completion ring. */
+  #sending = 0;
+  readonly #mostSending: number;
+  /** Frames put into the transmit ring since the last flush. */
+  #prepared = 0;
+  /** errno of the last wake-up that failed for another reason than "not all of it now"; 0 when none did. */
+  lastErrno = 0;
+  #open = true;
+
+  constructor(options: PortOptions) {
+    const receive = options.receiveRing ?? 2048;
+    const transmit = options.transmitRing ?? 1024;
+    this.#mostLent = receive;
+    this.#mostSending = transmit;
+    const frames = receive + transmit + MOST_COLUMNS;
+    this.#memory = mapPacketMemory(Arena.bytesFor(frames, STRIDE, BATCH_RECORDS));
+    this.arena = new Arena(this.#memory.buffer, frames, STRIDE, this.#memory.address, BATCH_RECORDS);
+    this.#memory.summedThrough(this.arena.view);
+    this.#free = new Int32Array(frames);
+    // The first frame is on top.
+    for (let frame = frames - 1; frame >= 0; frame--) this.#free[this.#freeCount++] = frame * STRIDE;
+    this.socket = new XdpSocket({
+      device: options.device,
+      interfaceIndex: options.interfaceIndex,
+      queue: options.queue,
+      address: this.#memory.address,
+      bytes: frames * STRIDE,
+      stride: STRIDE,
+      fill: receive,
+      receive,
+      transmit,
+      // What is on its way has a place to come back to.
+      completion: transmit,
+      zeroCopy: options.zeroCopy ?? false,
+    });
+    this.lend();
+  }
+
+  /** A batch whose columns hold frames of this port. Throws RangeError beyond 256 columns in all batches together. */
+  createBatch(facts: IngressFacts, capacity: number): MappedBatch {
+    if (this.#freeCount < capacity) throw new RangeError(`no ${capacity} free frames for a batch: ${this.#freeCount}`);
+    const batch = new Batch(this.arena, facts, capacity);
+    for (let i = 0; i < capacity; i++) batch.slotAt[i] = this.#take();
+    return {
+      batch,
+      release: () => {
+        for (let i = 0; i < capacity; i++) this.#give(batch.slotAt[i]);
+      },
+    };
+  }
+
+  /** Fills the batch from the receive ring; the frames its columns had until now are lent again. */
+  receive(batch: Batch): number {
+    const ring = this.socket.received;
+    const waiting = ring.waiting();
+    const count = Math.min(waiting, batch.capacity);
+    if (count > 0) {
+      const { words } = ring;
+      const { slotAt, frameAt, frameLength } = batch;
+      for (let i = 0; i < count; i++) {
+        const at = ring.descriptorAt(i);
+        const frame = words[at];
+        this.#give(slotAt[i]);
+        slotAt[i] = frame;
+        clearFrame(batch, i);
+        // Where in its frame the packet begins stands in the top 16 bits (XSK_UNALIGNED_BUF_OFFSET_SHIFT).
+        frameAt[i] = frame + (words[at + 1] >>> 16);
+        frameLength[i] = words[at + 2];
+      }
+      ring.next = (ring.next + count) | 0;
+      ring.release();
+      this.#lent -= count;
+      this.lend();
+    }
+    batch.count = count;
+    return count;
+  }
+
+  /**
+   * Hands column `i`'s frame over for sending: `length` bytes from `at`, which lie in it. The column has another frame then, whose content is nobody's.
+   * False when the packet is too long or there is no room: nothing has changed.
+   */
+  sendColumn(batch: Batch, i: number, at: number, length: number): boolean {
+    const frame = batch.slotAt[i];
+    if (length > STRIDE || at < frame || at + length > frame + STRIDE || !this.#hasRoom()) return false;
+    this.#put(at, length);
+    batch.slotAt[i] = this.#take();
+    return true;
+  }
+
+  /**
+   * Sends a copy of two pieces of the arena, one behind the other; the second may have no bytes. False as above.
+   */
+  sendCopy(firstAt: number, firstLength: number, secondAt: number, secondLength: number): boolean {
+    if (firstLength + secondLength > FRAME_BYTES || !this.#hasRoom()) return false;
+    const { bytes } = this.arena;
+    const at = this.#take() + XDP_PACKET_HEADROOM;
+    bytes.copyWithin(at, firstAt, firstAt + firstLength);
+    if (secondLength > 0) bytes.copyWithin(at + firstLength, secondAt, secondAt + secondLength);
+    this.#put(at, firstLength + secondLength);
+    return true;
+  }
+
+  /** The kernel gets what was handed over since the last flush, and is woken when it wants to be. */
+  flush(): void {
+    const { transmit } = this.socket;
+    if (this.#prepared > 0) {
+      this.#prepared = 0;
+      transmit.submit();
+    }
+    for (let attempt = 0; attempt < WAKE_ATTEMPTS && this.#waitsForKernel(); attempt++) {
+      if (!transmit.needsWakeup) break;
+      const number = this.socket.wakeTransmit();
+      this.#reap();
+      if (number !== 0 && !isPassing(number)) {
+        this.lastErrno = number;
+        break;
+      }
+    }
+    this.#reap();
+  }
+
+  /** Free frames go to the kernel, as many as it may have. */
+  lend(): void {
+    const { fill } = this.socket;
+    let count = this.#mostLent - this.#lent;
+    if (count > this.#freeCount) count = this.#freeCount;
+    const room = fill.free();
+    if (count > room) count = room;
+    if (count === 0) return;
+    const { words } = fill;
+    for (let k = 0; k < count; k++) {
+      const at = fill.placeAt(k);
+      words[at] = this.#take();
+      words[at + 1] = 0;
+    }
+    fill.next = (fill.next + count) | 0;
+    fill.submit();
+    this.#lent += count;
+    if (fill.needsWakeup) this.socket.wakeFill();
+  }
+
+  /** Where every frame is: the sum never changes. */
+  census(): { free: number; lent: number; sending: number } {
+    return { free: this.#freeCount, lent: this.#lent, sending: this.#sending };
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.socket.close();
+    this.#memory.release();
+  }
+
+  #waitsForKernel(): boolean {
+    const { transmit } = this.socket;
+    return transmit.free() <= transmit.mask;
+  }
+
+  /** Room for one more packet on its way out. */
+  #hasRoom(): boolean {
+    if (this.#sending < this.#mostSending && this.#freeCount > 0) return true;
+    this.flush();
+    return this.#sending < this.#mostSending && this.#freeCount > 0;
+  }
+
+  #put(at: number, length: number): void {
+    const { transmit } = this.socket;
+    const { words } = transmit;
+    const entry = transmit.descriptorAt(0);
+    words[entry] = at;
+    words[entry + 1] = 0;
+    words[entry + 2] = length;
+    words[entry + 3] = 0;
+    transmit.next = (transmit.next + 1) | 0;
+    this.#prepared++;
+    this.#sending++;
+  }
+
+  /** Frames that were sent are free again. */
+  #reap(): void {
+    const ring = this.socket.completed;
+    const count = ring.waiting();
+    if (count === 0) return;
+    const { words } = ring;
+    for (let k = 0; k < count; k++) {
+      const at = words[ring.placeAt(k)];
+      this.#give(at - (at % STRIDE));
+    }
+    ring.next = (ring.next + count) | 0;
+    ring.release();
+    this.#sending -= count;
+  }
+
+  #take(): number {
+    return this.#free[--this.#freeCount];
+  }
+
+  #give(frame: number): void {
+    this.#free[this.#freeCount++] = frame;
+  }
+}
