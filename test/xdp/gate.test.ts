@@ -1,0 +1,174 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import type { Batch } from '../../src/base/batch.ts';
+import { createBatch } from '../../src/io/open.ts';
+import { XdpGate } from '../../src/io/xdp/gate.ts';
+import { XdpIngress } from '../../src/io/xdp/ingress.ts';
+import { receiveAll } from '../contract/driver.ts';
+import { FAR_MAC, FAR4, Listener, NEAR_MAC, NEAR4, Wire } from '../contract/lab.ts';
+import { ipPacket, udpBody } from '../contract/packets.ts';
+import { run } from '../host/namespace.ts';
+import { needs } from '../needs.ts';
+import { sendFrames } from './frames.ts';
+
+const SERVICE = Uint8Array.from([10, 9, 9, 9]);
+const service = (port: number, address = SERVICE) => ({
+  prefix: { bytes: address, length: 32 },
+  protocol: 17,
+  portFrom: port,
+  portTo: port,
+});
+const frameTo = (destination: Uint8Array, port: number, payload = 'x') =>
+  Buffer.concat([
+    Buffer.from([...FAR_MAC, ...NEAR_MAC, 8, 0]),
+    ipPacket({ family: 4, source: NEAR4, destination }, 17, udpBody(2000, port, Buffer.from(payload), null)),
+  ]);
+const taken = (batch: Batch) =>
+  Array.from({ length: batch.count }, (_, i) =>
+    Buffer.from(batch.arena.bytes.slice(batch.frameAt[i], batch.frameAt[i] + batch.frameLength[i])).toString('hex'),
+  );
+/** `xdp`, `xdpgeneric` or null, as `ip link` says. */
+const attached = (wire: Wire) =>
+  wire.far.inside(() => /\bxdp(generic|drv|offload)?(?=\/| |$)/.exec(run('ip link show vb'))?.[0] ?? null);
+
+test(
+  'xdp: what is not a service is the kernel’s, on the service’s own address too; ARP, ND and ping work while attached',
+  needs('root', 'namespaces', 'xdp', 'ping'),
+  () => {
+    const wire = new Wire(1500);
+    // The director's own address is a service's as well: ssh to it must go on working.
+    const listener = wire.far.inside(() => new Listener(FAR4));
+    const ingress = wire.far.inside(() => new XdpIngress({ device: 'vb', services: [service(4001, FAR4), service(53)] }));
+    const mapped = createBatch(ingress, 16);
+    const frames = [frameTo(FAR4, 4000, 'to the host'), frameTo(FAR4, 4001), frameTo(SERVICE, 53), frameTo(SERVICE, 54)];
+    wire.near.inside(() => sendFrames('va', frames));
+    receiveAll(ingress, mapped.batch, 2, () => {});
+    assert.deepEqual(taken(mapped.batch), [frames[1].toString('hex'), frames[2].toString('hex')]);
+    assert.deepEqual(
+      listener.payloads().map((bytes) => Buffer.from(bytes).toString()),
+      ['to the host'],
+    );
+    // Neighbours are asked for anew; a ping needs them and an address without a service on it.
+    wire.far.inside(() => run('ip addr add 10.1.0.3/24 dev vb'));
+    wire.near.inside(() => {
+      run('ip neigh flush dev va');
+      run('ip neigh del 10.1.0.2 dev va');
+      run('ip neigh del fd00:1::2 dev va');
+      run('ping -c 1 -W 2 -n 10.1.0.3');
+      run('ping -c 1 -W 2 -n fd00:1::2');
+    });
+    ingress.setServices([service(54)]);
+    wire.near.inside(() => sendFrames('va', frames));
+    receiveAll(ingress, mapped.batch, 1, () => {});
+    assert.deepEqual(taken(mapped.batch), [frames[3].toString('hex')]);
+    listener.close();
+    ingress.close();
+    mapped.release();
+    wire.close();
+  },
+);
+
+for (const options of [{ modes: ['native'] }, { modes: ['generic'] }, { way: 'netlink' }] as const) {
+  test(
+    `xdp: receives with ${JSON.stringify(options)}, and close leaves the interface as it was`,
+    needs('root', 'namespaces', 'xdp'),
+    () => {
+      const wire = new Wire(1500);
+      const before = wire.far.inside(() => run('ip -j -d link show vb'));
+      const ingress = wire.far.inside(() => new XdpIngress({ device: 'vb', services: [service(53)], ...options }));
+      const mapped = createBatch(ingress, 16);
+      assert.equal(ingress.gate.mode, 'modes' in options ? options.modes[0] : 'native');
+      assert.equal(attached(wire), ingress.gate.mode === 'generic' ? 'xdpgeneric' : 'xdp');
+      assert.throws(() => wire.far.inside(() => new XdpGate({ device: 'vb', services: [], ...options })), {
+        code: 'GD_RAW_SOCKET_XDP_BUSY',
+      });
+      const frames = Array.from({ length: 10 }, (_, n) => frameTo(SERVICE, 53, `${n}`));
+      wire.near.inside(() => sendFrames('va', frames));
+      receiveAll(ingress, mapped.batch, 10, () => {});
+      assert.deepEqual(
+        taken(mapped.batch),
+        frames.map((frame) => frame.toString('hex')),
+      );
+      wire.far.inside(() => ingress.close());
+      assert.equal(
+        wire.far.inside(() => run('ip -j -d link show vb')),
+        before,
+      );
+      mapped.release();
+      wire.close();
+    },
+  );
+}
+
+test('xdp: kill -9 takes the program with it, and the next start has the queue', needs('root', 'namespaces', 'xdp'), async () => {
+  const wire = new Wire(1500);
+  const script = new URL('attached.ts', import.meta.url).pathname;
+  const child = wire.far.inside(() =>
+    spawn(process.execPath, ['--import', 'tsx', script], { stdio: ['pipe', 'pipe', 'inherit'] }),
+  );
+  await once(child.stdout, 'data');
+  assert.equal(attached(wire), 'xdp');
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  const gone = Date.now();
+  while (attached(wire) !== null && Date.now() - gone < 1000);
+  assert.equal(attached(wire), null, 'within a second');
+  const ingress = wire.far.inside(() => new XdpIngress({ device: 'vb', services: [service(53)] }));
+  ingress.close();
+  wire.close();
+});
+
+test(
+  'xdp: every frame is somewhere: after more packets than there are frames, with replies, none is lost',
+  needs('root', 'namespaces', 'xdp'),
+  () => {
+    const wire = new Wire(1500);
+    const ingress = wire.far.inside(
+      () => new XdpIngress({ device: 'vb', services: [service(53)], receiveRing: 64, transmitRing: 32 }),
+    );
+    const total = 64 + 32 + 256;
+    const mapped = createBatch(ingress, 16);
+    const { batch } = mapped;
+    const sum = () => {
+      const { free, lent, sending } = ingress.port.census();
+      return free + lent + sending + batch.capacity;
+    };
+    let got = 0;
+    for (let round = 0; round < 30; round++) {
+      const frames = Array.from({ length: 40 }, (_, n) => frameTo(SERVICE, 53, `${round} ${n}`));
+      wire.near.inside(() => sendFrames('va', frames));
+      receiveAll(ingress, batch, 40, () => {
+        for (let i = 0; i < batch.count; i += 2) {
+          batch.verdict[i] = 2;
+          batch.outAt[i] = batch.frameAt[i] - 60;
+          batch.outLength[i] = 100;
+        }
+        got += batch.count;
+        ingress.reply(batch);
+        for (let i = 0; i < batch.count; i += 2) assert.equal(batch.verdict[i], 2);
+        assert.equal(sum(), total);
+        assert.equal(new Set(batch.slotAt).size, batch.capacity, 'no frame in two columns');
+      });
+    }
+    assert.equal(got, 1200);
+    // More than the rings hold, at once: counted, and the rest arrives.
+    wire.near.inside(() =>
+      sendFrames(
+        'va',
+        Array.from({ length: 200 }, () => frameTo(SERVICE, 53)),
+      ),
+    );
+    assert.equal(
+      receiveAll(ingress, batch, 64, () => {}),
+      64,
+    );
+    assert.equal(ingress.statistics().kernelDrops, 136);
+    assert.equal(sum(), total);
+    assert.equal(ingress.port.socket.statistics().invalid, 0);
+    ingress.close();
+    mapped.release();
+    wire.close();
+  },
+);
