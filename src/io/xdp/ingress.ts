@@ -21,7 +21,13 @@ export interface XdpIngressOptions extends GateOptions, Pick<PortOptions, 'recei
 export class XdpIngress implements Ingress {
   readonly name: string;
   /** `canPass` is false: what is not ours was left to the kernel by the program; a packet that came as far as here can not go back. */
-  readonly facts: IngressFacts = { link: LINK_ETHERNET, hopDone: false, canPass: false, headerVerified: false };
+  readonly facts: IngressFacts = {
+    link: LINK_ETHERNET,
+    hopDone: false,
+    canPass: false,
+    headerVerified: false,
+    checksumsUnknown: true,
+  };
   readonly descriptor: number;
   readonly exhausted = false;
   readonly interfaceIndex: number;
@@ -84,7 +90,7 @@ export class XdpIngress implements Ingress {
       batch.reason[i] = REPLY_FAILED;
     }
     for (let a = 0; a < batch.answers; a++) {
-      if (this.port.sendCopy(batch.answerAt[a], batch.answerLength[a], 0, 0)) sent++;
+      if (this.port.sendCopy(batch.answerAt[a], batch.answerLength[a])) sent++;
       else batch.answersLost++;
     }
     if (sent > 0) this.port.flush();

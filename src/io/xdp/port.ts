@@ -148,17 +148,34 @@ export class XdpPort {
     return true;
   }
 
-  /**
-   * Sends a copy of two pieces of the arena, one behind the other; the second may have no bytes. False as above.
-   */
-  sendCopy(firstAt: number, firstLength: number, secondAt: number, secondLength: number): boolean {
-    if (firstLength + secondLength > FRAME_BYTES || !this.#hasRoom()) return false;
-    const { bytes } = this.arena;
-    const at = this.#take() + XDP_PACKET_HEADROOM;
-    bytes.copyWithin(at, firstAt, firstAt + firstLength);
-    if (secondLength > 0) bytes.copyWithin(at + firstLength, secondAt, secondAt + secondLength);
-    this.#put(at, firstLength + secondLength);
+  /** Hands over a copy of `length` bytes of the arena, for what lies in no frame of its own. False as above. */
+  sendCopy(from: number, length: number): boolean {
+    if (length > FRAME_BYTES) return false;
+    const frame = this.borrow();
+    if (frame < 0) return false;
+    const at = this.packetAt(frame);
+    this.arena.bytes.copyWithin(at, from, from + length);
+    this.sendBorrowed(at, length);
     return true;
+  }
+
+  /** A free frame to write a packet into, until `sendBorrowed` or `giveBack`; −1 when none may be sent now. */
+  borrow(): number {
+    return this.#hasRoom() ? this.#take() : -1;
+  }
+
+  /** Where in a borrowed frame a packet of up to FRAME_BYTES bytes is written. */
+  packetAt(frame: number): number {
+    return frame + XDP_PACKET_HEADROOM;
+  }
+
+  /** Hands over a borrowed frame: `length` bytes from `at`, which lie in it. */
+  sendBorrowed(at: number, length: number): void {
+    this.#put(at, length);
+  }
+
+  giveBack(frame: number): void {
+    this.#give(frame);
   }
 
   /** The kernel gets what was handed over since the last flush, and is woken when it wants to be. */
