@@ -48,7 +48,9 @@ function wants6(services: readonly ServiceMatch[], packet: Buffer): boolean {
 }
 
 function hasRule(services: readonly ServiceMatch[], protocol: number, transport: Buffer): boolean {
-  if (transport.length < 4) return false;
-  const port = transport.readUInt16BE(2);
-  return services.some((rule) => rule.protocol === protocol && rule.portFrom <= port && port <= rule.portTo);
+  const port = transport.length < 4 ? 0 : transport.readUInt16BE(2);
+  return services.some((rule) => {
+    // 256: any protocol, which has no ports.
+    return rule.protocol === 256 || (rule.protocol === protocol && rule.portFrom <= port && port <= rule.portTo);
+  });
 }

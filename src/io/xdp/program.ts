@@ -147,13 +147,18 @@ export const PROGRAM: readonly BpfItem[] = [
 
   // r0 the address's value: number of its rule set; r5 the protocol, r9 its header.
   label('transport'),
-  ...mustHave(4),
   store(4, 10, PORT_KEY, 64),
   load(4, 1, 0, 0),
   store(4, 10, PORT_KEY + 4, r(1)),
   // The byte of the protocol and a zero: one store.
   store(2, 10, PORT_KEY + 8, r(5)),
+  // A packet that ends before its ports has port 0: its protocol may need none.
+  set(1, '=', 0),
+  set(2, '=', r(9)),
+  set(2, '+=', 4),
+  when(2, '>', r(8), 'port'),
   load(2, 1, 9, 2),
+  label('port'),
   store(2, 10, PORT_KEY + 10, r(1)),
   ...lookUp('ports', PORT_KEY),
 

@@ -7,6 +7,12 @@ import type { Prefix } from '../../base/address.ts';
 import { prefixContains } from '../../base/address.ts';
 import type { ServiceMatch } from '../packet/filter.ts';
 
+/** As `protocol`: whatever it is (PROTOCOL_ANY of pipeline/spec.ts). */
+const ANY_PROTOCOL = 256;
+/** Bits of a rule set's number, and of it with a protocol: the first that count of a key of `ports`. */
+const RULE_SET_BITS = 32;
+const PROTOCOL_BITS = 48;
+
 /** One rule: protocol, and ports as a binary prefix of `bits` bits, 0 for all. */
 export interface PortRule {
   readonly protocol: number;
@@ -67,13 +73,13 @@ export function addressKey(prefix: Prefix): Uint8Array {
   return key;
 }
 
-/** Key of `ports`: | u32 bits | u32 rule set | u8 protocol, u8 0 | be16 port |. The first 48 bits behind the length always count. */
+/** Key of `ports`: | u32 bits | u32 rule set | u8 protocol, u8 0 | be16 port |. */
 export function portKey(ruleSet: number, rule: PortRule): Uint8Array {
   const key = new Uint8Array(12);
   const view = new DataView(key.buffer);
-  view.setUint32(0, 48 + rule.bits, true);
+  view.setUint32(0, rule.protocol === ANY_PROTOCOL ? RULE_SET_BITS : PROTOCOL_BITS + rule.bits, true);
   view.setUint32(4, ruleSet, true);
-  view.setUint8(8, rule.protocol);
+  view.setUint8(8, rule.protocol & 0xff);
   view.setUint16(10, rule.port);
   return key;
 }
