@@ -46,6 +46,8 @@ const XDP_UMEM_UNALIGNED_CHUNK_FLAG = 1;
 const XDP_COPY = 1 << 1;
 const XDP_ZEROCOPY = 1 << 2;
 const XDP_USE_NEED_WAKEUP = 1 << 3;
+/** Packets may take several frames, Linux ≥ 6.6. */
+const XDP_USE_SG = 1 << 4;
 
 const PGOFF_RX = 0;
 const PGOFF_TX = 0x80000000;
@@ -80,7 +82,12 @@ export interface XdpSocketOptions {
   readonly completion: number;
   /** The device reads and writes the frames itself. Throws when it can not. */
   readonly zeroCopy: boolean;
+  /** A packet larger than a frame comes in several, where the kernel can: each descriptor but the last has XDP_CONTINUES in its options. */
+  readonly severalFrames: boolean;
 }
+
+/** Option of a descriptor: the packet goes on in the next one. */
+export const XDP_CONTINUES = 1;
 
 interface RingOffsets {
   readonly producer: number;
@@ -107,6 +114,8 @@ const ranges = new FinalizationRegistry<{ address: number; bytes: number }>(({ a
 export class XdpSocket {
   readonly descriptor: number;
   readonly zeroCopy: boolean;
+  /** Packets larger than a frame are received. */
+  readonly severalFrames: boolean;
   readonly fill: XdpRing;
   readonly received: XdpRing;
   readonly transmit: XdpRing;
@@ -137,7 +146,7 @@ export class XdpSocket {
       this.completed = mapRing(this.descriptor, PGOFF_COMPLETION, offsets[3], options.completion, 'consumer');
       // One wake-up for a whole batch; a kernel that does not know it sends 32 at a time.
       switchOption(this.descriptor, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, options.transmit);
-      bind(this.descriptor, options);
+      this.severalFrames = bind(this.descriptor, options);
     } catch (error) {
       closeDescriptor(this.descriptor);
       throw error;
@@ -231,19 +240,25 @@ function mapRing(
 }
 
 /**
+ * Binds; true when packets may take several frames.
+ *
  *     struct sockaddr_xdp: u16 family | u16 flags | u32 interface | u32 queue | u32 shared UMEM's descriptor
  */
-function bind(descriptor: number, options: XdpSocketOptions): void {
+function bind(descriptor: number, options: XdpSocketOptions): boolean {
   const { interfaceIndex, queue, device, zeroCopy } = options;
   const name = pin(16);
+  const flags = XDP_USE_NEED_WAKEUP | (zeroCopy ? XDP_ZEROCOPY : XDP_COPY);
   name.uint16[0] = AF_XDP;
-  name.uint16[1] = XDP_USE_NEED_WAKEUP | (zeroCopy ? XDP_ZEROCOPY : XDP_COPY);
   name.int32[1] = interfaceIndex;
   name.int32[2] = queue;
+  name.uint16[1] = flags | XDP_USE_SG;
+  if (options.severalFrames && bindCall(descriptor, name.address, 16) >= 0) return true;
+  // A kernel, or a device, that does not know it refuses the flag.
+  name.uint16[1] = flags;
   const result = bindCall(descriptor, name.address, 16);
   const number = result < 0 ? errno() : 0;
   retain(name);
-  if (result >= 0) return;
+  if (result >= 0) return false;
   const what = `AF_XDP on queue ${queue} of ${device}`;
   if (number === E.EBUSY) {
     throw new CodedError('GD_RAW_SOCKET_XDP_TAKEN', `${what}: another socket has this queue`, {

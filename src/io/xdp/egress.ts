@@ -73,7 +73,7 @@ export class XdpEgress implements Egress {
         this.#refuse(batch, i, UNREACHABLE, E.EHOSTUNREACH, AT_UNREACHABLE);
         continue;
       }
-      if (recordAt[i] >= 0 || !isOwn) {
+      if (recordAt[i] >= 0 || !isOwn || !port.holdsFrame(batch, i)) {
         if (this.#sendParts(batch, i, mtu)) sent++;
         continue;
       }
@@ -152,7 +152,7 @@ export class XdpEgress implements Egress {
   }
 }
 
-/** Into another memory or within one, without a view made for each packet where it can be: copyWithin allocates nothing. */
+/** Within one memory nothing is allocated; from another it takes a view for each piece. */
 function copy(to: Uint8Array, toAt: number, from: Uint8Array, fromAt: number, length: number): void {
   if (length === 0) return;
   if (from.buffer === to.buffer) to.copyWithin(toAt, fromAt, fromAt + length);

@@ -11,7 +11,9 @@ import { type PortOptions, XdpPort } from './port.ts';
 
 const REPLY_FAILED = dropReason('reply-failed');
 
-export interface XdpIngressOptions extends GateOptions, Pick<PortOptions, 'receiveRing' | 'transmitRing' | 'zeroCopy'> {
+export interface XdpIngressOptions
+  extends GateOptions,
+    Pick<PortOptions, 'receiveRing' | 'transmitRing' | 'zeroCopy' | 'largePackets'> {
   /** Receive queue; default 0. */
   readonly queue?: number;
   /** The interface's gate, when somebody has opened it (who closes it too); otherwise one is opened here. */

@@ -5,6 +5,9 @@
  *     frame:  | 256: the kernel's headroom, room for outer headers | packet, up to 1,856 bytes |     stride 2,112
  *             ^ slotAt                                             ^ frameAt
  *
+ * A packet larger than that comes in several frames (jumbo frames, super-packets in generic mode) and is put together in a large slot of its column, which is no
+ * frame and can not be sent from.
+ *
  * Every frame is in exactly one place: free here, lent to the kernel for receiving, a column of the batch, or handed over for sending.
  *
  *            ┌── lend ──► fill ring ─► kernel ─► receive ring ──┐
@@ -16,14 +19,18 @@
 import { Arena, BATCH_RECORDS, SMALL_STRIDE } from '../../base/arena.ts';
 import { Batch, type IngressFacts } from '../../base/batch.ts';
 import { E } from '../../raw-socket/library.ts';
-import { XDP_PACKET_HEADROOM, XdpSocket } from '../../raw-socket/xdp-socket.ts';
+import { XDP_CONTINUES, XDP_PACKET_HEADROOM, XdpSocket } from '../../raw-socket/xdp-socket.ts';
 import type { MappedBatch } from '../driver.ts';
-import { clearFrame } from '../frame.ts';
+import { clearFrame, markTruncated } from '../frame.ts';
 import { mapPacketMemory, type PacketMemory } from '../packet-memory.ts';
 
 const STRIDE = SMALL_STRIDE;
 /** Packets of one batch at most. */
 const MOST_COLUMNS = 256;
+/** Frames' worth of memory beside the UMEM for one packet of any size: 67,584 bytes. Untouched it costs nothing. */
+const LARGE_FRAMES = 32;
+const LARGE = LARGE_FRAMES * STRIDE;
+const CONTINUES = XDP_CONTINUES;
 /** How often a full kernel is asked again to take what is to be sent, before it is left for the next batch. */
 const WAKE_ATTEMPTS = 64;
 
@@ -47,12 +54,17 @@ export interface PortOptions {
   readonly transmitRing?: number;
   /** The device reads and writes the frames itself; default false. */
   readonly zeroCopy?: boolean;
+  /** Packets larger than a frame are received where the kernel can; default true. Without, they are dropped and counted. */
+  readonly largePackets?: boolean;
 }
 
 export class XdpPort {
   readonly socket: XdpSocket;
   readonly arena: Arena;
   readonly #memory: PacketMemory;
+  /** Bytes of the UMEM; behind it lie the large slots, one for each column. */
+  readonly #framesEnd: number;
+  #hasBatch = false;
   readonly #free: Int32Array;
   #freeCount = 0;
   /** Frames in the fill ring or the receive ring, or being filled; at most as many as the fill ring has entries. */
@@ -73,8 +85,10 @@ export class XdpPort {
     this.#mostLent = receive;
     this.#mostSending = transmit;
     const frames = receive + transmit + MOST_COLUMNS;
-    this.#memory = mapPacketMemory(Arena.bytesFor(frames, STRIDE, BATCH_RECORDS));
-    this.arena = new Arena(this.#memory.buffer, frames, STRIDE, this.#memory.address, BATCH_RECORDS);
+    this.#framesEnd = frames * STRIDE;
+    const slots = frames + MOST_COLUMNS * LARGE_FRAMES;
+    this.#memory = mapPacketMemory(Arena.bytesFor(slots, STRIDE, BATCH_RECORDS));
+    this.arena = new Arena(this.#memory.buffer, slots, STRIDE, this.#memory.address, BATCH_RECORDS);
     this.#memory.summedThrough(this.arena.view);
     this.#free = new Int32Array(frames);
     // The first frame is on top.
@@ -92,19 +106,22 @@ export class XdpPort {
       // What is on its way has a place to come back to.
       completion: transmit,
       zeroCopy: options.zeroCopy ?? false,
+      severalFrames: options.largePackets ?? true,
     });
     this.lend();
   }
 
-  /** A batch whose columns hold frames of this port. Throws RangeError beyond 256 columns in all batches together. */
+  /** The batch whose columns hold frames of this port: one at a time, of up to 256 columns; otherwise throws RangeError. */
   createBatch(facts: IngressFacts, capacity: number): MappedBatch {
-    if (this.#freeCount < capacity) throw new RangeError(`no ${capacity} free frames for a batch: ${this.#freeCount}`);
+    if (this.#hasBatch || capacity > MOST_COLUMNS) throw new RangeError(`one batch of up to ${MOST_COLUMNS}, not ${capacity}`);
+    this.#hasBatch = true;
     const batch = new Batch(this.arena, facts, capacity);
     for (let i = 0; i < capacity; i++) batch.slotAt[i] = this.#take();
     return {
       batch,
       release: () => {
-        for (let i = 0; i < capacity; i++) this.#give(batch.slotAt[i]);
+        for (let i = 0; i < capacity; i++) this.#giveColumn(batch.slotAt[i]);
+        this.#hasBatch = false;
       },
     };
   }
@@ -113,35 +130,84 @@ export class XdpPort {
   receive(batch: Batch): number {
     const ring = this.socket.received;
     const waiting = ring.waiting();
-    const count = Math.min(waiting, batch.capacity);
-    if (count > 0) {
-      const { words } = ring;
-      const { slotAt, frameAt, frameLength } = batch;
-      for (let i = 0; i < count; i++) {
-        const at = ring.descriptorAt(i);
-        const frame = words[at];
-        this.#give(slotAt[i]);
-        slotAt[i] = frame;
-        clearFrame(batch, i);
-        // Where in its frame the packet begins stands in the top 16 bits (XSK_UNALIGNED_BUF_OFFSET_SHIFT).
-        frameAt[i] = frame + (words[at + 1] >>> 16);
-        frameLength[i] = words[at + 2];
+    const { words } = ring;
+    const { capacity, slotAt, frameAt, frameLength } = batch;
+    let count = 0;
+    let taken = 0;
+    while (taken < waiting && count < capacity) {
+      const at = ring.descriptorAt(taken);
+      if ((words[at + 3] & CONTINUES) !== 0) {
+        const parts = this.#gather(batch, count, taken, waiting);
+        if (parts === 0) break;
+        taken += parts;
+        count++;
+        continue;
       }
-      ring.next = (ring.next + count) | 0;
+      const frame = words[at];
+      this.#giveColumn(slotAt[count]);
+      slotAt[count] = frame;
+      clearFrame(batch, count);
+      // Where in its frame the packet begins stands in the top 16 bits (XSK_UNALIGNED_BUF_OFFSET_SHIFT).
+      frameAt[count] = frame + (words[at + 1] >>> 16);
+      frameLength[count] = words[at + 2];
+      taken++;
+      count++;
+    }
+    if (taken > 0) {
+      ring.next = (ring.next + taken) | 0;
       ring.release();
-      this.#lent -= count;
+      this.#lent -= taken;
       this.lend();
     }
     batch.count = count;
     return count;
   }
 
+  /** True when column `i` holds a frame, from which can be sent. */
+  holdsFrame(batch: Batch, i: number): boolean {
+    return batch.slotAt[i] < this.#framesEnd;
+  }
+
   /**
-   * Hands column `i`'s frame over for sending: `length` bytes from `at`, which lie in it. The column has another frame then, whose content is nobody's.
+   * Puts the packet that begins with the `first`-th waiting descriptor together in the large slot of column `i`. Returns how many descriptors it took, 0 when its last
+   * one is not there yet.
+   */
+  #gather(batch: Batch, i: number, first: number, waiting: number): number {
+    const ring = this.socket.received;
+    const { words } = ring;
+    let parts = 1;
+    while ((words[ring.descriptorAt(first + parts - 1) + 3] & CONTINUES) !== 0) if (first + ++parts > waiting) return 0;
+    const { bytes } = this.arena;
+    const slot = this.#framesEnd + i * LARGE;
+    this.#giveColumn(batch.slotAt[i]);
+    batch.slotAt[i] = slot;
+    clearFrame(batch, i);
+    const start = slot + XDP_PACKET_HEADROOM;
+    let end = start;
+    for (let k = 0; k < parts; k++) {
+      const at = ring.descriptorAt(first + k);
+      const frame = words[at];
+      const from = frame + (words[at + 1] >>> 16);
+      const length = Math.min(words[at + 2], slot + LARGE - end);
+      // What does not fit is no packet of IP over Ethernet.
+      if (length < words[at + 2]) markTruncated(batch, i);
+      bytes.copyWithin(end, from, from + length);
+      end += length;
+      this.#give(frame);
+    }
+    batch.frameAt[i] = start;
+    batch.frameLength[i] = end - start;
+    return parts;
+  }
+
+  /**
+   * Hands column `i`'s frame over for sending: `length` bytes from `at`, which lie in it. The column has another frame then, whose content is nobody's. What
+   * lies in a large slot is copied.
    * False when the packet is too long or there is no room: nothing has changed.
    */
   sendColumn(batch: Batch, i: number, at: number, length: number): boolean {
     const frame = batch.slotAt[i];
+    if (frame >= this.#framesEnd) return this.sendCopy(at, length);
     if (length > STRIDE || at < frame || at + length > frame + STRIDE || !this.#hasRoom()) return false;
     this.#put(at, length);
     batch.slotAt[i] = this.#take();
@@ -271,6 +337,11 @@ export class XdpPort {
 
   #take(): number {
     return this.#free[--this.#freeCount];
+  }
+
+  /** A column lets go of what it held. */
+  #giveColumn(slot: number): void {
+    if (slot < this.#framesEnd) this.#give(slot);
   }
 
   #give(frame: number): void {

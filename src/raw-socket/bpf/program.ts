@@ -12,6 +12,8 @@ const BPF_XDP = 37;
 const LOG_LEVEL = 1;
 const LOG_BYTES = 1 << 20;
 const NAME_AT = 48;
+/** The program takes packets that lie in several pieces of memory, of which it sees the first (Linux ≥ 5.18). */
+const BPF_F_XDP_HAS_FRAGS = 1 << 5;
 /** Lines of the log that stand in the message: the last ones say what was wrong. */
 const LOG_LINES = 12;
 /** Helpers for GPL programs only are not used here. */
@@ -25,7 +27,7 @@ export const XDP_TX = 3;
 export const XDP_REDIRECT = 4;
 
 /**
- * Loads an XDP program and returns its descriptor. `name` has up to 15 letters, digits, `_` or `.`. Throws CodedError GD_RAW_SOCKET_BPF_REFUSED with the end of
+ * Loads an XDP program and returns its descriptor. It takes packets in several pieces where the kernel knows such: it sees the first. `name` has up to 15 letters, digits, `_` or `.`. Throws CodedError GD_RAW_SOCKET_BPF_REFUSED with the end of
  * the verifier's log when it finds fault with it, GD_RAW_SOCKET_BPF when the kernel refuses before.
  */
 export function loadXdpProgram(name: string, code: Uint8Array): number {
@@ -42,7 +44,12 @@ export function loadXdpProgram(name: string, code: Uint8Array): number {
   storeAddress(words, 4, license.address);
   parameters.bytes.set(new TextEncoder().encode(name.slice(0, 15)), NAME_AT);
   words[17] = BPF_XDP;
+  words[11] = BPF_F_XDP_HAS_FRAGS;
   let result = tryBpf(BPF_PROG_LOAD, parameters, 72);
+  if (result < 0 && errno() === E.EINVAL) {
+    words[11] = 0;
+    result = tryBpf(BPF_PROG_LOAD, parameters, 72);
+  }
   if (result < 0 && (errno() === E.EINVAL || errno() === E.EACCES)) {
     // Once more for the log, which costs time and memory.
     words[6] = LOG_LEVEL;
