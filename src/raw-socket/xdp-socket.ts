@@ -14,6 +14,7 @@ import { CodedError, EXIT } from '../base/errors.ts';
 import { closeDescriptor } from './file.ts';
 import { E, errno, errnoName, libc, must, viewOf } from './library.ts';
 import { pin, retain, storeAddress } from './memory.ts';
+import { PollSet } from './poll.ts';
 import { AF_XDP, getStructOption, openSocket, SOCK_RAW, setOption, setStructOption, switchOption } from './socket.ts';
 import { XdpRing } from './xdp-ring.ts';
 
@@ -56,11 +57,15 @@ const PGOFF_COMPLETION = 0x180000000;
 
 const PROT_READ_WRITE = 0x3;
 const MAP_SHARED_POPULATE = 0x1 | 0x8000;
+const MAP_PRIVATE_ANONYMOUS_FIXED = 0x2 | 0x20 | 0x10;
 const MSG_DONTWAIT = 0x40;
 const PAGE = 4096;
 
 /** The kernel leaves this room in front of every frame it receives; nobody uses it behind the program, so it is ours. */
 export const XDP_PACKET_HEADROOM = 256;
+/** A closed socket gives its queue back a moment later (a work queue of the kernel): who comes right behind it waits, this long at most. */
+const QUEUE_FREE_MS = 2000;
+const PAUSE_MS = 5;
 /** struct xdp_desc: u64 place, u32 length, u32 options */
 const DESCRIPTOR_BYTES = 16;
 const PLACE_BYTES = 8;
@@ -106,8 +111,13 @@ export interface XdpStatistics {
   readonly invalid: number;
 }
 
-/** Mapped rings live until the collector has proved that nobody looks at them any more. */
-const ranges = new FinalizationRegistry<{ address: number; bytes: number }>(({ address, bytes }) => {
+interface RingRange {
+  readonly address: number;
+  readonly bytes: number;
+}
+
+/** What was a ring is unmapped when the collector has proved that nobody looks at it any more. */
+const ranges = new FinalizationRegistry<RingRange>(({ address, bytes }) => {
   munmap(address, bytes);
 });
 
@@ -122,6 +132,7 @@ export class XdpSocket {
   readonly completed: XdpRing;
   #open = true;
   readonly #statistics = pin(48);
+  readonly #ranges: RingRange[] = [];
 
   /**
    * A socket bound to one receive queue. It receives what a program redirects to it (an XSKMAP) once frames are lent. The UMEM must stay mapped until
@@ -140,15 +151,15 @@ export class XdpSocket {
       ] as const;
       for (const [name, entries] of sizes) setOption(this.descriptor, SOL_XDP, name, entries, `ring ${name} of AF_XDP`);
       const offsets = readOffsets(this.descriptor);
-      this.received = mapRing(this.descriptor, PGOFF_RX, offsets[0], options.receive, 'consumer');
-      this.transmit = mapRing(this.descriptor, PGOFF_TX, offsets[1], options.transmit, 'producer');
-      this.fill = mapRing(this.descriptor, PGOFF_FILL, offsets[2], options.fill, 'producer');
-      this.completed = mapRing(this.descriptor, PGOFF_COMPLETION, offsets[3], options.completion, 'consumer');
+      this.received = this.#mapRing(PGOFF_RX, offsets[0], options.receive, 'consumer');
+      this.transmit = this.#mapRing(PGOFF_TX, offsets[1], options.transmit, 'producer');
+      this.fill = this.#mapRing(PGOFF_FILL, offsets[2], options.fill, 'producer');
+      this.completed = this.#mapRing(PGOFF_COMPLETION, offsets[3], options.completion, 'consumer');
       // One wake-up for a whole batch; a kernel that does not know it sends 32 at a time.
       switchOption(this.descriptor, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, options.transmit);
       this.severalFrames = bind(this.descriptor, options);
     } catch (error) {
-      closeDescriptor(this.descriptor);
+      this.close();
       throw error;
     }
   }
@@ -179,11 +190,40 @@ export class XdpSocket {
     return { dropped: at(0), ringFull: at(3), invalid: at(1) + at(2) };
   }
 
-  /** Packets that wait in the receive ring are lost; the queue is free for another socket a moment later. Safe to call twice. */
+  /**
+   * Packets that wait in the receive ring are lost; the queue is free for another socket a moment later. Safe to call twice.
+   *
+   * A mapped ring holds its socket: with the descriptor closed and a ring still mapped the queue would stay taken. Views may look at the rings still, so
+   * other memory takes their place: a late access reads zeros.
+   */
   close(): void {
     if (!this.#open) return;
     this.#open = false;
+    for (const { address, bytes } of this.#ranges) {
+      const mapped = mmap(address, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_FIXED, -1, 0);
+      must(typeof mapped === 'bigint' ? -1 : 0, 'mmap over a ring of AF_XDP');
+    }
     closeDescriptor(this.descriptor);
+  }
+
+  #mapRing(place: number, offsets: RingOffsets, entries: number, side: 'producer' | 'consumer'): XdpRing {
+    const entryBytes = place === PGOFF_RX || place === PGOFF_TX ? DESCRIPTOR_BYTES : PLACE_BYTES;
+    const bytes = offsets.entries + entries * entryBytes;
+    const mapped = mmap(0, bytes, PROT_READ_WRITE, MAP_SHARED_POPULATE, this.descriptor, place);
+    // MAP_FAILED is (void *)-1, which does not fit a number and arrives as a BigInt.
+    must(typeof mapped === 'bigint' ? -1 : 0, 'mmap of a ring of AF_XDP');
+    const address = Number(mapped);
+    const buffer = viewOf(address, bytes);
+    this.#ranges.push({ address, bytes });
+    ranges.register(buffer, { address, bytes });
+    const layout = {
+      producerAt: offsets.producer >> 2,
+      consumerAt: offsets.consumer >> 2,
+      flagsAt: offsets.flags >> 2,
+      entriesAt: offsets.entries >> 2,
+      entries,
+    };
+    return new XdpRing(new Int32Array(buffer, 0, bytes >> 2), layout, side);
   }
 }
 
@@ -214,33 +254,8 @@ function readOffsets(descriptor: number): RingOffsets[] {
   return [0, 4, 8, 12].map((k) => ({ producer: at(k), consumer: at(k + 1), entries: at(k + 2), flags: at(k + 3) }));
 }
 
-function mapRing(
-  descriptor: number,
-  place: number,
-  offsets: RingOffsets,
-  entries: number,
-  side: 'producer' | 'consumer',
-): XdpRing {
-  const entryBytes = place === PGOFF_RX || place === PGOFF_TX ? DESCRIPTOR_BYTES : PLACE_BYTES;
-  const bytes = offsets.entries + entries * entryBytes;
-  const mapped = mmap(0, bytes, PROT_READ_WRITE, MAP_SHARED_POPULATE, descriptor, place);
-  // MAP_FAILED is (void *)-1, which does not fit a number and arrives as a BigInt.
-  must(typeof mapped === 'bigint' ? -1 : 0, 'mmap of a ring of AF_XDP');
-  const address = Number(mapped);
-  const buffer = viewOf(address, bytes);
-  ranges.register(buffer, { address, bytes });
-  const layout = {
-    producerAt: offsets.producer >> 2,
-    consumerAt: offsets.consumer >> 2,
-    flagsAt: offsets.flags >> 2,
-    entriesAt: offsets.entries >> 2,
-    entries,
-  };
-  return new XdpRing(new Int32Array(buffer, 0, bytes >> 2), layout, side);
-}
-
 /**
- * Binds; true when packets may take several frames.
+ * Binds, waiting for the queue's last owner to be gone; true when packets may take several frames.
  *
  *     struct sockaddr_xdp: u16 family | u16 flags | u32 interface | u32 queue | u32 shared UMEM's descriptor
  */
@@ -251,14 +266,21 @@ function bind(descriptor: number, options: XdpSocketOptions): boolean {
   name.uint16[0] = AF_XDP;
   name.int32[1] = interfaceIndex;
   name.int32[2] = queue;
-  name.uint16[1] = flags | XDP_USE_SG;
-  if (options.severalFrames && bindCall(descriptor, name.address, 16) >= 0) return true;
-  // A kernel, or a device, that does not know it refuses the flag.
-  name.uint16[1] = flags;
-  const result = bindCall(descriptor, name.address, 16);
-  const number = result < 0 ? errno() : 0;
+  const attempt = (more: number): number => {
+    name.uint16[1] = flags | more;
+    return bindCall(descriptor, name.address, 16) < 0 ? errno() : 0;
+  };
+  const pause = new PollSet(1);
+  let number = 0;
+  for (let waited = 0; waited < QUEUE_FREE_MS; waited += PAUSE_MS) {
+    if (options.severalFrames && attempt(XDP_USE_SG) === 0) return true;
+    // A kernel, or a device, that does not know the flag refuses it.
+    number = attempt(0);
+    if (number !== E.EBUSY) break;
+    pause.wait(PAUSE_MS);
+  }
   retain(name);
-  if (result >= 0) return false;
+  if (number === 0) return false;
   const what = `AF_XDP on queue ${queue} of ${device}`;
   if (number === E.EBUSY) {
     throw new CodedError('GD_RAW_SOCKET_XDP_TAKEN', `${what}: another socket has this queue`, {

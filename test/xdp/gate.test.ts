@@ -6,10 +6,11 @@ import type { Batch } from '../../src/base/batch.ts';
 import { createBatch } from '../../src/io/open.ts';
 import { XdpGate } from '../../src/io/xdp/gate.ts';
 import { XdpIngress } from '../../src/io/xdp/ingress.ts';
+import { receiveQueuesOf } from '../../src/raw-socket/tun.ts';
 import { receiveAll } from '../contract/driver.ts';
 import { FAR_MAC, FAR4, Listener, NEAR_MAC, NEAR4, Wire } from '../contract/lab.ts';
 import { ipPacket, udpBody } from '../contract/packets.ts';
-import { run } from '../host/namespace.ts';
+import { Namespace, run } from '../host/namespace.ts';
 import { needs } from '../needs.ts';
 import { sendFrames } from './frames.ts';
 
@@ -79,8 +80,8 @@ for (const options of [{ modes: ['native'] }, { modes: ['generic'] }, { way: 'ne
       const before = wire.far.inside(() => run('ip -j -d link show vb'));
       const ingress = wire.far.inside(() => new XdpIngress({ device: 'vb', services: [service(53)], ...options }));
       const mapped = createBatch(ingress, 16);
-      assert.equal(ingress.gate.mode, 'modes' in options ? options.modes[0] : 'native');
-      assert.equal(attached(wire), ingress.gate.mode === 'generic' ? 'xdpgeneric' : 'xdp');
+      assert.equal(ingress.gate?.mode, 'modes' in options ? options.modes[0] : 'native');
+      assert.equal(attached(wire), ingress.gate?.mode === 'generic' ? 'xdpgeneric' : 'xdp');
       assert.throws(() => wire.far.inside(() => new XdpGate({ device: 'vb', services: [], ...options })), {
         code: 'GD_RAW_SOCKET_XDP_BUSY',
       });
@@ -172,5 +173,52 @@ test(
     ingress.close();
     mapped.release();
     wire.close();
+  },
+);
+
+test(
+  'xdp: two threads’ sockets at two queues behind one gate; a queue without one is refused',
+  needs('root', 'namespaces', 'xdp'),
+  () => {
+    const near = new Namespace();
+    const far = new Namespace();
+    near.inside(() => {
+      run('ip link add va numtxqueues 2 numrxqueues 2 type veth peer name vb numtxqueues 2 numrxqueues 2');
+      run(`ip link set vb netns ${far.path}`);
+      run('ip link set va up');
+    });
+    far.inside(() => run('ip link set vb address 02:00:00:00:00:02 up'));
+    const services = [service(53)];
+    far.inside(() => {
+      assert.equal(receiveQueuesOf('vb'), 2);
+      assert.throws(() => new XdpIngress({ device: 'vb', services }), {
+        code: 'GD_IO_XDP_QUEUES',
+        message: /vb has 2 receive queues and there is 1 thread/,
+      });
+    });
+    const gate = far.inside(() => new XdpGate({ device: 'vb', services, queues: 2 }));
+    const threads = far.inside(() => [0, 1].map((queue) => new XdpIngress({ device: 'vb', services, gate: gate.end, queue })));
+    const batches = threads.map((ingress) => createBatch(ingress, 64));
+    // The sender's queue is chosen by the flow; the receiver's is the same.
+    const frames = Array.from({ length: 32 }, (_, n) => {
+      const packet = ipPacket(
+        { family: 4, source: NEAR4, destination: SERVICE },
+        17,
+        udpBody(2000 + n, 53, Buffer.from('x'), null),
+      );
+      return Buffer.concat([Buffer.from([...FAR_MAC, ...NEAR_MAC, 8, 0]), packet]);
+    });
+    near.inside(() => sendFrames('va', frames));
+    const counts = threads.map((ingress, i) => ingress.receive(batches[i].batch));
+    assert.equal(counts[0] + counts[1], 32);
+    // A thread that is started anew takes its queue again.
+    threads[1].close();
+    batches[1].release();
+    const again = far.inside(() => new XdpIngress({ device: 'vb', services, gate: gate.end, queue: 1 }));
+    for (const ingress of [threads[0], again]) ingress.close();
+    far.inside(() => gate.close());
+    batches[0].release();
+    near.close();
+    far.close();
   },
 );

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, test } from 'node:test';
 import type { ServiceMatch } from '../../src/io/packet/filter.ts';
+import { putSocket } from '../../src/io/xdp/gate.ts';
 import { PROGRAM } from '../../src/io/xdp/program.ts';
 import { MAP_SHAPES, ServiceMaps } from '../../src/io/xdp/service-maps.ts';
 import { assemble } from '../../src/raw-socket/bpf/assemble.ts';
@@ -28,7 +29,7 @@ function openProgram(): { maps: ServiceMaps; runs(frame: Uint8Array): number; cl
   const maps = ServiceMaps.create();
   const program = loadXdpProgram('gd_test', assemble(PROGRAM, maps.descriptors));
   const socket = openSocket(AF_XDP, SOCK_RAW, 0, 'a test');
-  maps.setSocket(0, socket);
+  putSocket({ interfaceIndex: 0, sockets: maps.descriptors.sockets }, 0, socket);
   maps.setLinkAddress(MAC);
   return {
     maps,

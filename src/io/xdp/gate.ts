@@ -2,14 +2,16 @@
  * The gate at an interface: the program, its maps, and the attachment that makes it run. One for all threads, which put the sockets of their queues
  * behind it. It is gone when its process is (attached by a link), and from then on the kernel has every packet again.
  */
+import { CodedError, EXIT } from '../../base/errors.ts';
 import { assemble } from '../../raw-socket/bpf/assemble.ts';
+import { BpfMap } from '../../raw-socket/bpf/map.ts';
 import { loadXdpProgram } from '../../raw-socket/bpf/program.ts';
 import { type AttachOptions, attachXdp, type XdpAttachment, type XdpMode } from '../../raw-socket/bpf/xdp-attachment.ts';
 import { closeDescriptor } from '../../raw-socket/file.ts';
-import { getLinkAddress, interfaceIndex } from '../../raw-socket/tun.ts';
+import { getLinkAddress, interfaceIndex, receiveQueuesOf } from '../../raw-socket/tun.ts';
 import type { ServiceMatch } from '../packet/filter.ts';
 import { PROGRAM } from './program.ts';
-import { ServiceMaps } from './service-maps.ts';
+import { MAP_SHAPES, ServiceMaps } from './service-maps.ts';
 
 /** `ip link show` and `bpftool prog` show it. */
 const PROGRAM_NAME = 'gue_director';
@@ -17,6 +19,32 @@ const PROGRAM_NAME = 'gue_director';
 export interface GateOptions extends AttachOptions {
   readonly device: string;
   readonly services: readonly ServiceMatch[];
+  /** Sockets that there will be, for the queues from 0 on; absent: one. A queue without would leave its services' packets to the kernel. */
+  readonly queues?: number;
+}
+
+/** Throws GD_IO_XDP_QUEUES when the device spreads packets over more queues than there will be sockets. */
+function checkQueues(device: string, sockets: number): void {
+  const queues = receiveQueuesOf(device);
+  if (queues <= sockets) return;
+  throw new CodedError(
+    'GD_IO_XDP_QUEUES',
+    `${device} has ${queues} receive queues and there ${sockets === 1 ? 'is 1 thread' : `are ${sockets} threads`}: what comes on the others would be lost`,
+    { exitCode: EXIT.CONFIG, hint: `ethtool -L ${device} combined ${sockets}   or set threads: ${queues}` },
+  );
+}
+
+/** What a thread needs of a gate that main holds; descriptors are numbers of the whole process. Structured-cloneable. */
+export interface GateEnd {
+  readonly interfaceIndex: number;
+  /** The map of the queues' sockets. */
+  readonly sockets: number;
+}
+
+/** Puts a queue's socket behind the gate. Closing the socket takes it away again. */
+export function putSocket(gate: GateEnd, queue: number, socket: number): void {
+  const word = (value: number) => new Uint8Array(Uint32Array.of(value).buffer);
+  new BpfMap(MAP_SHAPES.sockets, gate.sockets).set(word(queue), word(socket));
 }
 
 export class XdpGate {
@@ -31,11 +59,12 @@ export class XdpGate {
 
   /**
    * Loads and attaches. Until a queue has its socket, its packets go on to the kernel. Throws CodedError: GD_RAW_SOCKET_XDP_BUSY, GD_RAW_SOCKET_BPF,
-   * GD_RAW_SOCKET_BPF_REFUSED, GD_IO_XDP_ROOM.
+   * GD_RAW_SOCKET_BPF_REFUSED, GD_IO_XDP_ROOM, GD_IO_XDP_QUEUES.
    */
   constructor(options: GateOptions) {
     const { device } = options;
     this.device = device;
+    checkQueues(device, options.queues ?? 1);
     this.interfaceIndex = interfaceIndex(device);
     this.linkAddress = getLinkAddress(device);
     this.maps = ServiceMaps.create();
@@ -51,6 +80,10 @@ export class XdpGate {
       this.maps.close();
       throw error;
     }
+  }
+
+  get end(): GateEnd {
+    return { interfaceIndex: this.interfaceIndex, sockets: this.maps.descriptors.sockets };
   }
 
   /** How the program runs: `generic` works with every device, and costs more. */

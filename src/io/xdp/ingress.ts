@@ -6,7 +6,7 @@ import { CodedError, EXIT } from '../../base/errors.ts';
 import { VERDICT_DROP, VERDICT_REPLY } from '../../base/verdict.ts';
 import type { DriverStatistics, Ingress, MappedBatch } from '../driver.ts';
 import type { ServiceMatch } from '../packet/filter.ts';
-import { type GateOptions, XdpGate } from './gate.ts';
+import { type GateEnd, type GateOptions, putSocket, XdpGate } from './gate.ts';
 import { type PortOptions, XdpPort } from './port.ts';
 
 const REPLY_FAILED = dropReason('reply-failed');
@@ -16,8 +16,8 @@ export interface XdpIngressOptions
     Pick<PortOptions, 'receiveRing' | 'transmitRing' | 'zeroCopy' | 'largePackets'> {
   /** Receive queue; default 0. */
   readonly queue?: number;
-  /** The interface's gate, when somebody has opened it (who closes it too); otherwise one is opened here. */
-  readonly gate?: XdpGate;
+  /** The interface's gate, when somebody else holds it, and tells it of services; otherwise one is opened here. */
+  readonly gate?: GateEnd;
 }
 
 export class XdpIngress implements Ingress {
@@ -33,30 +33,30 @@ export class XdpIngress implements Ingress {
   readonly descriptor: number;
   readonly exhausted = false;
   readonly interfaceIndex: number;
-  readonly gate: XdpGate;
+  /** Null when somebody else holds it. */
+  readonly gate: XdpGate | null;
   /** For an egress on the same interface. */
   readonly port: XdpPort;
-  readonly #ownsGate: boolean;
   #drops = 0;
   #open = true;
 
-  /** Throws CodedError: GD_RAW_SOCKET_XDP_BUSY, GD_RAW_SOCKET_XDP_TAKEN, GD_RAW_SOCKET_BPF, missing device or privilege. */
+  /** Throws CodedError: GD_RAW_SOCKET_XDP_BUSY, GD_RAW_SOCKET_XDP_TAKEN, GD_RAW_SOCKET_BPF, GD_IO_XDP_QUEUES, missing device or privilege. */
   constructor(options: XdpIngressOptions) {
     const { device, queue = 0 } = options;
     this.name = `xdp:${device}`;
-    this.#ownsGate = options.gate === undefined;
-    this.gate = options.gate ?? new XdpGate(options);
-    this.interfaceIndex = this.gate.interfaceIndex;
+    this.gate = options.gate === undefined ? new XdpGate(options) : null;
+    const end = this.gate?.end ?? (options.gate as GateEnd);
+    this.interfaceIndex = end.interfaceIndex;
     try {
-      this.port = new XdpPort({ ...options, device, interfaceIndex: this.interfaceIndex, queue });
+      this.port = new XdpPort({ ...options, device, interfaceIndex: end.interfaceIndex, queue });
       try {
-        this.gate.maps.setSocket(queue, this.port.socket.descriptor);
+        putSocket(end, queue, this.port.socket.descriptor);
       } catch (error) {
         this.port.close();
         throw error;
       }
     } catch (error) {
-      if (this.#ownsGate) this.gate.close();
+      this.gate?.close();
       throw error;
     }
     this.descriptor = this.port.socket.descriptor;
@@ -71,7 +71,7 @@ export class XdpIngress implements Ingress {
   }
 
   setServices(services: readonly ServiceMatch[]): void {
-    if (this.#ownsGate) this.gate.setServices(services);
+    this.gate?.setServices(services);
   }
 
   receive(batch: Batch): number {
@@ -112,7 +112,7 @@ export class XdpIngress implements Ingress {
     this.statistics();
     this.#open = false;
     // First the gate: the kernel has every packet again before the socket's go nowhere.
-    if (this.#ownsGate) this.gate.close();
+    this.gate?.close();
     this.port.close();
   }
 }

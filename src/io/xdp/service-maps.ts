@@ -124,11 +124,6 @@ export class ServiceMaps {
     }
   }
 
-  /** Packets of receive queue `queue` go to that AF_XDP socket; closing the socket takes it out again. */
-  setSocket(queue: number, descriptor: number): void {
-    this.#maps.sockets.set(word(queue), word(descriptor));
-  }
-
   /** Entries in the kernel's maps, counted there. */
   sizes(): { services4: number; services6: number; ports: number } {
     const { services4, services6, ports } = this.#maps;
