@@ -87,7 +87,16 @@ function byNetlink(program: number, target: XdpTarget, mode: XdpMode): XdpAttach
     if (error.errno === E.EBUSY || error.errno === E.EEXIST) throw busy(target, error.errno);
     return error;
   }
-  return { mode, link: -1, detach: () => setProgram(target, -1, MODE_FLAGS[mode]) };
+  return { mode, link: -1, detach: () => detachByNetlink(target, mode) };
+}
+
+/** An interface that is gone has no program. */
+function detachByNetlink(target: XdpTarget, mode: XdpMode): void {
+  try {
+    setProgram(target, -1, MODE_FLAGS[mode]);
+  } catch (error) {
+    if (!(error instanceof NetlinkError) || error.errno !== E.ENODEV) throw error;
+  }
 }
 
 /** Descriptor −1 takes off what is there. */
