@@ -237,7 +237,20 @@ function registerMemory(descriptor: number, options: XdpSocketOptions): void {
   storeAddress(registration.int32, 2, options.bytes);
   registration.int32[4] = options.stride;
   registration.int32[6] = XDP_UMEM_UNALIGNED_CHUNK_FLAG;
-  setStructOption(descriptor, SOL_XDP, XDP_UMEM_REG, registration.address, 32, 'XDP_UMEM_REG');
+  try {
+    setStructOption(descriptor, SOL_XDP, XDP_UMEM_REG, registration.address, 32, 'XDP_UMEM_REG');
+  } catch (error) {
+    if (errno() !== E.ENOBUFS) throw error;
+    throw new CodedError(
+      'GD_RAW_SOCKET_XDP_MEMORY',
+      `AF_XDP on ${options.device}: ${options.bytes} bytes may not be locked in memory`,
+      {
+        exitCode: EXIT.PRIVILEGE,
+        hint: 'raise the limit: LimitMEMLOCK=infinity in the systemd unit, ulimit -l unlimited in a shell, or CAP_IPC_LOCK',
+        cause: error,
+      },
+    );
+  }
   retain(registration);
 }
 

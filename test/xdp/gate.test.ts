@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import type { Batch } from '../../src/base/batch.ts';
@@ -102,6 +102,16 @@ for (const options of [{ modes: ['native'] }, { modes: ['generic'] }, { way: 'ne
     },
   );
 }
+
+test('xdp: CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW are enough', needs('root', 'namespaces', 'xdp'), () => {
+  const wire = new Wire(1500);
+  const script = new URL('attached.ts', import.meta.url).pathname;
+  const kept = '--bounding-set=-all,+bpf,+net_admin,+net_raw';
+  const command = [kept, process.execPath, '--import', 'tsx', script];
+  const child = wire.far.inside(() => spawnSync('setpriv', command, { encoding: 'utf8', input: '' }));
+  assert.equal(child.stdout, 'attached\n', child.stderr);
+  wire.close();
+});
 
 test('xdp: kill -9 takes the program with it, and the next start has the queue', needs('root', 'namespaces', 'xdp'), async () => {
   const wire = new Wire(1500);
@@ -222,3 +232,15 @@ test(
     far.close();
   },
 );
+
+test('xdp: what may not be locked in memory is refused with the limit’s name', needs('root', 'namespaces', 'xdp'), () => {
+  const wire = new Wire(1500);
+  const script = new URL('attached.ts', import.meta.url).pathname;
+  const limited = ['-c', `ulimit -l 64; exec setpriv --bounding-set=-all,+bpf,+net_admin,+net_raw "$@"`, 'sh'];
+  const command = [...limited, process.execPath, '--import', 'tsx', script];
+  const child = wire.far.inside(() => spawnSync('sh', command, { encoding: 'utf8', input: '' }));
+  assert.match(child.stderr, /GD_RAW_SOCKET_XDP_MEMORY/);
+  assert.match(child.stderr, /LimitMEMLOCK/);
+  assert.equal(attached(wire), null);
+  wire.close();
+});
