@@ -84,6 +84,8 @@ test('packet: the kernel copies what a service wants and nothing else, in every 
     { prefix: { bytes: Uint8Array.from([10, 9, 8, 0]), length: 23 }, protocol: 17, portFrom: 53, portTo: 60 },
     { prefix: { bytes: Uint8Array.from([10, 9, 9, 9]), length: 32 }, protocol: 6, portFrom: 0, portTo: 65535 },
     { prefix: { bytes: NEAR6.map((byte, i) => (i === 15 ? 9 : byte)), length: 128 }, protocol: 17, portFrom: 53, portTo: 53 },
+    { prefix: { bytes: Uint8Array.from([10, 9, 6, 6]), length: 32 }, protocol: 256, portFrom: 0, portTo: 65535 },
+    { prefix: { bytes: NEAR6.map((byte, i) => (i === 15 ? 6 : byte)), length: 128 }, protocol: 256, portFrom: 0, portTo: 65535 },
   ];
   const ip = (last: number[], protocol: number, port: number) =>
     ipPacket(
@@ -111,6 +113,10 @@ test('packet: the kernel copies what a service wants and nothing else, in every 
     [ethernet(V4, ip([8, 9], 6, 53)), false, true],
     [ethernet(V4, ip([8, 9], 1, 0)), true, true],
     [ethernet(V4, later), true, true],
+    // Of a service for any protocol.
+    [ethernet(V4, ip([6, 6], 50, 0)), true, true],
+    [ethernet(V4, ip([6, 6], 6, 1)), true, true],
+    [ethernet(V6, six(6, 50, 0)), true, true],
     [ethernet(V4, ip([9, 9], 17, 53), [2, 0, 0, 0, 0, 7]), false, false],
     // In frames to groups: broadcast, and the multicast MAC addresses of 224.0.0.1 and ff02::1.
     [ethernet(V4, ip([9, 9], 17, 53), [255, 255, 255, 255, 255, 255]), false, false],

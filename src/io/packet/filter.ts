@@ -33,7 +33,7 @@ import {
 /** What one service asks for: packets to these addresses, of this protocol, to these ports (inclusive). */
 export interface ServiceMatch {
   readonly prefix: Prefix;
-  /** IP protocol number. */
+  /** IP protocol number, or 256 for any. */
   readonly protocol: number;
   readonly portFrom: number;
   readonly portTo: number;
@@ -56,6 +56,8 @@ const ICMP = 1;
 const ICMPV6 = 58;
 /** Hop-by-hop, routing, fragment, authentication, destination options, mobility: headers that classify can look behind. */
 const EXTENSIONS = [0, 43, 44, 51, 60, 135];
+/** As a service's protocol: whatever it is (PROTOCOL_ANY of pipeline/spec.ts). */
+const ANY_PROTOCOL = 256;
 /** A conditional jump reaches this far. */
 const REACH = 255;
 
@@ -158,6 +160,7 @@ function rules6(group: PrefixRules): Program {
 }
 
 function byProtocol(group: PrefixRules, protocolAt: number, loadPort: Instruction): Program {
+  if (group.rules.some((rule) => rule.protocol === ANY_PROTOCOL)) return [keep(KEEP_ALL)];
   const program: Instruction[] = [];
   for (const protocol of new Set(group.rules.map((rule) => rule.protocol))) {
     const ranges = group.rules.filter((rule) => rule.protocol === protocol);
