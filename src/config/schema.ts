@@ -313,7 +313,7 @@ export const ingressSchema = z.discriminatedUnion('driver', [
     .strictObject({
       driver: z.literal('xdp').describe('Name of the driver.'),
       interface: interfaceName.describe(
-        'Interface whose incoming packets are taken; it has no more receive queues than there are threads.',
+        'Interface whose incoming packets are taken; it has as many receive queues as there are threads.',
       ),
     })
     .describe('AF_XDP: packets for services are taken before the kernel sees them, all others are left to it.'),

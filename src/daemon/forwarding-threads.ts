@@ -302,6 +302,7 @@ export class ForwardingThreads {
     }
     if (ingress.driver !== 'packet' && ingress.driver !== 'xdp') return;
     const index = interfaceIndex(ingress.interface);
+    this.#gate.linksChanged(index);
     for (const seat of this.#forwarding) if (seat.interfaceIndex !== index) seat.post({ kind: 'reopen', part: 'ingress' });
     this.#unpark();
   }

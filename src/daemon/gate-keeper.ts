@@ -37,14 +37,29 @@ export class GateKeeper implements Subscriber {
     publisher.subscribe(this);
   }
 
+  /** Interfaces changed: the gate's may have another MAC address. `interfaceIndex`: of the interface that has its name now, 0 for none. */
+  linksChanged(interfaceIndex: number): void {
+    if (this.#gate?.interfaceIndex !== interfaceIndex) return;
+    try {
+      this.#gate.refresh();
+    } catch (error) {
+      // It is gone meanwhile, which the next change says.
+      this.#tell(error);
+    }
+  }
+
   offer(_parts: unknown, { services }: Spec): void {
     try {
       this.#gate?.setServices(services);
     } catch (error) {
       // The snapshot is in force all the same: what the gate does not know of goes to the kernel.
-      const { message, hint } = error as Error & { hint?: string };
-      this.#options.journal.record('error', 'gate-failed', message, hint === undefined ? {} : { hint });
+      this.#tell(error);
     }
+  }
+
+  #tell(error: unknown): void {
+    const { message, hint } = error as Error & { hint?: string };
+    this.#options.journal.record('error', 'gate-failed', message, hint === undefined ? {} : { hint });
   }
 
   /** It reads no snapshot: nobody waits for it. */

@@ -60,7 +60,19 @@ test(
       run('ping -c 1 -W 2 -n 10.1.0.3');
       run('ping -c 1 -W 2 -n fd00:1::2');
     });
+    // Another MAC address: nothing is ours until the gate has heard of it.
+    wire.far.inside(() => run('ip link set vb address 02:00:00:00:00:99'));
     ingress.setServices([service(54)]);
+    const later = Buffer.from(frames[3]);
+    later[5] = 0x99;
+    wire.near.inside(() => sendFrames('va', [later]));
+    assert.equal(ingress.receive(mapped.batch), 0);
+    wire.far.inside(() => ingress.gate?.refresh());
+    wire.near.inside(() => sendFrames('va', [later]));
+    receiveAll(ingress, mapped.batch, 1, () => {});
+    assert.deepEqual(taken(mapped.batch), [later.toString('hex')]);
+    wire.far.inside(() => run('ip link set vb address 02:00:00:00:00:02'));
+    wire.far.inside(() => ingress.gate?.refresh());
     wire.near.inside(() => sendFrames('va', frames));
     receiveAll(ingress, mapped.batch, 1, () => {});
     assert.deepEqual(taken(mapped.batch), [frames[3].toString('hex')]);
@@ -203,9 +215,10 @@ test(
       assert.equal(receiveQueuesOf('vb'), 2);
       assert.throws(() => new XdpIngress({ device: 'vb', services }), {
         code: 'GD_IO_XDP_QUEUES',
-        message: /vb has 2 receive queues and there is 1 thread/,
+        message: /vb has 2 receive queues, and with 1 thread/,
       });
     });
+    assert.throws(() => far.inside(() => new XdpGate({ device: 'vb', services, queues: 3 })), /too few for 3 threads/);
     const gate = far.inside(() => new XdpGate({ device: 'vb', services, queues: 2 }));
     const threads = far.inside(() => [0, 1].map((queue) => new XdpIngress({ device: 'vb', services, gate: gate.end, queue })));
     const batches = threads.map((ingress) => createBatch(ingress, 64));

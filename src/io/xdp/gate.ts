@@ -23,13 +23,15 @@ export interface GateOptions extends AttachOptions {
   readonly queues?: number;
 }
 
-/** Throws GD_IO_XDP_QUEUES when the device spreads packets over more queues than there will be sockets. */
+/** Throws GD_IO_XDP_QUEUES when the device spreads packets over more queues than there will be sockets, or over fewer. */
 function checkQueues(device: string, sockets: number): void {
   const queues = receiveQueuesOf(device);
-  if (queues <= sockets) return;
+  if (queues === sockets) return;
+  const threads = sockets === 1 ? '1 thread' : `${sockets} threads`;
+  const has = `${device} has ${queues} receive ${queues === 1 ? 'queue' : 'queues'}`;
   throw new CodedError(
     'GD_IO_XDP_QUEUES',
-    `${device} has ${queues} receive queues and there ${sockets === 1 ? 'is 1 thread' : `are ${sockets} threads`}: what comes on the others would be lost`,
+    queues > sockets ? `${has}, and with ${threads} what comes on the others would be lost` : `${has}, too few for ${threads}`,
     { exitCode: EXIT.CONFIG, hint: `ethtool -L ${device} combined ${sockets}   or set threads: ${queues}` },
   );
 }
@@ -50,8 +52,6 @@ export function putSocket(gate: GateEnd, queue: number, socket: number): void {
 export class XdpGate {
   readonly device: string;
   readonly interfaceIndex: number;
-  /** The 6 bytes that frames to us are addressed to. */
-  readonly linkAddress: Uint8Array;
   readonly maps: ServiceMaps;
   readonly #program: number;
   readonly #attachment: XdpAttachment;
@@ -66,11 +66,10 @@ export class XdpGate {
     this.device = device;
     checkQueues(device, options.queues ?? 1);
     this.interfaceIndex = interfaceIndex(device);
-    this.linkAddress = getLinkAddress(device);
     this.maps = ServiceMaps.create();
     let program = -1;
     try {
-      this.maps.setLinkAddress(this.linkAddress);
+      this.maps.setLinkAddress(getLinkAddress(device));
       this.maps.setServices(options.services);
       program = loadXdpProgram(PROGRAM_NAME, assemble(PROGRAM, this.maps.descriptors));
       this.#attachment = attachXdp(program, { interfaceIndex: this.interfaceIndex, device }, options);
@@ -89,6 +88,11 @@ export class XdpGate {
   /** How the program runs: `generic` works with every device, and costs more. */
   get mode(): XdpMode {
     return this.#attachment.mode;
+  }
+
+  /** Somebody may have given the interface another MAC address: frames to that one are ours from now on. */
+  refresh(): void {
+    this.maps.setLinkAddress(getLinkAddress(this.device));
   }
 
   /** These services come in from now on. */
