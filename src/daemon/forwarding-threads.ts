@@ -204,8 +204,16 @@ export class ForwardingThreads {
     return this.seats.map((seat) => seat.beganAt);
   }
 
-  /** What each thread reads, for another process: by seat. null when not every thread forwards, or one reads no descriptor. */
+  /**
+   * What each thread reads, for another process: by seat. null when not every thread forwards, or one reads no descriptor. Throws GD_TAKEOVER_XDP for an
+   * ingress whose queues are of no use without its memory.
+   */
   descriptors(): { queue: number; egressQueue: number | null }[] | null {
+    if (this.#gate.end !== null) {
+      throw new CodedError('GD_TAKEOVER_XDP', 'the sockets of an xdp ingress can not be handed over to another process', {
+        hint: 'systemctl restart gue-director',
+      });
+    }
     if (this.#phase !== 'running' || this.#forwarding.size < this.seats.length) return null;
     if (this.seats.some((seat) => seat.descriptor < 0)) return null;
     return this.seats.map((seat) => ({ queue: seat.descriptor, egressQueue: this.#egressQueues.get(seat)?.queue ?? null }));

@@ -90,11 +90,6 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
         ...(options.queue === undefined ? {} : { queue: options.queue }),
       });
     case 'xdp':
-      if (options.queue !== undefined) {
-        throw new CodedError('GD_IO_XDP_TAKEOVER', 'an AF_XDP socket can not be handed over to another process', {
-          hint: 'systemctl restart gue-director',
-        });
-      }
       return new XdpIngress({
         device: settings.interface,
         services: options.services,
