@@ -3,10 +3,14 @@
  * change the director, and nobody else.
  */
 
+import type { LineStream } from './trace-stream.ts';
+
 /** An answer, as JSON. `status` is that of HTTP: 200, 400 (the request is wrong), 409 (not now), 422 (refused: the body says why). */
 export interface ActionAnswer {
   readonly status: number;
   readonly body: unknown;
+  /** What is said from then on, in place of `body`: an answer that goes on (trace-stream.ts). */
+  readonly stream?: (out: LineStream) => void;
 }
 
 /** Does what its path says; `request` is the parsed JSON body, `{}` without one. Whoever asks checks what it finds in it. */

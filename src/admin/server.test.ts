@@ -42,6 +42,8 @@ const status: Status = {
 };
 let server: AdminServer;
 
+let explained = 0;
+
 before(async () => {
   server = await openAdminServer(
     { host: '127.0.0.1', port: 0 },
@@ -50,7 +52,12 @@ before(async () => {
       healthy: () => condition,
       ready: () => condition,
       serviceReady: (name) => (name === 'web.1' ? { ok: false, reasons: ['pool p has no serving backend'] } : null),
-      explain: (query: URLSearchParams) => ({ status: query.has('flow') ? 200 : 400, body: { asked: [...query] } }),
+      explain: (query: URLSearchParams) => {
+        const end = performance.now() + Number(query.get('busy') ?? 0);
+        while (performance.now() < end);
+        explained++;
+        return { status: query.has('flow') ? 200 : 400, body: { asked: [...query] } };
+      },
       history: (query: URLSearchParams, isLocal: boolean) => ({ status: 200, body: { asked: [...query], isLocal } }),
       status: () => status,
       events: () => [],
@@ -254,6 +261,25 @@ function hold(text: string): Promise<{ ended: Promise<string>; close(): void }> 
     });
   });
 }
+
+test('hundreds of questions in one segment leave time for everything else, and are not answered to who has gone', async () => {
+  condition = { ok: true, reasons: [] };
+  explained = 0;
+  const flood = await hold('GET /-/explain?busy=20 HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(600));
+  let longest = 0;
+  for (let i = 0; i < 5; i++) {
+    const before = performance.now();
+    assert.equal((await get('/-/healthy')).status, 200);
+    longest = Math.max(longest, performance.now() - before);
+  }
+  const metricsAt = performance.now();
+  assert.equal((await get('/metrics')).status, 200);
+  assert.ok(performance.now() - metricsAt < 1000, 'another connection gets its turn');
+  assert.ok(longest < 500, `/-/healthy took ${longest} ms`);
+  flood.close();
+  await new Promise((done) => setTimeout(done, 100));
+  assert.ok(explained >= 1 && explained <= 17, `${explained} were explained`);
+});
 
 test('whoever holds many connections half open does not keep a probe from its answer', async () => {
   condition = { ok: true, reasons: [] };

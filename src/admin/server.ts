@@ -6,10 +6,12 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from 'node:net';
 import { CodedError } from '../base/errors.ts';
 import type { JournalEvent } from '../observe/events.ts';
-import { type Actions, MOST_REQUEST } from './actions.ts';
+import { type ActionAnswer, type Actions, MOST_REQUEST } from './actions.ts';
+import { AnswerQueue } from './answer-queue.ts';
 import { pageAnswer, TO_PAGE, wantsPage } from './page/routes.ts';
 import { listenAtPath } from './socket.ts';
 import { EXPLAIN_PATH, HISTORY_PATH, STATUS_PATH, type Status } from './status.ts';
+import { lineStream } from './trace-stream.ts';
 
 /** An answer to "are you well?": one reason per line when not. */
 export interface Condition {
@@ -57,11 +59,18 @@ export interface Answer {
   readonly type: string;
   readonly body: string;
   readonly headers?: Readonly<Record<string, string>>;
+  readonly stream?: ActionAnswer['stream'];
 }
 
 const TEXT = 'text/plain; charset=utf-8';
 const JSON_TYPE = 'application/json';
 const READY_OF = '/-/ready/';
+const BUSY: Answer = {
+  status: 503,
+  type: TEXT,
+  body: 'too many questions at a time on this connection: wait for an answer before the next one\n',
+  headers: { 'retry-after': '1' },
+};
 
 /** Connections at a time: one more, and the oldest is ended. Refusing the newest would let anybody who holds them all silence us. */
 const MOST_CONNECTIONS = 64;
@@ -89,8 +98,9 @@ export async function openAdminServer(listen: AdminPlace, source: AdminSource, p
       oldest.destroy();
     }
   });
+  const queue = new AnswerQueue();
   server.on('request', (request, response) => {
-    respond(request, response, source).catch((error: unknown) => {
+    respond(request, response, source, queue).catch((error: unknown) => {
       source.failed(error, request.url ?? '');
       send(request, response, { status: 500, type: TEXT, body: 'this answer could not be made; the log says why\n' });
     });
@@ -134,8 +144,18 @@ function listening(server: Server, { host, port }: { host: string; port: number 
   });
 }
 
-async function respond(request: IncomingMessage, response: ServerResponse, source: AdminSource): Promise<void> {
-  send(request, response, await answer(request, source));
+async function respond(
+  request: IncomingMessage,
+  response: ServerResponse,
+  source: AdminSource,
+  queue: AnswerQueue,
+): Promise<void> {
+  // Whoever asks whether we are well gives up soon, and the answer costs nothing. What changes the director has an order of its own.
+  const isUrgent = request.method === 'POST' || /^\/-\/(healthy|ready)/.test(request.url ?? '');
+  const made = isUrgent ? await answer(request, source) : await queue.take(request.socket, () => answer(request, source));
+  if (made === null) return;
+  if (made !== 'refused' && made.stream !== undefined) made.stream(lineStream(response));
+  else send(request, response, made === 'refused' ? BUSY : made);
 }
 
 async function answer(request: IncomingMessage, source: AdminSource): Promise<Answer> {
@@ -197,8 +217,8 @@ async function act(request: IncomingMessage, actions: Actions, path: string): Pr
   }
   if (asked === null || typeof asked !== 'object' || Array.isArray(asked))
     return json(400, { message: 'the request is no JSON object' });
-  const { status, body } = await action(asked as Record<string, unknown>);
-  return json(status, body);
+  const { status, body, stream } = await action(asked as Record<string, unknown>);
+  return stream === undefined ? json(status, body) : { ...json(status, body), stream };
 }
 
 function condition({ ok, reasons }: Condition, word: string): Answer {

@@ -22,6 +22,7 @@ import { register as schema } from './commands/schema.ts';
 import { register as status } from './commands/status.ts';
 import { register as table } from './commands/table.ts';
 import { register as top } from './commands/top.ts';
+import { register as trace } from './commands/trace.ts';
 import { register as upgrade } from './commands/upgrade.ts';
 import { register as worker } from './commands/worker.ts';
 import { printError } from './render/error.ts';
@@ -37,6 +38,7 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   check,
   table,
   explain,
+  trace,
   history,
   doctor,
   replay,

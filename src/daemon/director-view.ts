@@ -8,6 +8,7 @@ import type { Publisher } from '../control/publisher.ts';
 import type { JournalEvent } from '../observe/events.ts';
 import type { Log } from '../observe/log.ts';
 import { createMetrics } from '../observe/metrics.ts';
+import { backendWarnings } from './backend-warnings.ts';
 import type { CutWatch } from './cut-watch.ts';
 import type { DiscoveryKeeper } from './discovery-keeper.ts';
 import type { DrainKeeper } from './drain-keeper.ts';
@@ -52,7 +53,10 @@ export class DirectorView {
 
   constructor(parts: DirectorParts) {
     this.#parts = parts;
-    this.#explain = new ExplainKeeper(parts.clock, parts.publisher, parts.flows, parts.paths, parts.threads);
+    this.#explain = new ExplainKeeper(parts.clock, parts.publisher, parts.flows, parts.paths, parts.threads, (pool, backend) => {
+      const found = this.status().backends.find((one) => one.pool === pool && one.name === backend);
+      return found === undefined ? [] : backendWarnings(found);
+    });
     this.#history = new HistoryKeeper(parts).run();
   }
 

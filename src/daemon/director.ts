@@ -9,6 +9,7 @@ import { dirname } from 'node:path';
 import type { Action } from '../admin/actions.ts';
 import type { Condition } from '../admin/server.ts';
 import { adminSocketPath, runtimeDirectory } from '../admin/socket.ts';
+import { TRACE_PATH } from '../admin/trace-stream.ts';
 import { CodedError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { Controller } from '../control/controller.ts';
@@ -44,6 +45,7 @@ import { busy, type Giver, HandOver } from './takeover/hand-over.ts';
 import type { Inheritance } from './takeover/inheritance.ts';
 import { lastWords, lent, notConfirmed, takeOver } from './takeover/queues.ts';
 import { SignalsKept } from './takeover/signals-kept.ts';
+import { TraceKeeper } from './trace-keeper.ts';
 import { TunnelKeeper } from './tunnel-keeper.ts';
 import { keepTunnelSources, resolveTunnelSources, withSourcesOf } from './tunnel-sources.ts';
 import { wantedOf } from './wanted.ts';
@@ -87,6 +89,7 @@ export class Director {
   readonly #controller: Controller;
   readonly #discovery: DiscoveryKeeper;
   readonly #drains: DrainKeeper;
+  readonly #trace: TraceKeeper;
   /** What the unix socket can be asked for; each part of the director adds its own. */
   readonly #actions = new Map<string, Action>();
   #threads: ForwardingThreads | null = null;
@@ -167,6 +170,13 @@ export class Director {
       everywhere: () => this.#everywhere,
       stop: options.stop,
     });
+    this.#trace = new TraceKeeper({
+      clock: this.#clock,
+      journal: options.journal,
+      publisher: this.#publisher,
+      seats: () => this.#threads?.seats ?? [],
+    });
+    this.#actions.set(TRACE_PATH, this.#trace.action);
     this.#actions.set('/-/drain', (request) => (this.#phase === 'handing over' ? busy() : this.#drains.action(request)));
     this.#controller.onConfig(() => this.#drains.follow());
     this.#reloads = new ReloadKeeper({
@@ -328,6 +338,7 @@ export class Director {
   /** Nothing of what a successor is about to have is changed from here on: what is found out meanwhile waits. */
   #hold(): void {
     this.#phase = 'handing over';
+    this.#trace.end('hand-over');
     this.#untend();
     this.#controller.hold();
     this.#discovery.close();
@@ -436,6 +447,7 @@ export class Director {
     // What a successor took over is its own now, the drain of the director too.
     this.#drains.close({ stopped: this.#phase === 'running' && !keepBlackholes && this.successor === null });
     this.#phase = 'stopping';
+    this.#trace.end('stop');
     await this.#handOver?.settled();
     if (this.successor !== null) {
       this.#isOwner = false;

@@ -24,6 +24,8 @@ export class ExplainKeeper {
   readonly #flows: Pick<FlowKeeper, 'memory' | 'identities'>;
   readonly #paths: Pick<PathKeeper, 'memory'>;
   readonly #threads: Pick<ForwardingThreads, 'seats' | 'facts' | 'flowWords'>;
+  /** What is known against a backend. */
+  readonly #warnings: (pool: string, backend: string) => readonly string[];
 
   constructor(
     clock: Clock,
@@ -31,7 +33,9 @@ export class ExplainKeeper {
     flows: Pick<FlowKeeper, 'memory' | 'identities'>,
     paths: Pick<PathKeeper, 'memory'>,
     threads: Pick<ForwardingThreads, 'seats' | 'facts' | 'flowWords'>,
+    warnings: (pool: string, backend: string) => readonly string[],
   ) {
+    this.#warnings = warnings;
     this.#clock = clock;
     this.#publisher = publisher;
     this.#flows = flows;
@@ -68,7 +72,7 @@ export class ExplainKeeper {
     const pathMtu = this.#paths.memory;
     const builder = new SnapshotBuilder();
     if (without !== null) builder.restore(this.#flows.identities(), now);
-    return answer(
+    const told = answer(
       asked,
       now,
       {
@@ -81,6 +85,9 @@ export class ExplainKeeper {
       },
       without,
     );
+    const { choice } = told;
+    const warnings = choice?.backend == null ? [] : this.#warnings(choice.pool, choice.backend);
+    return choice === null || warnings.length === 0 ? told : { ...told, choice: { ...choice, warnings } };
   }
 }
 

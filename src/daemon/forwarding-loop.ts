@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import { counterAt } from '../base/counters.ts';
 import type { Egress, Ingress } from '../io/driver.ts';
 import type { Pipeline } from '../pipeline/pipeline.ts';
+import type { TraceTap } from '../trace/tap.ts';
 import { WORD_HEARTBEAT, WORD_MAIL } from './thread-protocol.ts';
 
 /** Longest wait, in milliseconds: also how late a lost wake-up can be noticed, and how often the heartbeat beats without traffic. */
@@ -29,6 +30,8 @@ export interface LoopParts {
   readonly refused: (driver: string, errno: number) => void;
   /** Whether a packet that the kernel refused as too big will be cut when it is tried again. Absent: never. */
   readonly isNarrower?: (batch: Batch, i: number, now: number) => boolean;
+  /** Whoever traces packets; absent: nobody ever does. */
+  readonly tap?: TraceTap;
   /** Seconds of CPU time that this thread has used; looked at once a second. Absent: not counted. */
   readonly cpuSeconds?: () => number;
   /** thread-protocol.ts */
@@ -45,7 +48,7 @@ const LAST_SECOND = 0x7fffffff;
  * batch boundary. Whatever a driver or the pipeline throws ends it too.
  */
 export function forward(parts: LoopParts): void {
-  const { ingress, egress, pipeline, batch, clock, words, bank, isNarrower, cpuSeconds } = parts;
+  const { ingress, egress, pipeline, batch, clock, words, bank, isNarrower, cpuSeconds, tap = null } = parts;
   // A replacement goes on counting where its predecessor ended; its drivers begin at zero.
   // A device that is there still has counted those drops itself; one that was made anew has not.
   const countedAgain = ingress.countsDevice === true ? ingress.statistics().kernelDrops : 0;
@@ -59,16 +62,20 @@ export function forward(parts: LoopParts): void {
 
   /** What is in the batch goes its way. */
   function pass(now: number): void {
+    const traced = tap?.on === true;
+    if (traced) tap.before(now);
     pipeline.process(batch, now);
     egress.send(batch);
     ingress.reply(batch);
     // Once a call was refused, looked for ever after: a comparison per packet.
     const apart = isNarrower === undefined || (egress.lastErrno ?? 0) === 0 ? 0 : pipeline.setApart(batch, now, isNarrower);
+    if (traced) tap.after();
     pipeline.account(batch);
     if (apart === 0) return;
     pipeline.again(batch, now);
     egress.send(batch);
     ingress.reply(batch);
+    if (traced) tap.after();
     pipeline.account(batch);
   }
 

@@ -23,6 +23,7 @@ import { ReplyRate } from '../pipeline/reply-rate.ts';
 import { Snapshot } from '../pipeline/snapshot.ts';
 import { boottimeClock, wallClock } from '../raw-socket/clock.ts';
 import { EventDescriptor } from '../raw-socket/event.ts';
+import { TraceTap } from '../trace/tap.ts';
 import { flowWords } from './flow-memory.ts';
 import { forward } from './forwarding-loop.ts';
 import { SnapshotGarbage } from './snapshot-garbage.ts';
@@ -99,6 +100,9 @@ function run(start: ThreadStart): void {
         const waiting = new ThreadWait(ingress, EventDescriptor.over(start.wake));
         const clock = boottimeClock();
         const garbage = new SnapshotGarbage('minor');
+        // tap-offload adds a hop that the kernel takes off again: what leaves has one less.
+        const tap = new TraceTap(mapped.batch, pipeline, clock, { raisesHops: egress.facts.trains === 'tunnel-gso' });
+        let { names } = start.snapshot;
         let baton = -1;
         /** What the ingress is to take in. While another process reads our queue it is not told: the filter of a packet socket is one for both. */
         let wanted = services;
@@ -114,6 +118,10 @@ function run(start: ThreadStart): void {
               baton = mail.baton;
               return false;
             }
+            if (mail.kind === 'trace') {
+              tap.follow(mail.order, names);
+              continue;
+            }
             if (mail.kind === 'fault') throw new Error('a fault was asked for');
             if (mail.kind === 'reopen') {
               const [code, driver] = mail.part === 'ingress' ? [INGRESS_GONE, ingress] : [EGRESS_GONE, egress];
@@ -125,6 +133,8 @@ function run(start: ThreadStart): void {
               if (isOurs) ingress.setServices?.(wanted);
             }
             pipeline.snapshot = new Snapshot(mail.parts);
+            names = mail.parts.names;
+            tap.renamed(names);
             garbage.published(mail.parts, clock.seconds());
             Atomics.store(start.words, WORD_GENERATION, mail.parts.generation);
           }
@@ -162,6 +172,7 @@ function run(start: ThreadStart): void {
           readMail,
           exhausted: () => tell({ kind: 'exhausted' }),
           refused: (driver, errno) => tell({ kind: 'refused', driver, errno }),
+          tap,
           cpuSeconds: () => clock.threadCpuSeconds(),
           ...(wayOut === null ? {} : { isNarrower: (batch, i, now) => wayOut.isNarrower(batch, i, now) }),
           words: start.words,

@@ -26,10 +26,10 @@ test('tables that stay are counted once; a little is collected after a while', (
   const same = new SharedArrayBuffer(1024 * KB);
   for (let i = 0; i < 500; i++) garbage.published(parts(same), 1000);
   assert.equal(garbage.collections, 0);
-  garbage.published(parts(same), 1599);
+  garbage.published(parts(same), 1299);
   assert.equal(garbage.collections, 0);
-  garbage.published(parts(same), 1600);
+  garbage.published(parts(same), 1300);
   assert.equal(garbage.collections, 1);
-  garbage.published(parts(same), 2000);
+  garbage.published(parts(same), 1500);
   assert.equal(garbage.collections, 1);
 });

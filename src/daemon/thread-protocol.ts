@@ -13,6 +13,7 @@ import type { GateEnd } from '../io/xdp/gate.ts';
 import type { PipelineOptions } from '../pipeline/pipeline.ts';
 import type { SnapshotParts } from '../pipeline/snapshot.ts';
 import type { ServiceSpec } from '../pipeline/spec.ts';
+import type { TraceOrder } from '../trace/tap.ts';
 import type { FlowMemory } from './flow-memory.ts';
 
 /** Written by main: messages posted since the thread started. */
@@ -67,6 +68,8 @@ export type MailToThread =
   /** `services`: what the ingress is to take in from now on; null: what it takes in already. */
   | { readonly kind: 'snapshot'; readonly parts: SnapshotParts; readonly services: readonly ServiceSpec[] | null }
   | { readonly kind: 'stop' }
+  /** Trace packets as `order` says, in place of whatever was traced; null: no more. */
+  | { readonly kind: 'trace'; readonly order: TraceOrder | null }
   /** End at a batch boundary, leave all descriptors open, and raise this eventfd: whoever waits for it goes on. */
   | { readonly kind: 'leave'; readonly baton: number }
   /** The interface below the ingress or the egress is another one now: end, so that a successor opens it. */

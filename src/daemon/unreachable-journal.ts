@@ -19,7 +19,7 @@ export interface BackendWay {
   readonly ports: readonly number[];
 }
 
-const SAYS: Readonly<Record<Unreachable, string>> = {
+export const UNREACHABLE_WORDS: Readonly<Record<Unreachable, string>> = {
   port: 'port unreachable',
   protocol: 'protocol unreachable',
   host: 'host unreachable',
@@ -53,7 +53,7 @@ export class UnreachableJournal {
       }
       this.#lines++;
       const [address, speaker] = [formatAddress(tunnel.address), formatAddress(by)];
-      const text = `tunnel packets to backend ${tunnel.pool}/${tunnel.name} (${address}) do not arrive: ${speaker} says "${SAYS[what]}"`;
+      const text = `tunnel packets to backend ${tunnel.pool}/${tunnel.name} (${address}) do not arrive: ${speaker} says "${UNREACHABLE_WORDS[what]}"`;
       const fields = { pool: tunnel.pool, backend: tunnel.name, address, what, by: speaker };
       this.#journal.record('warn', 'backend-unreachable', text, {
         ...fields,

@@ -59,6 +59,12 @@ export const DIRECTOR_AREAS: readonly Area[] = [
     ids: ['conntrack-without-nft', 'conntrack-full', 'notrack-refused'],
   },
   {
+    id: 'arrivals',
+    checked: 'TCP and UDP checksums of packets of services that came in meanwhile',
+    good: 'packets of services come in undamaged',
+    ids: ['checksums-wrong'],
+  },
+  {
     id: 'offloads',
     checked: 'LRO and GRO of the interfaces that packets come in by and leave by',
     good: 'offloads of the interfaces are right',
@@ -92,6 +98,6 @@ export const DIRECTOR_AREAS: readonly Area[] = [
     id: 'workers',
     checked: 'pings, and a datagram to the tunnel port of each backend',
     good: 'each backend answers, and none refuses tunnel packets',
-    ids: ['backend-silent', 'tunnel-port-closed', 'tunnel-prohibited'],
+    ids: ['backend-silent', 'backend-blackholed', 'tunnel-port-closed', 'tunnel-prohibited'],
   },
 ];

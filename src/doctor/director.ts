@@ -5,17 +5,22 @@ import { checkHost } from '../host/checks.ts';
 import type { Finding } from '../host/finding.ts';
 import { listLinks } from '../host/links.ts';
 import { routeTo } from '../host/routes.ts';
-import { isLive, type Wanted } from '../host/wanted.ts';
+import { isLive, servicePrefixes, type Wanted } from '../host/wanted.ts';
+import type { ServiceSpec } from '../pipeline/spec.ts';
+import { judgeArrivals, watchArrivals } from './arrivals.ts';
 import { DIRECTOR_AREAS } from './director-areas.ts';
 import { type Found, type Report, reportOf } from './finding.ts';
 import { judgePaths } from './judge-paths.ts';
 import { conntrackFill, judgeConntrack, judgeKernel, type KernelUse, kernelFacts } from './kernel-features.ts';
 import { interfaceOffloads, judgeOffloads } from './offloads.ts';
+import { withPolicies } from './oversize.ts';
 import { probePaths, type Target } from './path-probes.ts';
 
 export interface DirectorQuestion {
   readonly wanted: Wanted;
   readonly use: KernelUse;
+  /** What they do with packets that do not fit. */
+  readonly services: readonly Pick<ServiceSpec, 'name' | 'oversize'>[];
   /** Backends to try. Empty: nothing is sent. */
   readonly targets: readonly Target[];
   /** What is known of the running director (running.ts); `runs`: one was asked and answered. */
@@ -23,24 +28,30 @@ export interface DirectorQuestion {
 }
 
 /** Looks, sends probes to the backends, changes nothing. About two seconds. Throws NetlinkError when the kernel can not be asked. */
-export async function examineDirector({ wanted, use, targets, running }: DirectorQuestion): Promise<Report> {
+export async function examineDirector({ wanted, use, services, targets, running }: DirectorQuestion): Promise<Report> {
   const live = isLive(wanted.ingress);
   const missing = missingCapabilities(readFileSync('/proc/self/status', 'utf8'));
   const host = checkHost(wanted).map((finding) => asUser(finding, missing.length > 0 && process.geteuid?.() !== 0, running.runs));
-  const ways = live && targets.length > 0 ? judgePaths(await probePaths(targets)) : [];
+  const [probed, arrived] = await Promise.all([
+    live && targets.length > 0 ? probePaths(targets) : null,
+    live && wanted.services.length > 0 ? watchArrivals(servicePrefixes(wanted)) : null,
+  ]);
+  const ways = probed === null ? [] : judgePaths(probed);
   const found: Found[] = [
     ...running.found,
     ...host.filter((finding) => finding !== null),
     ...judgeKernel(kernelFacts(), use),
     ...judgeConntrack(conntrackFill()),
     ...judgeOffloads(interfaceOffloads(interfacesOf(wanted))),
+    ...judgeArrivals(arrived ?? []),
     ...ways,
   ];
   const unseen = new Set<string>();
   if (!running.runs) unseen.add('director');
+  if (arrived === null || arrived.length === 0) unseen.add('arrivals');
   if (!live || targets.length === 0) unseen.add('workers');
   if (ways.some(({ id, level }) => id === 'path-not-probed' && level === 'skipped')) unseen.add('workers');
-  return reportOf('director', DIRECTOR_AREAS, found, unseen);
+  return reportOf('director', DIRECTOR_AREAS, withPolicies(found, services), unseen);
 }
 
 /**

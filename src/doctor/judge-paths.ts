@@ -118,21 +118,42 @@ const BLACK_HOLE: Kind = {
   },
 };
 
+/** What the silence of a backend behind routers comes from, as far as routers tell. */
+function vanishingText({ vanishing, route }: Tried): string {
+  if (vanishing?.last != null) {
+    const { address, hop } = vanishing.last;
+    return `packets vanish behind ${formatAddress(address)} (hop ${hop}), the last router on the way that answers: a blackhole route or filter there, or the host is off or filters`;
+  }
+  if (route?.gateway != null) return 'no router on the way tells more: it is off, cut off, or filters';
+  return 'it is on this link and its link-layer address is known: it filters, or has just gone';
+}
+
 const SILENT: Kind = {
   id: 'backend-silent',
   level: 'warning',
-  key: ({ route }) => `${route?.interface}`,
-  text: (_, who) => `${who} does not answer pings: it is off, cut off, or filters them; whether long packets arrive is not known`,
+  key: ({ route, vanishing }) => `${route?.interface} ${vanishing?.last?.address ?? ''}`,
+  text: (tried, who) => `${who} does not answer pings, so whether packets arrive is not known; ${vanishingText(tried)}`,
   fix: ({ address }) => `tracepath -n ${formatAddress(address)}`,
 };
 
+const SWALLOWED: Kind = {
+  id: 'backend-blackholed',
+  level: 'error',
+  key: ({ route }) => `${route?.gateway}`,
+  text: ({ route }, who) =>
+    `${formatAddress(route?.gateway as Uint8Array)}, the first router on the way to ${who}, throws its packets away without a word, and not those of other backends: a blackhole route or a filter there`,
+  fix: ({ address, route }) =>
+    `ip${address.length === 4 ? '' : ' -6'} route get ${formatAddress(address)}; nft list ruleset   # on ${formatAddress(route?.gateway as Uint8Array)}`,
+};
+
 function kindOf(tried: Tried): Kind | null {
-  const { refused, short, long, unresolved, learned, size } = tried;
+  const { refused, short, long, unresolved, learned, size, vanishing } = tried;
   if (refused === 'ECONNREFUSED') return CLOSED;
   if (unresolved !== null && short !== true) return MISSING;
   if (refused === 'EHOSTUNREACH' || refused === 'ENETUNREACH') return NO_WAY;
   if (refused === 'EACCES' || refused === 'EPERM') return PROHIBITED;
   if (refused === 'EMSGSIZE' || (learned > 0 && learned < size)) return SMALLER;
   if (short === true && long === false) return BLACK_HOLE;
-  return short === false ? SILENT : null;
+  if (short !== false) return null;
+  return vanishing?.swallowed === true ? SWALLOWED : SILENT;
 }

@@ -3,10 +3,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseAnyAddress } from '../config/address.ts';
+import { judgeArrivals, type Sender } from './arrivals.ts';
 import { exitCodeOf, type Found, reportOf } from './finding.ts';
 import { judgePaths } from './judge-paths.ts';
 import { judgeConntrack, judgeKernel, type KernelFacts } from './kernel-features.ts';
 import { judgeOffloads } from './offloads.ts';
+import { withPolicies } from './oversize.ts';
 import type { Tried } from './path-probes.ts';
 import { judgeRunning, type RunningStatus } from './running.ts';
 
@@ -29,6 +31,7 @@ function tried(parts: Partial<Tried> = {}): Tried {
     refused: null,
     learned: 1600,
     unresolved: null,
+    vanishing: null,
     ...parts,
   };
 }
@@ -202,4 +205,53 @@ test('a report names the worst first, says what is good, and has its exit code',
     'an error is worse than not knowing',
   );
   assert.throws(() => told([found('d-1', 'error')]), RangeError);
+});
+
+test('a silent backend: thrown away at the first router, vanished behind another, or nothing known', () => {
+  const silent = (vanishing: Tried['vanishing'], route = tried().route) =>
+    judge(tried({ short: false, long: false, largest: 0, vanishing, route }))[0];
+  const swallowed = silent({ last: null, swallowed: true });
+  assert.deepEqual([swallowed.id, swallowed.level], ['backend-blackholed', 'error']);
+  assert.match(swallowed.text, /^10\.8\.0\.1, the first router on the way to backend web\/w1/);
+  assert.match(swallowed.fix, /^ip route get 10\.8\.1\.1; .*# on 10\.8\.0\.1$/);
+  const behind = silent({ last: { address: ip('10.9.0.3'), hop: 3 }, swallowed: false });
+  assert.deepEqual([behind.id, behind.level], ['backend-silent', 'warning']);
+  assert.match(behind.text, /vanish behind 10\.9\.0\.3 \(hop 3\)/);
+  assert.match(silent({ last: null, swallowed: false }).text, /no router on the way tells more/);
+  const onLink = { ...(tried().route as NonNullable<Tried['route']>), gateway: null };
+  assert.match(silent({ last: null, swallowed: false }, onLink).text, /on this link/);
+});
+
+test('wrong checksums: one sender is told apart from a damaged way', () => {
+  const sender = (address: string, right: number, wrong: number): Sender => ({ address, right, wrong, protocol: 'TCP' });
+  assert.deepEqual(judgeArrivals([]), []);
+  assert.deepEqual(judgeArrivals([sender('192.0.2.7', 9, 0)]), []);
+  const [one] = judgeArrivals([sender('192.0.2.7', 1, 3), sender('192.0.2.8', 5, 0)]);
+  assert.deepEqual([one.id, one.level], ['checksums-wrong', 'error']);
+  assert.match(
+    one.text,
+    /^3 of 4 packets from 192\.0\.2\.7 came in with a wrong TCP checksum, 5 of others were right: damaged by their sender/,
+  );
+  const [many] = judgeArrivals([sender('192.0.2.7', 0, 3), sender('192.0.2.8', 0, 2)]);
+  assert.match(many.text, /\(and of 1 more senders\) .* damaged by a link or offload in front of this host/);
+});
+
+test('what services do with what does not fit is said where the way is too small, and nowhere else', () => {
+  const found: Found[] = [
+    { id: 'path-mtu', level: 'warning', text: 'the MTU of eth0 is 1500', fix: 'x' },
+    { id: 'drops', level: 'warning', text: 'some', fix: '' },
+  ];
+  assert.deepEqual(withPolicies(found, [{ name: 'a', oversize: 'segment' }, { name: 'b' }]), found);
+  const [tells, other] = withPolicies(found, [
+    { name: 'a', oversize: 'icmp' },
+    { name: 'b', oversize: 'icmp' },
+  ]);
+  assert.equal(other, found[1]);
+  assert.equal(tells.level, 'warning');
+  assert.match(tells.text, /^the MTU of eth0 is 1500; service a and 1 more answers larger packets with ICMP/);
+  const [drops] = withPolicies(found, [{ name: 'a', oversize: 'drop' }]);
+  assert.deepEqual(
+    [drops.level, drops.text],
+    ['error', 'the MTU of eth0 is 1500; service a drops larger packets (oversize: drop)'],
+  );
 });

@@ -16,6 +16,7 @@ import { EchoSocket } from '../host/echo-socket.ts';
 import { listLinks } from '../host/links.ts';
 import { listNeighbours } from '../host/neighbours.ts';
 import { type Route, routeTo } from '../host/routes.ts';
+import { followPaths, type Vanishing } from './last-hop.ts';
 import { TunnelSocket } from './tunnel-socket.ts';
 
 /** A client's full packet on the Internet and Ethernet. */
@@ -32,6 +33,9 @@ const NEIGHBOUR_GONE = 'EHOSTUNREACH';
 /** Targets that are asked at once, and milliseconds until the next ones: replies must find room in a socket's buffer. */
 const AT_ONCE = 32;
 const PAUSE = 2;
+/** Silent backends to which the way is followed, and the port of those without one: the first of traceroute's. */
+const MOST_FOLLOWED = 8;
+const ANY_PORT = 33_434;
 /** A director with more backends has the first ones probed: the time and packets of a look are bounded. */
 const MOST_TARGETS = 512;
 /** Below the long one; what links on the way to a cloud, a VPN or a provider have. */
@@ -64,6 +68,8 @@ export interface Tried extends Target {
   readonly learned: number;
   /** The address that was to be resolved on the link and was not; null: it is known, or needs not be. */
   readonly unresolved: Uint8Array | null;
+  /** Where packets vanish, when the backend is silent; null when it is not, or was not looked for. */
+  readonly vanishing: Vanishing | null;
 }
 
 export interface Probed {
@@ -106,7 +112,8 @@ export async function probePaths(all: readonly Target[]): Promise<Probed> {
     await round(probes, echo);
     const vanishing = echo === null ? [] : probes.filter(isVanishing);
     if (echo !== null && vanishing.length > 0) await climb(vanishing, echo);
-    return { tried: conclude(probes, echo !== null), left: targets.length - probes.length };
+    const tried = conclude(probes, echo !== null);
+    return { tried: await withVanishing(tried), left: targets.length - probes.length };
   } finally {
     echo?.close();
     for (const { socket } of probes) socket?.close();
@@ -233,6 +240,29 @@ function conclude(probes: readonly Probe[], pinged: boolean): Tried[] {
       refused,
       learned: routeTo(target.address, links)?.mtu ?? 0,
       unresolved: missing?.address ?? null,
+      vanishing: null,
     };
   });
+}
+
+const gatewayOf = ({ route }: Tried) => route?.gateway ?? null;
+
+/** Follows the way to those that say nothing at all, the first of them where there are many. */
+async function withVanishing(tried: readonly Tried[]): Promise<Tried[]> {
+  const silent = tried
+    .filter(({ size, short, refused, unresolved }) => size > 0 && short === false && refused === null && unresolved === null)
+    .slice(0, MOST_FOLLOWED);
+  if (silent.length === 0) return [...tried];
+  const answers = await followPaths(
+    silent.map((one) => {
+      const gateway = gatewayOf(one);
+      const beside = tried.find((other) => {
+        const its = gatewayOf(other);
+        return other.short === true && gateway !== null && its !== null && sameAddress(gateway, its);
+      });
+      return { address: one.address, port: one.port ?? ANY_PORT, beside: beside?.address ?? null };
+    }),
+  );
+  const found = new Map(silent.map((one, i) => [one, answers[i]]));
+  return tried.map((one) => ({ ...one, vanishing: found.get(one) ?? null }));
 }

@@ -1,7 +1,7 @@
 /** The answer to a question about a packet: its trail, and if asked the trail that it would have without one backend. */
 import { CodedError, EXIT } from '../base/errors.ts';
 import type { SnapshotBuilder, SnapshotParts } from '../pipeline/snapshot.ts';
-import type { Spec } from '../pipeline/spec.ts';
+import type { PoolSpec, Spec } from '../pipeline/spec.ts';
 import { Explainer, type ExplainerOptions } from './explainer.ts';
 import type { AskedFrame } from './question.ts';
 import type { Trail } from './trail.ts';
@@ -29,26 +29,33 @@ export function answer(asked: AskedFrame, now: number, options: AnswerOptions, w
   const trail = new Explainer({ ...options, ingress }).explain(asked.frame, now);
   if (without === null) return trail;
   const spec = specWithout(options.spec, without);
-  const parts = options.builder.build(spec, now);
-  const told = new Explainer({ ...options, spec, parts, ingress }).explain(asked.frame, now);
+  const told = spec.pools[0].name === trail.service.matched?.pool ? thereAsWell() : trail;
   const goesTo = ({ verdict, choice }: Trail) => (verdict === 'forward' ? `${choice?.pool}/${choice?.backend}` : verdict);
+  /** The one pool that changes, and its services, are all that the packet can meet; other tables, some milliseconds each, need not be built. */
+  function thereAsWell(): Trail {
+    const parts = options.builder.build(spec, now);
+    const changed = new Explainer({ ...options, spec, parts, ingress }).explain(asked.frame, now);
+    return { ...changed, service: trail.service };
+  }
   return { ...trail, without: { backend: without, trail: told, moves: goesTo(trail) !== goesTo(told) } };
 }
 
+/** The pool of `backend` without it, and the services of that pool. */
 function specWithout(spec: Spec, backend: string): Spec {
-  const all = spec.pools.flatMap((pool) => pool.backends.map(({ name }) => `${pool.name}/${name}`));
-  if (!all.includes(backend)) {
+  const named = (pool: PoolSpec) => pool.backends.find(({ name }) => `${pool.name}/${name}` === backend);
+  const pool = spec.pools.find((one) => named(one) !== undefined);
+  if (pool === undefined) {
+    const all = spec.pools.flatMap((pool) => pool.backends.map(({ name }) => `${pool.name}/${name}`));
     const list = all.length <= 8 ? all.join(', ') : `${all.slice(0, 8).join(', ')} and ${all.length - 8} more`;
     throw new CodedError('GD_EXPLAIN_BACKEND', `there is no backend ${backend}`, {
       exitCode: EXIT.USAGE,
       hint: `backends are written POOL/NAME: ${list}`,
     });
   }
+  const gone = named(pool);
   return {
     ...spec,
-    pools: spec.pools.map((pool) => ({
-      ...pool,
-      backends: pool.backends.filter(({ name }) => `${pool.name}/${name}` !== backend),
-    })),
+    services: spec.services.filter((service) => service.pool === pool.name),
+    pools: [{ ...pool, backends: pool.backends.filter((one) => one !== gone) }],
   };
 }

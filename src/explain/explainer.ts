@@ -41,6 +41,8 @@ export interface Merged {
   readonly headerLength: number;
 }
 
+/** Counters that nobody reads: one bank, of a megabyte, for all questions. */
+const BANK = createBank();
 const NO_KEY = Int32Array.of(0x6578706c, 0x61696e21);
 const FEW = 1024;
 const TRUNCATED = dropReason('truncated');
@@ -50,8 +52,6 @@ export const RAW_IP: IngressFacts = { link: LINK_RAW_IP, hopDone: true, canPass:
 export class Explainer {
   readonly #options: ExplainerOptions;
   readonly #batch: Batch;
-  /** Counters that nobody reads. */
-  readonly #bank = createBank();
 
   constructor(options: ExplainerOptions) {
     this.#options = options;
@@ -102,7 +102,7 @@ export class Explainer {
       snapshot,
       flows: own,
       siblings,
-      bank: this.#bank,
+      bank: BANK,
       ...egress,
       ...(pathMtu === null ? {} : { pathMtu }),
     });

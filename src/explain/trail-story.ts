@@ -67,8 +67,13 @@ export function storyOf(trail: Trail): StoryStep[] {
   const { packet, service, flow, choice, size, reason, sent } = trail;
   const about = packet.quoted === null ? [] : [`about ${tupleText(packet.quoted)}`];
   const length = `${packet.length} bytes${packet.checksumCompleted ? ', its partial checksum completed here' : ''}`;
+  const damage = packet.checksumWrong
+    ? [
+        `its ${packet.protocol ?? 'transport'} checksum is wrong: damaged before it came here, and who receives it drops it without a word`,
+      ]
+    : [];
   const steps: StoryStep[] = [
-    { stage: 'packet', lines: [length, ...packet.headers, ...about] },
+    { stage: 'packet', lines: [length, ...packet.headers, ...damage, ...about] },
     { stage: 'service', lines: serviceLines(service) },
   ];
   if (flow !== null) steps.push({ stage: 'flow', lines: flowLines(flow) });
@@ -119,14 +124,29 @@ function flowLines({ by, hash, entry, effect }: FlowStep): [string, ...string[]]
 }
 
 function choiceLines(choice: ChoiceStep): [string, ...string[]] {
-  const { from, pool, backend, address, state, weight, slots, scheme, tableSize, digest, table, previous } = choice;
+  const {
+    from,
+    pool,
+    backend,
+    address,
+    state,
+    weight,
+    slots,
+    scheme,
+    tableSize,
+    digest,
+    table,
+    previous,
+    warnings = [],
+  } = choice;
   const table0 = `pool ${pool}: scheme ${scheme}, ${tableSize} slots, digest ${digest}`;
   if (backend === null) return [`none of pool ${pool} may serve`, table0];
   const share =
     slots === null || tableSize === 0 ? '' : `, ${slots} of ${tableSize} slots (${((100 * slots) / tableSize).toFixed(2)} %)`;
   const lines: [string, ...string[]] = [
     `${pool}/${backend} (${address}), because ${FROM[from]}`,
-    `it is ${state}, weight ${weight}${share}`,
+    ...warnings.map((warning) => `but ${warning}`),
+    ...(state === 'draining' ? drainingLines(pool, backend) : [`it is ${state}, weight ${weight}${share}`]),
     table0,
   ];
   if (table !== null)
@@ -136,6 +156,14 @@ function choiceLines(choice: ChoiceStep): [string, ...string[]] {
     lines.push(`the table before${slot} says ${previous.backend ?? 'nobody'}; it answers for ${previous.seconds} s more`);
   }
   return lines;
+}
+
+/** Why a flow is still with a backend that takes no new one, and how it gets away. */
+function drainingLines(pool: string, backend: string): string[] {
+  return [
+    'it is draining, so it keeps the flows that it has until the drain ends. To move them now:',
+    `gue-director drain backend ${pool}/${backend} --deadline 1s`,
+  ];
 }
 
 function sizeText({ pathMtu, overhead, length, segment, policy, becomes, parts, answered, mssClamped }: SizeStep): string {

@@ -23,6 +23,8 @@ export interface PacketStep extends Tuple {
   /** Of an ICMP error: the packet that it is about. */
   readonly quoted: Tuple | null;
   readonly checksumCompleted: boolean;
+  /** Its finished TCP or UDP checksum is wrong as it came. The packet path does not look; who receives the packet does. */
+  readonly checksumWrong: boolean;
 }
 
 export interface ServiceMatch {
@@ -94,6 +96,8 @@ export interface ChoiceStep {
   readonly table: SlotAnswer | null;
   /** The same of the table before the last change, while it answers. */
   readonly previous: (SlotAnswer & { readonly seconds: number }) | null;
+  /** What a running director knows against this backend; absent: nothing, or none was asked. */
+  readonly warnings?: readonly string[];
 }
 
 export interface SlotAnswer {

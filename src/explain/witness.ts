@@ -4,6 +4,7 @@
  */
 import {
   type Batch,
+  LINK_ETHERNET,
   LOOKUP_ADDRESSES,
   LOOKUP_FLOW,
   LOOKUP_FRAGMENT,
@@ -27,10 +28,12 @@ import type { Encapsulation, Spec } from '../pipeline/spec.ts';
 import type { StageName, StageRecorder } from '../pipeline/stage-recorder.ts';
 import { KINDS } from '../pipeline/tunnel-kind.ts';
 import { leastDistance, rightDistance } from '../pipeline/tunnel-offsets.ts';
+import * as ethernet from '../wire/ethernet.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { PROTOCOL_SCTP } from '../wire/sctp.ts';
 import * as tcp from '../wire/tcp.ts';
+import { transportChecksum } from '../wire/transport-checksum.ts';
 import { headerLines, type Within } from './header-lines.ts';
 import { type Destination, serviceStep } from './services.ts';
 import type {
@@ -85,6 +88,15 @@ const WITH_PORTS: readonly number[] = [ipv4.PROTOCOL_TCP, ipv4.PROTOCOL_UDP, PRO
 /** Bytes of the first packet that are kept: every header, and the beginning of the payload. */
 const KEPT = 256;
 
+/** Of merged segments and partial checksums nothing is known before they are finished. */
+function isDamaged(batch: Batch): boolean {
+  if (batch.gsoType[0] !== 0 || (batch.virtioFlags[0] & VIRTIO_NEEDS_CSUM) !== 0) return false;
+  const { view } = batch.arena;
+  const end = batch.frameAt[0] + batch.frameLength[0];
+  const network = batch.ingress.link === LINK_ETHERNET ? ethernet.findNetwork(view, batch.frameAt[0], end) : batch.frameAt[0];
+  return network >= 0 && transportChecksum(view, network, end) === 'wrong';
+}
+
 export class Witness implements StageRecorder {
   readonly #world: World;
   readonly #batch: Batch;
@@ -124,6 +136,7 @@ export class Witness implements StageRecorder {
       length: batch.frameLength[0],
       headers: headerLines(view, at, end, link),
       quoted: readQuoted(view, at, end, link),
+      checksumWrong: isDamaged(batch),
     };
   }
 

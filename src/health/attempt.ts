@@ -13,6 +13,15 @@ export interface Attempt {
   readonly silence?: (end: End) => void;
 }
 
+/** Characters of what a check found. */
+const MOST_DETAIL = 200;
+
+/** Some of it is a worker's own words, a certificate's name for one, and all of it is printed on terminals: without control characters, and not long. */
+function printable(detail: string): string {
+  const clean = detail.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '\ufffd');
+  return clean.length <= MOST_DETAIL ? clean : `${clean.slice(0, MOST_DETAIL - 1)}…`;
+}
+
 /**
  * Runs one attempt. `begin` opens what it needs and returns what closes it again, which is called exactly once. Rejects what `begin` throws, and what
  * it hands to `fail`: faults of our own.
@@ -33,7 +42,8 @@ export function attempt(
       close?.();
       settle();
     };
-    const end: End = (ok, detail) => finish(() => resolve({ ok, detail, milliseconds: performance.now() - from }));
+    const end: End = (ok, detail) =>
+      finish(() => resolve({ ok, detail: printable(detail), milliseconds: performance.now() - from }));
     const ended = (): void => end(false, 'ended');
     const timer = setTimeout(() => (silence ?? ((e: End) => e(false, noAnswer(timeoutMs / 1000))))(end), timeoutMs);
     signal.addEventListener('abort', ended);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from '../../test/property.ts';
-import { CONFIRMED_IDLE, FlowTable } from './flow-table.ts';
+import { CONFIRM_WITHIN, CONFIRMED_IDLE, FlowTable } from './flow-table.ts';
 
 const KEY = Int32Array.of(1, 2);
 
@@ -19,6 +19,17 @@ test('an entry is found again, confirmed by its second packet, and follows a rea
   flows.reassign(at, 43, 102);
   assert.equal(flows.backendAt(flows.find(5, 7)), 43);
   assert.equal(flows.find(5, 8), -1, 'both halves of the fingerprint count');
+});
+
+test('a second packet after a minute confirms nothing: it may be of another flow with the same ports; the third at once does', () => {
+  const flows = new FlowTable(64, KEY);
+  flows.insert(5, 7, 42, 100, false);
+  const at = flows.find(5, 7);
+  flows.refresh(at, 101 + CONFIRM_WITHIN);
+  assert.equal(flows.confirmedAt(at), false);
+  assert.equal(flows.lastSeenAt(at), 101 + CONFIRM_WITHIN);
+  flows.refresh(at, 101 + 2 * CONFIRM_WITHIN);
+  assert.equal(flows.confirmedAt(at), true);
 });
 
 test('backend 0 and a fingerprint of zeros are a flow like any other', () => {
@@ -87,8 +98,8 @@ class SlowTable {
     this.buckets.set(low & this.mask, bucket);
     const known = bucket.find((e) => e?.low === low && e.high === high);
     if (known != null) {
+      if (now - known.seen <= CONFIRM_WITHIN) known.confirmed = true;
       known.seen = now;
-      known.confirmed = true;
       return known.backend;
     }
     const entry = { high, low, backend, seen: now, confirmed: false };
@@ -124,7 +135,7 @@ test('unconfirmed entries of one second: a flood takes any of the four places, a
 test('property: the same backends as the slow twin, whatever the order of packets', () => {
   fc.assert(
     fc.property(
-      fc.array(fc.record({ flow: fc.integer({ min: 0, max: 40 }), step: fc.constantFrom(0, 0, 0, 1, 50, 700) }), {
+      fc.array(fc.record({ flow: fc.integer({ min: 0, max: 40 }), step: fc.constantFrom(0, 0, 0, 1, 50, 60, 61, 700) }), {
         maxLength: 400,
       }),
       (packets) => {

@@ -7,7 +7,7 @@
  *     state word:                   bits 0–23 backend id + 1 (0: free)   bit 24 confirmed
  *
  * Rules (docs/architecture.md): an initial SYN follows an entry but neither creates nor refreshes it; the first later packet creates it (after a change of
- * tables a SYN whose slot has moved creates it), the second confirms it. Replacement is by age, and an entry seen once never evicts a confirmed one that is alive. A thread writes only its own
+ * tables a SYN whose slot has moved creates it), the second within a minute confirms it. Replacement is by age, and an entry seen once never evicts a confirmed one that is alive. A thread writes only its own
  * shard; siblings may read it, so the state word is cleared first and written last.
  */
 
@@ -51,6 +51,12 @@ export function findInBucket(words: Int32Array, bucket: number, low: number, hig
   if (words[bucket + 12] === low && words[bucket + 13] === high && words[bucket + 14] !== 0) return bucket + 12;
   return -1;
 }
+
+/**
+ * Seconds within which a second packet confirms an entry. A client that comes back to a port it had an hour ago, as one does that asks name servers, is another
+ * flow of one packet, and must not keep living flows out of the bucket.
+ */
+export const CONFIRM_WITHIN = 60;
 
 /** A confirmed entry that was silent for this long (seconds) may be replaced by a flow seen once. */
 export const CONFIRMED_IDLE = 600;
@@ -164,12 +170,13 @@ export class FlowTable {
     return (this.words[at + 2] & CONFIRMED) !== 0;
   }
 
-  /** A packet of the flow passed: confirms the entry. Writes only what changes, so that a hot line stays clean. */
+  /** A packet of the flow passed: confirms the entry, unless the one before is long ago. Writes only what changes, so that a hot line stays clean. */
   refresh(at: number, now: number): void {
     const words = this.words;
-    if (words[at + 3] !== now) words[at + 3] = now;
+    const seen = words[at + 3];
+    if (seen !== now) words[at + 3] = now;
     const state = words[at + 2];
-    if ((state & CONFIRMED) === 0) words[at + 2] = state | CONFIRMED;
+    if ((state & CONFIRMED) === 0 && now - seen <= CONFIRM_WITHIN) words[at + 2] = state | CONFIRMED;
   }
 
   /** The flow's backend is gone and another was chosen. */

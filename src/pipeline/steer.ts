@@ -25,7 +25,7 @@ import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
 import { appointmentNotes } from './appointment-notes.ts';
 import { previousAnswers, siblingBackend, tableBackend } from './choice.ts';
-import { ENTRY_CONFIRMED, ENTRY_ID_MASK, type FlowTable, findInBucket } from './flow-table.ts';
+import { CONFIRM_WITHIN, ENTRY_CONFIRMED, ENTRY_ID_MASK, type FlowTable, findInBucket } from './flow-table.ts';
 import { FlowTuple } from './flow-tuple.ts';
 import {
   B_POOL,
@@ -70,6 +70,7 @@ const SERVING = STATE_SERVING;
 const DRAINING = STATE_DRAINING;
 const ID_MASK = ENTRY_ID_MASK;
 const CONFIRMED_BIT = ENTRY_CONFIRMED;
+const WITHIN = CONFIRM_WITHIN;
 const findEntry = findInBucket;
 
 /** What steering did in one batch; added to the thread's counters. */
@@ -217,7 +218,7 @@ export function steerStage(
           if (!initial) {
             // Writes only what changes, so that a hot line stays clean.
             if (seen !== now) entries[entry + 3] = now;
-            if ((entries[entry + 2] & CONFIRMED_BIT) === 0) entries[entry + 2] |= CONFIRMED_BIT;
+            if ((entries[entry + 2] & CONFIRMED_BIT) === 0 && now - seen <= WITHIN) entries[entry + 2] |= CONFIRMED_BIT;
           }
           hits++;
           backend[i] = known;

@@ -29,6 +29,7 @@ const HEADER = 64;
 const IOVEC = 16;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
+const MSG_ERRQUEUE = 0x2000;
 /** In `flags` after receiving: the packet was longer than its segments. */
 export const MSG_TRUNC = 0x20;
 /** The kernel takes no more messages than this in one call (UIO_MAXIOV). */
@@ -172,6 +173,11 @@ export class MessageVector {
   /** recvmmsg into messages from 0: how many arrived, −1 with `errno()` set (EAGAIN: none). Never blocks. */
   receive(descriptor: number, count: number): number {
     return recvmmsgCall(descriptor, this.#memory.address, count, MSG_DONTWAIT, 0);
+  }
+
+  /** The same of the socket's queue of errors (IP_RECVERR): each with what the kernel says of it as control data. */
+  receiveErrors(descriptor: number, count: number): number {
+    return recvmmsgCall(descriptor, this.#memory.address, count, MSG_DONTWAIT | MSG_ERRQUEUE, 0);
   }
 
   /** One readv into message `i`'s segments (devices know no recvmmsg): bytes, −1 with `errno()` set. */

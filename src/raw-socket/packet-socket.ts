@@ -41,6 +41,8 @@ export const AUXDATA_VLAN_TCI = 32;
 export const AUXDATA_VLAN_TPID = 34;
 /** The transport checksum is only begun: a sender on this host leaves the rest to a device. */
 export const STATUS_CHECKSUM_NOT_READY = 1 << 3;
+/** The kernel or a network card has found the transport checksum right. */
+export const STATUS_CHECKSUM_VALID = 1 << 7;
 export const STATUS_VLAN_VALID = 1 << 4;
 export const STATUS_VLAN_TPID_VALID = 1 << 6;
 

@@ -20,6 +20,8 @@ const ENHANCED_PACKET = 6;
 const BYTE_ORDER_MAGIC = 0x1a2b3c4d;
 const OPTION_END = 0;
 const OPTION_COMMENT = 1;
+/** if_name, of an interface. */
+const OPTION_NAME = 2;
 const OPTION_TIME_RESOLUTION = 9;
 const OPTION_TIME_OFFSET = 14;
 /** Type, length, length. */
@@ -231,6 +233,25 @@ export function writeInterface(view: DataView, at: number, linkType: number, sna
   view.setUint32(at + 20, 9, true);
   view.setUint32(at + 24, OPTION_END, true);
   view.setUint32(at + 28, INTERFACE_LENGTH, true);
+}
+
+/** Bytes that `writeNamedInterface` will write for a name (UTF-8) of this length. */
+export function namedInterfaceLength(nameLength: number): number {
+  return INTERFACE_LENGTH + 4 + ((nameLength + 3) & ~3);
+}
+
+/** The same with a name, 1–255 bytes of UTF-8, into `out`, which is zero there. Returns its length. */
+export function writeNamedInterface(out: Uint8Array, at: number, linkType: number, name: Uint8Array, snapLength = 0): number {
+  const length = namedInterfaceLength(name.length);
+  const view = new DataView(out.buffer, out.byteOffset + at, length);
+  writeInterface(view, 0, linkType, snapLength);
+  view.setUint32(4, length, true);
+  const option = INTERFACE_LENGTH - 8;
+  view.setUint32(option, OPTION_NAME | (name.length << 16), true);
+  out.set(name, at + option + 4);
+  view.setUint32(length - 8, OPTION_END, true);
+  view.setUint32(length - 4, length, true);
+  return length;
 }
 
 /** Bytes that `writePacket` will write for a frame and a comment (UTF-8, '' for none) of these lengths. */

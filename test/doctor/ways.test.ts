@@ -158,6 +158,7 @@ test(
     assert.ok(report.findings.findIndex(({ level }) => level === 'warning') === 5, 'the worst come first');
     const of = (id: string) => report.findings.filter((finding) => finding.id === id);
     assert.match(of('path-black-hole')[0].text, /packets of 1532 bytes .* those of 1400 arrive/);
+    assert.match(of('backend-silent')[0].text, /packets vanish behind 10\.8\.0\.1 \(hop 1\)/);
     assert.match(of('path-mtu')[0].text, /carries 1400 bytes and refused 1532/);
     assert.ok(of('prefixes').length === 1 && of('devices').length === 1, 'what is good is said');
 

@@ -133,3 +133,13 @@ test('a capture: one flow table for all of it', () => {
     rmSync(folder, { recursive: true, force: true });
   }
 });
+
+test('a damaged packet is forwarded as it came, and said to be damaged', () => {
+  const packet = flowFrame(FLOW, {}).frame.slice();
+  packet[36] ^= 1;
+  const told = answerOffline(CONFIG, hexFrame(Buffer.from(packet).toString('hex'), 'ip'), 1500, null);
+  assert.deepEqual([told.verdict, told.packet.checksumWrong], ['forward', true]);
+  assert.match(textOf(told), /^ +its tcp checksum is wrong: damaged before it came here/m);
+  assert.equal(ask(FLOW).packet.checksumWrong, false);
+  assert.doesNotMatch(textOf(ask(FLOW)), /wrong/);
+});

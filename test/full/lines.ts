@@ -2,6 +2,7 @@
 
 import { segmentation } from '../oracle/segmentation.ts';
 import { tooBig } from '../oracle/too-big.ts';
+import { brokenLabs } from './broken-labs.ts';
 import { bulk } from './bulk.ts';
 import { clients } from './clients.ts';
 import { configs } from './configs.ts';
@@ -37,6 +38,8 @@ import { soak } from './soak.ts';
 import { statusPage } from './status-page.ts';
 import { tables } from './tables.ts';
 import { takeover } from './takeover.ts';
+import { traceLine } from './trace.ts';
+import { traceCost } from './trace-cost.ts';
 import { transfers } from './transfers.ts';
 import { umlInterop } from './uml-interop.ts';
 
@@ -52,6 +55,8 @@ export const LINES: readonly Line[] = [
   explainLine,
   statusPage,
   historyLine,
+  traceLine,
+  traceCost,
   floods,
   drain,
   pipelineCost,
@@ -77,5 +82,6 @@ export const LINES: readonly Line[] = [
   reloads,
   takeover,
   graphs,
+  brokenLabs,
   soak,
 ];

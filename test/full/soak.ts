@@ -197,8 +197,8 @@ interface Look extends Footprint {
   readonly at: number;
 }
 
-/** What memory comes back to, time and again, when V8 has collected: a tenth of the looks found less. */
-const floor = (values: readonly number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 10)];
+/** What memory comes back to when V8 has collected, which the director makes it do every five minutes in which something changed (snapshot-garbage.ts). */
+const floor = (values: readonly number[]) => Math.min(...values);
 
 /** Both ends of the time after the warm-up, a third each. */
 function thirds(looks: readonly Look[], size: Size): [readonly Look[], readonly Look[]] {

@@ -32,6 +32,18 @@ test('a SYN creates no entry, the first later packet creates it, the second conf
   assert.deepEqual(rig.flows.occupancy(), { entries: 300, confirmed: 300 });
 });
 
+test('a second packet later than a minute confirms nothing, it may be of another flow with the same ports; one soon after it does', () => {
+  const rig = new Rig(specOf());
+  for (const [now, confirmed] of [
+    [100, 0],
+    [161, 0],
+    [221, 300],
+  ]) {
+    backendOf(rig, 'ACK', now);
+    assert.deepEqual(rig.flows.occupancy(), { entries: 300, confirmed });
+  }
+});
+
 test('every packet of a flow goes where its SYN went', () => {
   const rig = new Rig(specOf({ backends: backends(7) }));
   const syn = backendOf(rig, 'SYN');

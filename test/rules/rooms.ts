@@ -23,6 +23,8 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   pipeline: { may: GROUND, pure: true },
   // Runs the path's own stages over one packet and says what each decided; the faces and the tools render it.
   explain: { may: [...GROUND, 'pipeline', 'config/address'], pure: true },
+  // What a forwarding thread notes while somebody traces, and the words for it.
+  trace: { may: ['base', 'wire', 'pipeline', 'explain', 'config/address'], pure: true },
   'raw-socket': { may: ['base'] },
   io: { may: ['base', 'wire', 'raw-socket'] },
   host: { may: ['base', 'wire', 'raw-socket'] },
@@ -32,7 +34,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   health: { may: ['base', 'wire', 'host', 'io', 'pipeline'] },
   control: { may: ['base', 'maglev-hash', 'config', 'pipeline/spec', 'pipeline/snapshot', 'pipeline/pool-table'] },
   observe: { may: ['base'] },
-  admin: { may: ['base', 'observe', 'control', 'explain'] },
+  admin: { may: ['base', 'observe', 'control', 'explain', 'trace'] },
   daemon: { may: ['*'] },
   worker: { may: [...GROUND, ...KERNEL, 'config'] },
   // What a worker has to unwrap is what the path writes.

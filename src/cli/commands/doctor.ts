@@ -95,6 +95,7 @@ async function examineDirector(options: Options): Promise<Report> {
   return doctor.examineDirector({
     wanted: wantedOf(config, config.spec),
     use: { ingress: config.ingress.driver, egress: config.egress.driver, threads: config.threads },
+    services: config.spec.services,
     targets: options.probes ? await targetsOf(config) : [],
     running: await askRunning(options),
   });

@@ -2,6 +2,8 @@
 import type { Level, Report } from '../../doctor/finding.ts';
 import type { Paint } from './paint.ts';
 
+/** Findings of a kind and level that are printed: hundreds of backends without a route must not hide what else is wrong. */
+const MOST_ALIKE = 3;
 const WIDTH = Math.max(...['ok', 'info', 'skipped', 'warning', 'error'].map((word) => word.length));
 
 function painted(level: Level, paint: Paint): string {
@@ -28,7 +30,13 @@ function summary({ host, findings, worst }: Report): string {
 
 export function doctorText(report: Report, paint: Paint): string {
   const lines = [paint.bold(summary(report)), ''];
-  for (const { level, id, text, fix } of report.findings) {
+  for (const [i, { level, id, text, fix }] of report.findings.entries()) {
+    const before = report.findings.slice(0, i).filter((other) => other.id === id && other.level === level).length;
+    if (before === MOST_ALIKE) {
+      const more = report.findings.filter((other) => other.id === id && other.level === level).length - before;
+      lines.push(`${' '.repeat(WIDTH)}  and ${more} more of these ${paint.dim(`[${id}]`)}; --json has all`);
+    }
+    if (before >= MOST_ALIKE) continue;
     lines.push(`${painted(level, paint)}  ${text} ${paint.dim(`[${id}]`)}`);
     if (fix !== '') lines.push(`${' '.repeat(WIDTH)}  ${paint.bold('fix:')} ${fix}`);
   }

@@ -51,6 +51,12 @@ export const WORKER_AREAS: readonly Area[] = [
     ids: ['arp-answers'],
   },
   {
+    id: 'checksums',
+    checked: 'InCsumErrors of /proc/net/snmp and snmp6',
+    good: 'segments and datagrams arrive undamaged',
+    ids: ['damaged-packets'],
+  },
+  {
     id: 'service',
     checked: 'listening sockets (/proc/net/tcp, udp, tcp6, udp6)',
     good: 'something listens on the port of each service',

@@ -8,6 +8,8 @@ import type { FactLink, WorkerFacts } from './facts.ts';
 import type { WorkerWanted } from './wanted.ts';
 
 const CLIENT_MTU = 1500;
+/** Damaged packets that are worth a word: one in so many. */
+const DAMAGED_OF = 10_000;
 /** Kinds of device through which nothing comes from the network. */
 const INNER_KINDS = new Set([
   'ipip',
@@ -105,6 +107,20 @@ export function checkMtu({ links }: WorkerFacts, { tunnels }: WorkerWanted): Fou
       },
     ];
   });
+}
+
+/** The kernel drops these without a word; what unwraps does not look at the checksum inside. */
+export function checkDamage({ received, damaged }: WorkerFacts): Found[] {
+  if (damaged === 0) return [];
+  const often = damaged * DAMAGED_OF > received;
+  return [
+    {
+      id: 'damaged-packets',
+      level: often ? 'warning' : 'info',
+      text: `${damaged} segments and datagrams were dropped for a wrong checksum since the boot, ${received} came: damaged by who sent them or on the way`,
+      fix: 'gue-director doctor   # on a director: it looks whether they come in like that, and from whom',
+    },
+  ];
 }
 
 export function checkWaysBack(facts: WorkerFacts, { vips }: WorkerWanted): Found[] {

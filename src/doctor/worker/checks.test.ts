@@ -95,6 +95,8 @@ function facts({ links: json = links(), settings = {}, ...more }: Setup = {}): W
     hasDefaultRoute: () => true,
     ruleset: { kind: 'nft', json: '{"nftables":[]}' },
     reversePathDrops: 0,
+    received: 1000,
+    damaged: 0,
     ...more,
   };
 }
@@ -338,4 +340,13 @@ test('packet filters: what drops tunnel packets, and what can not be told', () =
   finds(unknown(true), 'input-unknown', /not permitted/, 'sudo gue-director doctor --worker');
   assert.equal(exitCodeOf(judgeWorker(facts(unknown(true)), asks(), false), false), 77);
   assert.equal(exitCodeOf(judgeWorker(facts(unknown(false)), asks(), false), false), 0);
+});
+
+test('damaged packets are counted by the kernel: a few in many are worth no warning', () => {
+  const told = (damaged: number, received: number) =>
+    judgeWorker(facts({ damaged, received }), asks(), false).findings.find(({ id }) => id === 'damaged-packets');
+  assert.equal(told(0, 1000), undefined);
+  assert.equal(told(1, 1_000_000)?.level, 'info');
+  assert.equal(told(20, 1000)?.level, 'warning');
+  assert.match(told(20, 1000)?.text ?? '', /^20 segments and datagrams were dropped for a wrong checksum/);
 });

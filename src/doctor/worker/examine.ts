@@ -5,7 +5,7 @@ import { checkArp, checkServices, checkVips } from './check-addresses.ts';
 import { checkDecapsulation, kernelTunnels } from './check-decapsulation.ts';
 import { checkDevices } from './check-device.ts';
 import { checkFirewall } from './check-firewall.ts';
-import { checkMtu, checkReversePath, checkWaysBack } from './check-kernel.ts';
+import { checkDamage, checkMtu, checkReversePath, checkWaysBack } from './check-kernel.ts';
 import type { WorkerFacts } from './facts.ts';
 import type { WorkerWanted } from './wanted.ts';
 
@@ -30,6 +30,7 @@ export function judgeWorker(facts: WorkerFacts, wanted: WorkerWanted, configured
     ...checkReversePath(facts, wanted),
     ...checkVips(facts, wanted),
     ...checkArp(facts, wanted),
+    ...checkDamage(facts),
     ...checkServices(facts, wanted),
     ...checkWaysBack(facts, wanted),
   ];

@@ -78,6 +78,9 @@ export interface WorkerFacts {
   readonly ruleset: Ruleset;
   /** Packets that reverse path filtering has dropped since the boot (TcpExt IPReversePathFilter). */
   readonly reversePathDrops: number;
+  /** Segments and datagrams that came since the boot, and those of them that were dropped for a wrong checksum (InCsumErrors). */
+  readonly received: number;
+  readonly damaged: number;
 }
 
 interface IpLink {

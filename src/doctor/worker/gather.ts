@@ -40,7 +40,19 @@ export function gatherWorker(): WorkerFacts {
     isLocal: isLocalAddress,
     hasDefaultRoute: (family) => routeTo(SOMEWHERE[family])?.type === 'unicast',
     ruleset: ruleset(),
+    ...receptions(),
     reversePathDrops: netstatCounter(readIfThere('/proc/net/netstat'), 'TcpExt', 'IPReversePathFilter'),
+  };
+}
+
+/** TCP's counters are of both IP versions; UDP over IPv6 has its own, one a line. */
+function receptions(): Pick<WorkerFacts, 'received' | 'damaged'> {
+  const snmp = readIfThere('/proc/net/snmp');
+  const snmp6 = readIfThere('/proc/net/snmp6');
+  const six = (name: string) => Number(new RegExp(`^${name}\\s+(\\d+)`, 'm').exec(snmp6)?.[1] ?? 0);
+  return {
+    received: netstatCounter(snmp, 'Tcp', 'InSegs') + netstatCounter(snmp, 'Udp', 'InDatagrams') + six('Udp6InDatagrams'),
+    damaged: netstatCounter(snmp, 'Tcp', 'InCsumErrors') + netstatCounter(snmp, 'Udp', 'InCsumErrors') + six('Udp6InCsumErrors'),
   };
 }
 
