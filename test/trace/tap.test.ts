@@ -228,6 +228,17 @@ class Stage {
   }
 }
 
+/** The packet path over one snapshot, with nothing that may be left out. */
+function pathOver(parts: typeof PARTS): Pipeline {
+  return new Pipeline({
+    snapshot: new Snapshot(parts),
+    flows: new FlowTable(64, Int32Array.of(1, 2)),
+    bank: createBank(),
+    sourcePortBase: 49152,
+    sourcePortMask: 16383,
+  });
+}
+
 test('what is told of random packets by random filters is what happened to those that match', () => {
   const stage = new Stage(20_261_123);
   for (let round = 0; round < 400; round++) stage.round(randomFilter(stage.random, POOL, true), 4);
@@ -250,13 +261,7 @@ test('a SYN whose MSS is clamped is told as it came, and what left as it left', 
   const parts = new SnapshotBuilder().build({ ...spec, services });
   assert.equal(parts.names.services.length, 1);
   const batch = new Batch(Arena.inProcess(1, LARGE_STRIDE, BATCH_RECORDS), TUN);
-  const pipeline = new Pipeline({
-    snapshot: new Snapshot(parts),
-    flows: new FlowTable(64, Int32Array.of(1, 2)),
-    bank: createBank(),
-    sourcePortBase: 49152,
-    sourcePortMask: 16383,
-  });
+  const pipeline = pathOver(parts);
   const tap = new TraceTap(batch, pipeline, { milliseconds: () => 1 });
   const memory = ringMemory(65_536);
   const reader = new RingReader(memory);
@@ -284,13 +289,7 @@ test('a SYN whose MSS is clamped is told as it came, and what left as it left', 
 test('over the rate, and in a ring that nobody reads, packets are left out and counted', () => {
   const stage = (rate: number, bytes: number) => {
     const batch = new Batch(Arena.inProcess(4, LARGE_STRIDE, BATCH_RECORDS), TUN);
-    const pipeline = new Pipeline({
-      snapshot: new Snapshot(PARTS),
-      flows: new FlowTable(64, Int32Array.of(1, 2)),
-      bank: createBank(),
-      sourcePortBase: 49152,
-      sourcePortMask: 16383,
-    });
+    const pipeline = pathOver(PARTS);
     const tap = new TraceTap(batch, pipeline, { milliseconds: () => 1 });
     const memory = ringMemory(bytes);
     const follow = (filter: string) =>
@@ -341,13 +340,7 @@ test('a small rate leaves out none of the few that match among many that might h
   const batch = new Batch(Arena.inProcess(16, LARGE_STRIDE, BATCH_RECORDS), TUN);
   const spec = clampSpec({ backends: backends(1) });
   const parts = new SnapshotBuilder().build(spec);
-  const pipeline = new Pipeline({
-    snapshot: new Snapshot(parts),
-    flows: new FlowTable(64, Int32Array.of(1, 2)),
-    bank: createBank(),
-    sourcePortBase: 49152,
-    sourcePortMask: 16383,
-  });
+  const pipeline = pathOver(parts);
   const tap = new TraceTap(batch, pipeline, { milliseconds: () => 1 });
   const memory = ringMemory(65_536);
   const reader = new RingReader(memory);
