@@ -76,6 +76,8 @@ export class Seat implements Subscriber {
   readonly #events: SeatEvents;
   /** What the thread's ingress was told to take in. */
   #services: readonly ServiceSpec[] = [];
+  /** The thread was told to trace packets, and to name what they meet. */
+  #isTraced = false;
   #worker: Worker | null = null;
   #port: MessagePort | null = null;
 
@@ -101,8 +103,9 @@ export class Seat implements Subscriber {
     return Atomics.load(this.#words, WORD_GENERATION);
   }
 
-  offer(parts: SnapshotParts, { services }: Spec): void {
-    this.post({ kind: 'snapshot', parts, services: services === this.#services ? null : services });
+  offer({ names, ...parts }: SnapshotParts, { services }: Spec): void {
+    const wanted = services === this.#services ? null : services;
+    this.post({ kind: 'snapshot', parts, services: wanted, names: this.#isTraced ? names : null });
     this.#services = services;
   }
 
@@ -110,7 +113,10 @@ export class Seat implements Subscriber {
   post(mail: MailToThread): void {
     if (this.#port === null || !this.#open) return;
     this.#port.postMessage(mail);
-    if (mail.kind === 'trace') this.traceFailure = '';
+    if (mail.kind === 'trace') {
+      this.#isTraced = mail.order !== null;
+      this.traceFailure = '';
+    }
     Atomics.add(this.#words, WORD_MAIL, 1);
     this.#wake.notify();
   }
@@ -123,11 +129,14 @@ export class Seat implements Subscriber {
     Atomics.store(this.#words, WORD_HEARTBEAT, now);
     this.#port = port1;
     this.#services = start.services;
+    this.#isTraced = false;
     this.interfaceIndex = 0;
     this.descriptor = -1;
     this.leftAt = 0;
+    const { generation, root, tables } = start.snapshot;
     const worker = spawnThread({
       ...start,
+      snapshot: { generation, root, tables },
       number: this.number,
       bank: this.bank,
       dropNotes: this.dropNotes,

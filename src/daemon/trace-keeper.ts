@@ -239,7 +239,8 @@ class TraceSession {
     const memory = known?.memory ?? ringMemory(RING_BYTES);
     const { expression: filter, snap, rate } = this.request;
     const order: TraceOrder = { filter, snap, rate, until: this.#until + 1, ring: memory };
-    seat.post({ kind: 'trace', order });
+    const { names } = this.#options.publisher.current as SnapshotParts;
+    seat.post({ kind: 'trace', order, names });
     const { beganAt, failures } = seat;
     if (known === undefined)
       this.#rings.set(seat.number, { memory, reader: new RingReader(memory), beganAt, failures, orderedAt: now });

@@ -36,7 +36,8 @@ test('an order that a thread can not follow costs the trace, not the thread', as
     const [seat] = subject.seats;
     const order = (filter: Expression) => {
       const until = clock.seconds() + 60;
-      seat.post({ kind: 'trace', order: { filter, snap: 0, rate: 1, until, ring: ringMemory(RING_BYTES) } });
+      const names = { services: [], pools: [], backends: [] };
+      seat.post({ kind: 'trace', names, order: { filter, snap: 0, rate: 1, until, ring: ringMemory(RING_BYTES) } });
     };
     // None that a filter in words becomes: what the parser may have overlooked.
     order({ is: 'flags', mask: {} as number, test: '!=', value: 0 });

@@ -44,6 +44,8 @@ const LEFT_HEADER = record.LEFT_HEADER;
 const REPLY = VERDICT_REPLY;
 const FORWARD = VERDICT_FORWARD;
 
+const NO_NAMES: SnapshotNames = { services: [], pools: [], backends: [] };
+
 export class TraceTap {
   /** Looked at once per batch, before it and behind it. */
   on = false;
@@ -74,7 +76,7 @@ export class TraceTap {
   }
 
   /** Between two batches. `names`: those of the snapshot in force. null ends the trace. */
-  follow(order: TraceOrder | null, names: SnapshotNames): void {
+  follow(order: TraceOrder | null, names: SnapshotNames = NO_NAMES): void {
     this.#order = order;
     this.on = order !== null;
     this.#candidates = 0;
