@@ -1,17 +1,20 @@
 /**
  * `npm run bench -- history`: what it costs to be able to say what happened. Packets that are dropped (their port has no service) and packets that are forwarded, with
  * notes of drops and without: each in a process of its own, because two pipelines in one run at half the speed; in turn, so that a busy minute hits both. And what main does
- * once a second.
+ * once a second, and for an answer while everything is full of notes.
  */
 import { execFileSync } from 'node:child_process';
 import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { BACKENDS_AT, createBank } from '../src/base/counters.ts';
-import { createDropNotes } from '../src/base/drop-notes.ts';
+import { createDropNotes, type DropNote, NOTES_KEPT } from '../src/base/drop-notes.ts';
+import { DROP_REASONS } from '../src/base/drop-reason.ts';
+import { HistoryKeeper } from '../src/daemon/history-keeper.ts';
 import { CounterSeries } from '../src/observe/counter-series.ts';
 import { SecondRing } from '../src/observe/second-ring.ts';
 import { DropNotes } from '../src/pipeline/drop-notes.ts';
 import { wallClock } from '../src/raw-socket/clock.ts';
+import { writeDropNotes } from '../test/reference/drop-notes.ts';
 import { PipelineBench } from './pipeline.ts';
 
 export const name = 'history';
@@ -51,6 +54,33 @@ function secondOf(backends: number, threads: number): number {
   return times.sort((a, b) => a - b)[times.length >> 1];
 }
 
+/** Milliseconds of a processor for an answer while every ring of `threads` threads is full: the first one, and the median of those behind it. */
+function answersOf(question: string, threads: number): { first: number; later: number } {
+  const memories = Array.from({ length: threads }, () => createDropNotes());
+  const now = Date.now();
+  const notes = DROP_REASONS.slice(1).flatMap(({ word }) =>
+    Array.from({ length: threads * NOTES_KEPT }, (_, k): DropNote => {
+      const source = Uint8Array.of(192, 0, 2, k % 200);
+      return {
+        ...{ time: now - 300_000 + 60 * k, reason: word, thread: k % threads, length: 60, source, destination: source },
+        ...{ protocol: 6, sport: k, dport: 443, service: 0, backend: -1 },
+      };
+    }),
+  );
+  writeDropNotes(memories, notes);
+  const keeper = new HistoryKeeper({
+    events: () => [],
+    publisher: { current: null },
+    threads: { banks: [], seats: memories.map((dropNotes) => ({ dropNotes })), kernelDrops: () => [] },
+  });
+  const [first, ...later] = Array.from({ length: 6 }, () => {
+    const begin = process.cpuUsage().user;
+    keeper.answer(new URLSearchParams(question), true);
+    return (process.cpuUsage().user - begin) / 1000;
+  });
+  return { first, later: later.sort((a, b) => a - b)[later.length >> 1] };
+}
+
 export async function run({ quick }: { quick: boolean }): Promise<{ name: string; rows: Record<string, string | number>[] }> {
   const rounds = quick ? 5 : 15;
   const turns = quick ? 1 : 3;
@@ -75,6 +105,15 @@ export async function run({ quick }: { quick: boolean }): Promise<{ name: string
     [1000, 4],
   ]) {
     rows.push({ backends, threads, 'µs of main each second': secondOf(backends, threads).toFixed(0) });
+  }
+  for (const question of [
+    'last=600',
+    'last=600&client=192.0.2.7',
+    'last=600&client=198.51.100.7',
+    'last=600&reason=no-backend',
+  ]) {
+    const { first, later } = answersOf(question, 4);
+    rows.push({ 'all rings of 4 threads full': question, 'ms of main, first': first.toFixed(0), later: later.toFixed(0) });
   }
   return { name, rows };
 }

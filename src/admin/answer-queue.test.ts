@@ -48,6 +48,6 @@ test('many questions at once are refused, and for a client that has gone nothing
   socket.destroy();
   const answers = await Promise.all(asked);
   assert.equal(answers.filter((answer) => answer === 'refused').length, 40 - 17);
-  assert.ok(made >= 1 && made < 5, `${made} were made`);
+  assert.ok(made >= 1 && made < 17, `${made} were made`);
   assert.equal(answers.filter((answer) => answer === null).length, 17 - made);
 });

@@ -8,11 +8,15 @@ import type { TraceLine } from '../trace/told.ts';
 import { TRACE_PATH } from './trace-stream.ts';
 
 const PATIENCE = 5000;
+/** How a connection ends that the other side, or we, did not end in order: `aborted` is an ECONNRESET too. */
+const ENDS: readonly string[] = ['ECONNRESET', 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE'];
 
 export interface RunningTrace {
   readonly lines: AsyncIterable<TraceLine>;
   /** Asks the director to end it: the last line comes still. Asked twice, or in vain, it goes away without. */
   stop(): void;
+  /** Goes away without: the director ends the trace by itself. */
+  leave(): void;
 }
 
 /**
@@ -25,6 +29,7 @@ export async function openTrace(socket: string, asked: object): Promise<RunningT
   let asking: Promise<void> | null = null;
   return {
     lines: linesOf(response),
+    leave: () => void response.destroy(),
     stop: () => {
       if (asking !== null) response.destroy();
       asking ??= answered(socket, { end: true }).then(
@@ -87,7 +92,22 @@ async function refusal(response: IncomingMessage, socket: string): Promise<Coded
 async function* linesOf(response: IncomingMessage): AsyncGenerator<TraceLine> {
   // The end of a connection, ours or the director's, ends the lines: whether there was a last word, the reader sees.
   response.on('error', () => response.destroy());
-  for await (const line of createInterface({ input: response })) {
-    if (line !== '') yield JSON.parse(line) as TraceLine;
+  let cut: unknown = null;
+  try {
+    for await (const line of createInterface({ input: response })) {
+      // Only the last line may be cut.
+      if (cut !== null) throw cut;
+      if (line === '') continue;
+      let told: TraceLine;
+      try {
+        told = JSON.parse(line) as TraceLine;
+      } catch (error) {
+        cut = error;
+        continue;
+      }
+      yield told;
+    }
+  } catch (error) {
+    if (!ENDS.includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
   }
 }

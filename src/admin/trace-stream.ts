@@ -15,7 +15,11 @@ export interface LineStream {
   closed(gone: () => void): void;
 }
 
-export function lineStream(response: ServerResponse): LineStream {
+/** Milliseconds that a client has to take the last lines; then its connection is ended, and what it did not read is let go. */
+const LAST_PATIENCE = 5000;
+
+/** `patience`: milliseconds, in place of LAST_PATIENCE. */
+export function lineStream(response: ServerResponse, patience = LAST_PATIENCE): LineStream {
   response.writeHead(200, {
     'content-type': 'application/x-ndjson',
     'cache-control': 'no-store',
@@ -33,6 +37,9 @@ export function lineStream(response: ServerResponse): LineStream {
     },
     end: () => {
       response.end();
+      // `destroy` of one that was read to its end does nothing.
+      const late = setTimeout(() => response.destroy(), patience).unref();
+      response.once('close', () => clearTimeout(late));
     },
     closed: (gone) => {
       if (response.destroyed) gone();

@@ -102,11 +102,20 @@ function run(start: ThreadStart): void {
         const garbage = new SnapshotGarbage('minor');
         // tap-offload adds a hop that the kernel takes off again: what leaves has one less.
         const tap = new TraceTap(mapped.batch, pipeline, clock, { raisesHops: egress.facts.trains === 'tunnel-gso' });
-        let { names } = start.snapshot;
         let baton = -1;
         /** What the ingress is to take in. While another process reads our queue it is not told: the filter of a packet socket is one for both. */
         let wanted = services;
         let isOurs = start.baton === null;
+
+        /** A trace never costs a thread: what can not be traced is not, and main hears of it. */
+        const guarded = (change: () => void): void => {
+          try {
+            change();
+          } catch (error) {
+            tap.follow(null);
+            tell({ kind: 'untraced', message: String(error) });
+          }
+        };
 
         /** Everything main has posted; false when it is time to stop. */
         const readMail = (): boolean => {
@@ -119,7 +128,7 @@ function run(start: ThreadStart): void {
               return false;
             }
             if (mail.kind === 'trace') {
-              tap.follow(mail.order, names);
+              guarded(() => (mail.order === null ? tap.follow(null) : tap.follow(mail.order, mail.names)));
               continue;
             }
             if (mail.kind === 'fault') throw new Error('a fault was asked for');
@@ -133,8 +142,8 @@ function run(start: ThreadStart): void {
               if (isOurs) ingress.setServices?.(wanted);
             }
             pipeline.snapshot = new Snapshot(mail.parts);
-            names = mail.parts.names;
-            tap.renamed(names);
+            const { names } = mail;
+            if (names !== null) guarded(() => tap.renamed(names));
             garbage.published(mail.parts, clock.seconds());
             Atomics.store(start.words, WORD_GENERATION, mail.parts.generation);
           }

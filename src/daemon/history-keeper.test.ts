@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { prefixContains } from '../base/address.ts';
 import { createBank, SERVICES_AT } from '../base/counters.ts';
 import { createDropNotes } from '../base/drop-notes.ts';
 import type { HistoryAnswer } from '../observe/history.ts';
@@ -29,7 +30,10 @@ test('windows: from a time on, or the last so many seconds', () => {
 });
 
 test('clients: an address or a prefix of either family', () => {
-  const is = (client: string, ...address: number[]) => question(`client=${client}`).isClient(Uint8Array.from(address));
+  const is = (client: string, ...address: number[]) => {
+    const { clientPrefix } = question(`client=${client}`);
+    return clientPrefix !== null && prefixContains(clientPrefix, Uint8Array.from(address));
+  };
   assert.deepEqual([is('192.0.2.7', 192, 0, 2, 7), is('192.0.2.7', 192, 0, 2, 8)], [true, false]);
   assert.deepEqual([is('192.0.2.9/24', 192, 0, 2, 200), is('192.0.2.9/24', 192, 0, 3, 9)], [true, false]);
   assert.equal(is('2001:db8::/32', 0x20, 1, 0xd, 0xb8, ...new Array(11).fill(0), 9), true);

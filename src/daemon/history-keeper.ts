@@ -3,8 +3,8 @@
  * forwarding threads noted. Everything is in memory of this process, and bounded (docs/history.md says by how much).
  */
 
-import { readDropNotes } from '../base/drop-notes.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
+import { searchDropNotes } from '../base/note-search.ts';
 import { protocolWord } from '../explain/tuple.ts';
 import { type CountedNames, CounterSeries } from '../observe/counter-series.ts';
 import type { JournalEvent } from '../observe/events.ts';
@@ -90,7 +90,7 @@ export class HistoryKeeper {
       const body = historyAnswer(question, {
         ring: this.#ring,
         series: this.#series,
-        notes: isLocal ? (from, to, visit) => readDropNotes(memories, from, to, visit) : null,
+        notes: isLocal ? (search) => searchDropNotes(memories, search) : null,
         events: events(),
         since: this.#since,
         now,

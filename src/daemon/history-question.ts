@@ -1,5 +1,5 @@
 /** What somebody asks the history, from the parameters of `GET /-/history` (docs/history.md). */
-import { prefixContains } from '../base/address.ts';
+import type { Prefix } from '../base/address.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { parseAnyAddress, withoutHostBits } from '../config/address.ts';
@@ -38,7 +38,7 @@ export function historyQuestion(query: URLSearchParams, names: KnownNames, now: 
   const words = DROP_REASONS.slice(1).map(({ word }) => word);
   if (reason !== null && !words.includes(reason)) throw refuse(`"${reason}" is no drop reason`, listed('reasons', words));
   const pool = backend?.slice(0, backend.indexOf('/')) ?? (service === null ? null : (names.services.get(service) ?? null));
-  return { ...windowOf(query, now), client, isClient: clientTest(client), service, pool, backend, reason };
+  return { ...windowOf(query, now), client, clientPrefix: clientPrefix(client), service, pool, backend, reason };
 }
 
 function windowOf(query: URLSearchParams, now: number): { from: number; to: number } {
@@ -63,8 +63,8 @@ function seconds(query: URLSearchParams, name: string, otherwise: number): numbe
 }
 
 /** An address, or a prefix, whose host bits do not matter. */
-function clientTest(text: string | null): (address: Uint8Array) => boolean {
-  if (text === null) return () => true;
+function clientPrefix(text: string | null): Prefix | null {
+  if (text === null) return null;
   const example = 'write 192.0.2.7, 2001:db8::7 or 192.0.2.0/24';
   const [address, length, ...rest] = text.split('/');
   const { value, refusal } = parseAnyAddress(address);
@@ -72,8 +72,7 @@ function clientTest(text: string | null): (address: Uint8Array) => boolean {
   const bits = length === undefined ? value.length * 8 : Number(length);
   if (rest.length > 0 || (length !== undefined && !/^\d{1,3}$/.test(length)) || bits > value.length * 8)
     throw refuse(`"${text}" is no prefix`, example);
-  const prefix = { bytes: withoutHostBits(value, bits), length: bits };
-  return (other) => prefixContains(prefix, other);
+  return { bytes: withoutHostBits(value, bits), length: bits };
 }
 
 /** `services: web, dns`, at most a line of it. */

@@ -11,7 +11,7 @@ import type { IngressFacts } from '../base/batch.ts';
 import type { EgressConfig, FragmentLimits, IngressConfig } from '../config/config.ts';
 import type { GateEnd } from '../io/xdp/gate.ts';
 import type { PipelineOptions } from '../pipeline/pipeline.ts';
-import type { SnapshotParts } from '../pipeline/snapshot.ts';
+import type { SharedSnapshot, SnapshotNames } from '../pipeline/snapshot.ts';
 import type { ServiceSpec } from '../pipeline/spec.ts';
 import type { TraceOrder } from '../trace/tap.ts';
 import type { FlowMemory } from './flow-memory.ts';
@@ -40,7 +40,7 @@ export interface ThreadStart {
   readonly ingress: IngressConfig;
   readonly egress: EgressConfig;
   readonly services: readonly ServiceSpec[];
-  readonly snapshot: SnapshotParts;
+  readonly snapshot: SharedSnapshot;
   /** The flow table of all threads, of which each has its region. */
   readonly flows: FlowMemory;
   /** What may be followed and kept of fragmented packets, and the fragment tables of all threads in order, of so many entries each. */
@@ -65,11 +65,20 @@ export interface ThreadStart {
 }
 
 export type MailToThread =
-  /** `services`: what the ingress is to take in from now on; null: what it takes in already. */
-  | { readonly kind: 'snapshot'; readonly parts: SnapshotParts; readonly services: readonly ServiceSpec[] | null }
+  /**
+   * `services`: what the ingress is to take in from now on; null: what it takes in already. `names`: while packets are traced. Whatever comes with each snapshot is soon
+   * garbage of a thread that does not collect what is old.
+   */
+  | {
+      readonly kind: 'snapshot';
+      readonly parts: SharedSnapshot;
+      readonly services: readonly ServiceSpec[] | null;
+      readonly names: SnapshotNames | null;
+    }
   | { readonly kind: 'stop' }
-  /** Trace packets as `order` says, in place of whatever was traced; null: no more. */
-  | { readonly kind: 'trace'; readonly order: TraceOrder | null }
+  /** Trace packets as `order` says, in place of whatever was traced; null: no more. `names`: of the snapshot that was sent last. */
+  | { readonly kind: 'trace'; readonly order: TraceOrder; readonly names: SnapshotNames }
+  | { readonly kind: 'trace'; readonly order: null }
   /** End at a batch boundary, leave all descriptors open, and raise this eventfd: whoever waits for it goes on. */
   | { readonly kind: 'leave'; readonly baton: number }
   /** The interface below the ingress or the egress is another one now: end, so that a successor opens it. */
@@ -106,6 +115,8 @@ export type MailToMain =
   | { readonly kind: 'exhausted' }
   /** The kernel refused a call in a way that it had not before. */
   | { readonly kind: 'refused'; readonly driver: string; readonly errno: number }
+  /** It can not do what the last order to trace says, and goes on without. */
+  | { readonly kind: 'untraced'; readonly message: string }
   /** A driver works, but not as it was meant to. */
   | { readonly kind: 'warning'; readonly driver: string; readonly message: string; readonly hint: string }
   | { readonly kind: 'stopped' }

@@ -67,6 +67,8 @@ export class Seat implements Subscriber {
   /** Milliseconds since boot when the thread began to read, and when it handed its queue over; 0 for never. */
   beganAt = 0;
   leftAt = 0;
+  /** Why the thread can not trace as it was told last; empty while nothing is wrong. */
+  traceFailure = '';
   readonly #words = new Int32Array(new SharedArrayBuffer(WORD_COUNT * 4));
   readonly #kernelDrops = new Float64Array(new SharedArrayBuffer(8));
   readonly #wake = EventDescriptor.create();
@@ -74,6 +76,8 @@ export class Seat implements Subscriber {
   readonly #events: SeatEvents;
   /** What the thread's ingress was told to take in. */
   #services: readonly ServiceSpec[] = [];
+  /** The thread was told to trace packets, and to name what they meet. */
+  #isTraced = false;
   #worker: Worker | null = null;
   #port: MessagePort | null = null;
 
@@ -99,8 +103,9 @@ export class Seat implements Subscriber {
     return Atomics.load(this.#words, WORD_GENERATION);
   }
 
-  offer(parts: SnapshotParts, { services }: Spec): void {
-    this.post({ kind: 'snapshot', parts, services: services === this.#services ? null : services });
+  offer({ names, ...parts }: SnapshotParts, { services }: Spec): void {
+    const wanted = services === this.#services ? null : services;
+    this.post({ kind: 'snapshot', parts, services: wanted, names: this.#isTraced ? names : null });
     this.#services = services;
   }
 
@@ -108,6 +113,10 @@ export class Seat implements Subscriber {
   post(mail: MailToThread): void {
     if (this.#port === null || !this.#open) return;
     this.#port.postMessage(mail);
+    if (mail.kind === 'trace') {
+      this.#isTraced = mail.order !== null;
+      this.traceFailure = '';
+    }
     Atomics.add(this.#words, WORD_MAIL, 1);
     this.#wake.notify();
   }
@@ -120,11 +129,14 @@ export class Seat implements Subscriber {
     Atomics.store(this.#words, WORD_HEARTBEAT, now);
     this.#port = port1;
     this.#services = start.services;
+    this.#isTraced = false;
     this.interfaceIndex = 0;
     this.descriptor = -1;
     this.leftAt = 0;
+    const { generation, root, tables } = start.snapshot;
     const worker = spawnThread({
       ...start,
+      snapshot: { generation, root, tables },
       number: this.number,
       bank: this.bank,
       dropNotes: this.dropNotes,
@@ -156,6 +168,8 @@ export class Seat implements Subscriber {
         this.#events.exhausted(this);
       } else if (mail.kind === 'refused') {
         this.#events.refused(this, mail.driver, mail.errno);
+      } else if (mail.kind === 'untraced') {
+        this.traceFailure = mail.message;
       } else if (mail.kind === 'warning') {
         this.#events.warning(this, mail.driver, mail.message, mail.hint);
       } else {

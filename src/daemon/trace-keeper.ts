@@ -1,6 +1,6 @@
 /**
  * `trace` of the running director: gives every forwarding thread its order and a ring, reads the rings, and tells whoever asked. One trace at a time: what it may cost is
- * promised for one. It ends when its client goes away, after its count or its seconds, when the director stops or hands over; threads that are replaced go on with it.
+ * promised for one. It ends when its client goes away, after its count or its seconds, when the director stops or hands over; a thread that is replaced goes on with it, once.
  */
 import type { Action, ActionAnswer } from '../admin/actions.ts';
 import type { LineStream } from '../admin/trace-stream.ts';
@@ -23,11 +23,23 @@ const MOST_BACKLOG = 4 * 1024 * 1024;
 /** Records that are read in one look: whoever else wants something of main waits no longer. */
 const MOST_AT_ONCE = 500;
 
+/**
+ * Threads that may be replaced before the trace ends: should it be the trace that they fail by, they must not fail so often that the director gives up
+ * (forwarding-threads.ts, MOST_FAILURES).
+ */
+const MOST_REPLACED = 1;
+/** Milliseconds behind its order in which a thread that fails does so by the trace, as far as anybody can tell: its successor does not get the order. */
+const PROBATION_MS = 500;
+
 /** A forwarding thread's seat, as far as a trace goes. */
 interface TracedSeat {
   readonly number: number;
   /** Milliseconds since boot when its thread began to read; another number is another thread. */
   readonly beganAt: number;
+  /** Times a thread in this seat ended by an error. */
+  readonly failures: number;
+  /** Why the thread can not do what its last order says; empty while nothing is wrong. */
+  readonly traceFailure: string;
   post(mail: MailToThread): void;
 }
 
@@ -109,7 +121,10 @@ class TraceSession {
   readonly #until: number;
   /** Milliseconds since 1970 when the machine started. */
   readonly #epoch: number;
-  readonly #rings = new Map<number, { readonly memory: SharedArrayBuffer; readonly reader: RingReader; beganAt: number }>();
+  readonly #rings = new Map<
+    number,
+    { readonly memory: SharedArrayBuffer; readonly reader: RingReader; beganAt: number; failures: number; orderedAt: number }
+  >();
   /** Names by generation: a packet is told with those that were in force when it came. */
   readonly #names = new Map<number, SnapshotNames>();
   #told = 0;
@@ -117,8 +132,11 @@ class TraceSession {
   #overRate = 0;
   #second = 0;
   #inSecond = 0;
+  /** Threads that were replaced since it began. */
+  #replaced = 0;
   #saidAt = 0;
   #timer: NodeJS.Timeout | null = null;
+  #isOver = false;
 
   constructor(options: TraceKeeperOptions, request: TraceRequest, out: LineStream, ended: () => void) {
     this.#options = options;
@@ -134,34 +152,60 @@ class TraceSession {
     return Math.max(1, this.#until - this.#options.clock.seconds());
   }
 
+  /** Never throws: what goes wrong ends the trace. */
   begin(): void {
     const { filter, count, seconds, rate, snap } = this.request;
     const { journal, seats } = this.#options;
-    this.#look();
-    this.#out.write({ kind: 'started', filter, count, seconds, rate, snap, threads: seats().length });
-    journal.record('info', 'trace-started', 'somebody traces packets', { filter, count, seconds, rate, snap });
-    this.#timer = setInterval(() => this.#look(), LOOK_MS);
-    this.#out.closed(() => this.end('client'));
+    this.#guarded(() => {
+      this.#orders();
+      this.#out.write({ kind: 'started', filter, count, seconds, rate, snap, threads: seats().length });
+      journal.record('info', 'trace-started', 'somebody traces packets', { count, seconds, rate, snap }, { filter });
+      this.#timer = setInterval(() => this.#guarded(() => this.#look()), LOOK_MS);
+      this.#out.closed(() => this.end('client'));
+    });
   }
 
+  /** Once; whoever asks next may trace from then on, whatever goes wrong here. */
   end(why: TraceEnd): void {
-    if (this.#timer === null) return;
-    clearInterval(this.#timer);
-    this.#timer = null;
-    for (const seat of this.#options.seats()) seat.post({ kind: 'trace', order: null });
-    const tally = this.#tally();
-    this.#out.write({ kind: 'ended', why, ...tally });
-    this.#out.end();
-    this.#options.journal.record('info', 'trace-ended', 'a trace ended', { filter: this.request.filter, why, ...tally });
-    this.#ended();
+    if (this.#isOver) return;
+    this.#isOver = true;
+    if (this.#timer !== null) clearInterval(this.#timer);
+    try {
+      for (const seat of this.#options.seats()) seat.post({ kind: 'trace', order: null });
+      const tally = this.#tally();
+      this.#out.write({ kind: 'ended', why, ...tally });
+      this.#options.journal.record('info', 'trace-ended', 'a trace ended', { why, ...tally }, { filter: this.request.filter });
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      this.#ended();
+      this.#out.end();
+    }
+  }
+
+  /** An error of a trace is the end of the trace, not of the director. */
+  #guarded(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#failed(error);
+      this.end('error');
+    }
+  }
+
+  #failed(error: unknown): void {
+    const logged = { filter: this.request.filter, error: error instanceof Error ? error.stack : String(error) };
+    this.#options.journal.record('error', 'trace-failed', 'a trace could not go on', {}, logged);
   }
 
   #look(): void {
-    const { clock, publisher, seats } = this.#options;
-    if (publisher.current !== null) this.#names.set(publisher.current.generation, publisher.current.names);
-    for (const seat of seats()) this.#order(seat);
+    if (this.#isOver) return;
+    const { clock } = this.#options;
+    this.#orders();
+    if (this.#isOver) return;
     this.#read();
-    if (this.#timer === null) return;
+    if (this.#replaced > MOST_REPLACED) this.end('threads');
+    if (this.#isOver) return;
     const now = clock.milliseconds();
     if (now - this.#saidAt >= PROGRESS_MS) {
       this.#saidAt = now;
@@ -171,17 +215,38 @@ class TraceSession {
     else if (clock.seconds() >= this.#until) this.end('seconds');
   }
 
+  #orders(): void {
+    const { publisher, seats } = this.#options;
+    if (publisher.current !== null) this.#names.set(publisher.current.generation, publisher.current.names);
+    for (const seat of seats()) if (!this.#isOver) this.#order(seat);
+  }
+
   /** Tells a thread what to trace: when the trace begins, and whenever another thread sits in the seat. */
   #order(seat: TracedSeat): void {
     const known = this.#rings.get(seat.number);
-    if (known !== undefined && known.beganAt === seat.beganAt) return;
+    const now = this.#options.clock.milliseconds();
+    if (known !== undefined) {
+      if (seat.traceFailure !== '') {
+        this.#failed(`forwarding thread ${seat.number}: ${seat.traceFailure}`);
+        this.end('error');
+      } else if (seat.failures !== known.failures) {
+        known.failures = seat.failures;
+        if (now - known.orderedAt < PROBATION_MS) this.end('threads');
+      }
+      if (this.#isOver || known.beganAt === seat.beganAt) return;
+    }
+    if (known !== undefined && ++this.#replaced > MOST_REPLACED) return;
     const memory = known?.memory ?? ringMemory(RING_BYTES);
     const { expression: filter, snap, rate } = this.request;
     const order: TraceOrder = { filter, snap, rate, until: this.#until + 1, ring: memory };
-    seat.post({ kind: 'trace', order });
-    if (known === undefined) this.#rings.set(seat.number, { memory, reader: new RingReader(memory), beganAt: seat.beganAt });
+    const { names } = this.#options.publisher.current as SnapshotParts;
+    seat.post({ kind: 'trace', order, names });
+    const { beganAt, failures } = seat;
+    if (known === undefined)
+      this.#rings.set(seat.number, { memory, reader: new RingReader(memory), beganAt, failures, orderedAt: now });
     else {
-      known.beganAt = seat.beganAt;
+      known.beganAt = beganAt;
+      known.orderedAt = now;
       this.#out.write({
         kind: 'note',
         text: `forwarding thread ${seat.number} was replaced; its packets in between are missing`,
@@ -204,7 +269,8 @@ class TraceSession {
   #tell(reader: RingReader, at: number, thread: number): void {
     const record = readRecord(reader.view, at);
     const second = Math.floor(record.time / 1000);
-    if (second !== this.#second) {
+    // Rings are read one behind the other: a packet of the second before may come behind one of this.
+    if (second > this.#second) {
       this.#second = second;
       this.#inSecond = 0;
     }

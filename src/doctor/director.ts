@@ -10,7 +10,7 @@ import type { ServiceSpec } from '../pipeline/spec.ts';
 import { judgeArrivals, watchArrivals } from './arrivals.ts';
 import { DIRECTOR_AREAS } from './director-areas.ts';
 import { type Found, type Report, reportOf } from './finding.ts';
-import { judgePaths } from './judge-paths.ts';
+import { answeringText, judgePaths } from './judge-paths.ts';
 import { conntrackFill, judgeConntrack, judgeKernel, type KernelUse, kernelFacts } from './kernel-features.ts';
 import { interfaceOffloads, judgeOffloads } from './offloads.ts';
 import { withPolicies } from './oversize.ts';
@@ -49,9 +49,11 @@ export async function examineDirector({ wanted, use, services, targets, running 
   const unseen = new Set<string>();
   if (!running.runs) unseen.add('director');
   if (arrived === null || arrived.length === 0) unseen.add('arrivals');
-  if (!live || targets.length === 0) unseen.add('workers');
+  const answering = probed === null ? null : answeringText(probed);
+  if (answering === null) unseen.add('workers');
   if (ways.some(({ id, level }) => id === 'path-not-probed' && level === 'skipped')) unseen.add('workers');
-  return reportOf('director', DIRECTOR_AREAS, withPolicies(found, services), unseen);
+  const areas = DIRECTOR_AREAS.map((area) => (area.id === 'workers' ? { ...area, good: answering ?? area.good } : area));
+  return reportOf('director', areas, withPolicies(found, services), unseen);
 }
 
 /**

@@ -21,6 +21,22 @@ export function judgePaths({ tried, left }: Probed): Found[] {
   return found;
 }
 
+/**
+ * For how many backends it holds that they answer and refuse nothing, in words; null when for none: nothing reached one. What is wrong with the others is a finding of its own. Of a way
+ * on which only long packets are lost the worker is known to answer.
+ */
+export function answeringText({ tried, left }: Probed): string | null {
+  const answering = tried.filter((one) => {
+    const kind = kindOf(one);
+    return one.size > 0 && one.short !== null && (kind === null || kind === SMALLER || kind === BLACK_HOLE);
+  }).length;
+  const of = tried.length + left;
+  if (answering === 0) return null;
+  return answering === of
+    ? 'each backend answers, and none refuses tunnel packets'
+    : `${answering} of ${of} backends answer, and none of these refuses tunnel packets`;
+}
+
 /** What is true of several backends for the same reason is said once, with the first one's name. */
 function group(tried: readonly Tried[]): Found[] {
   const groups = new Map<string, { readonly first: Tried; readonly kind: Kind; count: number }>();

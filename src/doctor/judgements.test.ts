@@ -2,15 +2,16 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { typed } from '../../test/doctor/typed.ts';
 import { parseAnyAddress } from '../config/address.ts';
 import { judgeArrivals, type Sender } from './arrivals.ts';
 import { exitCodeOf, type Found, reportOf } from './finding.ts';
-import { judgePaths } from './judge-paths.ts';
+import { answeringText, judgePaths } from './judge-paths.ts';
 import { judgeConntrack, judgeKernel, type KernelFacts } from './kernel-features.ts';
 import { judgeOffloads } from './offloads.ts';
 import { withPolicies } from './oversize.ts';
 import type { Tried } from './path-probes.ts';
-import { judgeRunning, type RunningStatus } from './running.ts';
+import { judgeAbsent, judgeOtherFile, judgeRunning, LOST_TOTAL, type RecentHistory, type RunningStatus } from './running.ts';
 
 const ip = (text: string) => parseAnyAddress(text).value as Uint8Array;
 
@@ -37,7 +38,7 @@ function tried(parts: Partial<Tried> = {}): Tried {
 }
 
 const ids = (found: readonly Found[]) => found.map(({ id, level }) => `${level} ${id}`);
-const judge = (...ways: Tried[]) => judgePaths({ tried: ways, left: 0 });
+const judge = (...ways: Tried[]) => typed(judgePaths({ tried: ways, left: 0 }));
 
 test('each way has one cause, the nearest', () => {
   assert.deepEqual(judge(tried()), []);
@@ -109,6 +110,21 @@ test('what several backends suffer from is said once', () => {
   assert.deepEqual(ids(judgePaths({ tried: [], left: 88 })), ['info path-not-probed']);
 });
 
+test('of backends that nothing reached it is not said that they answer', () => {
+  const text = (...ways: Tried[]) => answeringText({ tried: ways, left: 0 });
+  const missing = tried({ short: false, long: false, unresolved: ip('10.8.0.1') });
+  const refused = tried({ refused: 'EHOSTUNREACH', short: false, long: false });
+  const nowhere = tried({ size: 0, route: null, short: false, long: false });
+  const silent = tried({ short: false, long: false });
+  assert.equal(text(missing, missing, missing), null);
+  assert.equal(text(missing, refused, nowhere, silent), null);
+  assert.equal(text(), null);
+  assert.equal(text(tried(), tried()), 'each backend answers, and none refuses tunnel packets');
+  assert.equal(text(tried(), nowhere, missing), '1 of 3 backends answer, and none of these refuses tunnel packets');
+  assert.match(text(tried({ long: false, largest: 1400 }), tried({ refused: 'EMSGSIZE' })) ?? '', /^each/);
+  assert.match(answeringText({ tried: [tried()], left: 88 }) ?? '', /^1 of 89 /);
+});
+
 const well = { ok: true, reasons: [] };
 const running: RunningStatus = {
   config: '/etc/gue-director/director.yaml',
@@ -121,7 +137,7 @@ const running: RunningStatus = {
 
 test('a running director: reasons, backends, drops, losses', () => {
   const ordinary = new Set(['not-a-service']);
-  const said = (parts: Partial<RunningStatus>) => judgeRunning({ ...running, ...parts }, ordinary);
+  const said = (parts: Partial<RunningStatus>) => typed(judgeRunning({ ...running, ...parts }, ordinary, null));
   const backend = (parts: object) => ({ backends: [{ ...running.backends[0], ...parts }] });
   assert.deepEqual(said({}), []);
   const [reason] = said({ ready: { ok: false, reasons: ['host: ip_forward is 0'] } });
@@ -150,11 +166,42 @@ test('a running director: reasons, backends, drops, losses', () => {
   assert.deepEqual(ids(said({ packets: { received: 1_000_000, lost: 101 } })), ['warning kernel-losses']);
 });
 
+test('drops and losses are of today: what is older than ten minutes is worth knowing, and no warning', () => {
+  const said = (drops: RecentHistory['drops'], totals: RecentHistory['totals'] = [], since = '2026-11-23T14:00:00Z') => {
+    const status = { ...running, drops: { 'too-big': 400, 'send-unreachable': 3 }, packets: { received: 1_000_000, lost: 101 } };
+    return typed(judgeRunning(status, new Set(), { now: '2026-11-23T14:30:00Z', since, drops, totals }));
+  };
+  assert.deepEqual(ids(said([])), ['info drops', 'info drops', 'info kernel-losses']);
+  assert.match(said([])[0].text, /^none in the last 10 minutes; 400 packets were dropped as too-big since/);
+  assert.match(said([], [], '2026-11-23T14:29:00Z')[0].text, /^none in the last 60 seconds; /, 'of a process that took over');
+  const [first, second] = said([{ name: 'send-unreachable', packets: 2 }]);
+  assert.deepEqual([first.level, second.level], ['warning', 'info']);
+  assert.match(first.text, /^2 packets were dropped as send-unreachable in the last 10 minutes, 3 since/);
+  const lost = (packets: number) =>
+    said(
+      [],
+      [
+        { name: LOST_TOTAL, packets },
+        { name: 'received', packets: 20_000 },
+      ],
+    )[2];
+  assert.deepEqual([lost(2).level, lost(3).level], ['info', 'warning']);
+  assert.match(lost(3).text, /lost 3 packets .*of 20003 in the last 10 minutes, 101 since/);
+});
+
+test('nobody who could be asked: what to type is a command', () => {
+  const hint = 'set admin.socket: auto and restart the director (SIGHUP reloads it without)';
+  const [off, denied] = typed([judgeAbsent('admin.socket is off', hint, false), judgeAbsent('EACCES', '', true)]);
+  assert.deepEqual([off.level, off.fix], ['info', `systemctl status gue-director   # ${hint}`]);
+  assert.deepEqual([denied.level, denied.fix], ['skipped', 'sudo gue-director doctor']);
+  typed([judgeOtherFile('/etc/gue-director/other.yaml', 'director.yaml')]);
+});
+
 test('kernels: what the configured drivers need of them', () => {
   const facts: KernelFacts = { release: '6.18.44', segments: true, tunFeatures: 0x5103 };
   const use = { ingress: 'tun', egress: 'auto', threads: 4 };
   const said = (changes: Partial<KernelFacts>, uses: Partial<typeof use> = {}) =>
-    ids(judgeKernel({ ...facts, ...changes }, { ...use, ...uses }));
+    ids(typed(judgeKernel({ ...facts, ...changes }, { ...use, ...uses })));
   assert.deepEqual(said({}), []);
   assert.deepEqual(said({ release: '4.19.0-27-amd64' }), ['warning kernel-old']);
   assert.deepEqual(said({ segments: false }), ['warning kernel-without-segmentation']);
@@ -165,14 +212,14 @@ test('kernels: what the configured drivers need of them', () => {
   assert.deepEqual(said({ release: '6.16.1' }, { egress: 'tap-offload' }), ['error kernel-without-tunnel-offload']);
   assert.deepEqual(said({ release: '6.17.0' }, { egress: 'tap-offload' }), []);
   assert.deepEqual(ids(judgeConntrack({ count: 100, most: 1000 })), []);
-  assert.deepEqual(ids(judgeConntrack({ count: 950, most: 1000 })), ['warning conntrack-full']);
+  assert.deepEqual(ids(typed(judgeConntrack({ count: 950, most: 1000 }))), ['warning conntrack-full']);
   assert.deepEqual(ids(judgeConntrack({ count: 1000, most: 1000 })), ['error conntrack-full']);
   assert.deepEqual(judgeConntrack(null), []);
 });
 
 test('offloads: LRO anywhere, GRO where packets come in', () => {
   const of = (lro: boolean, gro: boolean, incoming: boolean) =>
-    judgeOffloads([{ name: 'eth0', lro, gro, incoming }]).map(({ fix }) => fix);
+    typed(judgeOffloads([{ name: 'eth0', lro, gro, incoming }])).map(({ fix }) => fix);
   assert.deepEqual(of(false, true, true), []);
   assert.deepEqual(of(true, true, false), ['ethtool -K eth0 lro off']);
   assert.deepEqual(of(false, false, true), ['ethtool -K eth0 gro on']);
@@ -226,13 +273,13 @@ test('wrong checksums: one sender is told apart from a damaged way', () => {
   const sender = (address: string, right: number, wrong: number): Sender => ({ address, right, wrong, protocol: 'TCP' });
   assert.deepEqual(judgeArrivals([]), []);
   assert.deepEqual(judgeArrivals([sender('192.0.2.7', 9, 0)]), []);
-  const [one] = judgeArrivals([sender('192.0.2.7', 1, 3), sender('192.0.2.8', 5, 0)]);
+  const [one] = typed(judgeArrivals([sender('192.0.2.7', 1, 3), sender('192.0.2.8', 5, 0)]));
   assert.deepEqual([one.id, one.level], ['checksums-wrong', 'error']);
   assert.match(
     one.text,
     /^3 of 4 packets from 192\.0\.2\.7 came in with a wrong TCP checksum, 5 of others were right: damaged by their sender/,
   );
-  const [many] = judgeArrivals([sender('192.0.2.7', 0, 3), sender('192.0.2.8', 0, 2)]);
+  const [many] = typed(judgeArrivals([sender('192.0.2.7', 0, 3), sender('192.0.2.8', 0, 2)]));
   assert.match(many.text, /\(and of 1 more senders\) .* damaged by a link or offload in front of this host/);
 });
 

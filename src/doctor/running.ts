@@ -22,6 +22,21 @@ export interface RunningStatus {
   }[];
 }
 
+/** What rose in the last RECENT_WINDOW seconds, as the director's history has it (docs/history.md). */
+export interface RecentHistory {
+  /** ISO 8601: when it was asked, and when this process began to record. */
+  readonly now: string;
+  readonly since: string;
+  readonly totals: readonly { readonly name: string; readonly packets: number }[];
+  readonly drops: readonly { readonly name: string; readonly packets: number }[];
+}
+
+/** Seconds in which drops and losses are of today: older ones may be about what has been mended since. */
+export const RECENT_WINDOW = 600;
+/** What the kernel lost, among the totals. */
+export const LOST_TOTAL = 'lost in the kernel';
+export const RECEIVED_TOTAL = 'received';
+
 /** ICMP errors older than this, in seconds, may be about what has been mended since. */
 const RECENT = 60;
 /** Packets lost before they were read that are worth a word: one in so many. */
@@ -35,18 +50,18 @@ const REFUSALS: Readonly<Record<string, string>> = {
   prohibited: 'a firewall refuses tunnel packets',
 };
 
-/** `ordinary`: drop reasons that come with any service on the Internet. */
-export function judgeRunning(status: RunningStatus, ordinary: ReadonlySet<string>): Found[] {
-  return [...conditions(status), ...backends(status), ...losses(status, ordinary)];
+/** `ordinary`: drop reasons that come with any service on the Internet. `recent`: null where the director could not be asked for it; then all counts. */
+export function judgeRunning(status: RunningStatus, ordinary: ReadonlySet<string>, recent: RecentHistory | null): Found[] {
+  return [...conditions(status), ...backends(status), ...drops(status, ordinary, recent), ...losses(status, recent)];
 }
 
-/** Why nobody was asked. `denied`: somebody may be there, and this user may not open the socket. */
+/** Why nobody was asked, and what to do about it. `denied`: somebody may be there, and this user may not open the socket. */
 export function judgeAbsent(reason: string, hint: string, denied: boolean): Found {
   return {
     id: 'director-not-running',
     level: denied ? 'skipped' : 'info',
     text: `no running director was asked, only configuration and host were looked at: ${reason}`,
-    fix: hint,
+    fix: denied ? 'sudo gue-director doctor' : `systemctl status gue-director${hint === '' ? '' : `   # ${hint}`}`,
   };
 }
 
@@ -97,24 +112,50 @@ function backends({ backends }: RunningStatus): Found[] {
   });
 }
 
-function losses({ drops, packets }: RunningStatus, ordinary: ReadonlySet<string>): Found[] {
-  const found: Found[] = Object.entries(drops)
+/** A process that took over has recorded for less. */
+function recently({ now, since }: RecentHistory): string {
+  const seconds = Math.ceil((Date.parse(now) - Date.parse(since)) / 1000);
+  return seconds < RECENT_WINDOW ? `in the last ${seconds} seconds` : `in the last ${RECENT_WINDOW / 60} minutes`;
+}
+
+/** Of `named` rows, packets of this name. */
+function packetsOf(rows: readonly { readonly name: string; readonly packets: number }[], named: string): number {
+  return rows.find(({ name }) => name === named)?.packets ?? 0;
+}
+
+function drops({ drops: all }: RunningStatus, ordinary: ReadonlySet<string>, recent: RecentHistory | null): Found[] {
+  return Object.entries(all)
     .filter(([reason, count]) => count > 0 && !ordinary.has(reason))
-    .toSorted(([, a], [, b]) => b - a)
-    .map(([reason, count]) => ({
-      id: 'drops',
-      level: 'warning',
-      text: `${count} packets were dropped as ${reason} since the director started (docs/drop-reasons.md#${reason})`,
-      fix: 'gue-director status',
-    }));
-  if (packets.lost > 0) {
-    const often = packets.lost * LOST_OF > packets.received;
-    found.push({
+    .map(([reason, count]) => ({ reason, count, lately: recent === null ? count : packetsOf(recent.drops, reason) }))
+    .toSorted((a, b) => b.lately - a.lately || b.count - a.count)
+    .map(({ reason, count, lately }): Found => {
+      const where = `(docs/drop-reasons.md#${reason})`;
+      if (recent !== null && lately === 0) {
+        const text = `none ${recently(recent)}; ${count} packets were dropped as ${reason} since the director started ${where}`;
+        return { id: 'drops', level: 'info', text, fix: 'gue-director history --last 2h' };
+      }
+      const when = recent === null ? 'since the director started' : `${recently(recent)}, ${count} since the director started`;
+      return {
+        id: 'drops',
+        level: 'warning',
+        text: `${lately} packets were dropped as ${reason} ${when} ${where}`,
+        fix: recent === null ? 'gue-director status' : `gue-director history --last ${RECENT_WINDOW / 60}m`,
+      };
+    });
+}
+
+function losses({ packets }: RunningStatus, recent: RecentHistory | null): Found[] {
+  if (packets.lost === 0) return [];
+  const lost = recent === null ? packets.lost : packetsOf(recent.totals, LOST_TOTAL);
+  const received = recent === null ? packets.received : packetsOf(recent.totals, RECEIVED_TOTAL);
+  const often = lost * LOST_OF > received;
+  const counted = recent === null ? '' : ` ${recently(recent)}, ${packets.lost} since the director started`;
+  return [
+    {
       id: 'kernel-losses',
       level: often ? 'warning' : 'info',
-      text: `the kernel lost ${packets.lost} packets before the director could read them, of ${packets.received + packets.lost}: bursts, or too few threads`,
+      text: `the kernel lost ${lost} packets before the director could read them, of ${received + lost}${counted}: bursts, or too few threads`,
       fix: 'gue-director status',
-    });
-  }
-  return found;
+    },
+  ];
 }

@@ -69,7 +69,8 @@ export function checkMtu(paths: readonly Path[], links: readonly Link[]): Findin
       id: 'path-mtu',
       level: 'warning',
       text: `the MTU of ${name} is ${mtu}, but a full client packet to ${nameOf(path.backend)}${others} needs ${needed} with its outer headers`,
-      fix: `ip link set dev ${name} mtu ${needed}`,
+      // A director believes its interface: where a link or worker behind it carries less, what was cut before vanishes then.
+      fix: `ip link set dev ${name} mtu ${needed}   # only after every switch and worker on the way carries ${needed} bytes`,
     });
   }
   return findings;

@@ -32,8 +32,8 @@ function remedyFor(missing: readonly CapabilityName[]): string {
   const engine = missing.map((name) => `--cap-add ${name.replace('CAP_', '')}`).join(' ');
   const file = `setcap ${LIVE.join(',').toLowerCase()}+ep ${process.execPath}`;
   return (
-    'sudo gue-director run --config FILE   (or as another user, by the systemd unit: ' +
-    `AmbientCapabilities=${LIVE.join(' ')}; a container: ${engine}; for everybody who may execute this node: ${file})`
+    'sudo gue-director run   # with its --config; or as another user, by the systemd unit: ' +
+    `AmbientCapabilities=${LIVE.join(' ')}; a container: ${engine}; for everybody who may execute this node: ${file}`
   );
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { typed } from '../../test/doctor/typed.ts';
 import { judgeIptables, judgeRuleset } from './check-firewall.ts';
 import { checkCapabilities, missingCapabilities } from './check-process.ts';
 import { refusal } from './checks.ts';
@@ -44,7 +45,7 @@ test('services that share a prefix share its routes; notrack names the outermost
 test('capabilities are read from CapEff', () => {
   assert.deepEqual(missingCapabilities('CapPrm:\tffff\nCapEff:\t0000000000003000\n'), []);
   assert.deepEqual(missingCapabilities('CapEff:\t0000000000001000\n'), ['CAP_NET_RAW']);
-  const findings = checkCapabilities(wanted, 'Name:\tnode\nCapPrm:\t3000\nCapEff:\t0000000000000000\n');
+  const findings = typed(checkCapabilities(wanted, 'Name:\tnode\nCapPrm:\t3000\nCapEff:\t0000000000000000\n'));
   assert.equal(findings[0].id, 'capability-missing');
   assert.match(findings[0].text, /CAP_NET_ADMIN and CAP_NET_RAW/);
   assert.equal(refusal(findings)?.exitCode, 77);
@@ -54,7 +55,7 @@ test('capabilities are read from CapEff', () => {
 test('iptables-save: a DROP policy matters until a rule accepts our device', () => {
   const saved =
     '*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [3:180]\n:OUTPUT ACCEPT [0:0]\n-A FORWARD -o docker0 -j DOCKER\nCOMMIT\n';
-  assert.equal(judgeIptables(saved, 'gd0', 'iptables')[0].fix, 'iptables -I FORWARD -o gd0 -j ACCEPT');
+  assert.equal(typed(judgeIptables(saved, 'gd0', 'iptables'))[0].fix, 'iptables -I FORWARD -o gd0 -j ACCEPT');
   assert.deepEqual(judgeIptables(saved.replace('-A', '-A FORWARD -o gd0 -j ACCEPT\n-A'), 'gd0', 'iptables'), []);
   assert.equal(judgeIptables(saved.replace('-A', '-A FORWARD -o gd01 -j ACCEPT\n-A'), 'gd0', 'iptables').length, 1);
   assert.equal(judgeIptables(saved, 'gdx0', 'iptables', 'in')[0].fix, 'iptables -I FORWARD -i gdx0 -j ACCEPT');

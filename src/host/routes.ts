@@ -22,6 +22,7 @@ import {
   RTAX_MTU,
   RTM_DELROUTE,
   RTM_F_FIB_MATCH,
+  RTM_F_LOOKUP_TABLE,
   RTM_GETROUTE,
   RTM_NEWROUTE,
   RTMSG_LENGTH,
@@ -244,7 +245,8 @@ export function routeTo(address: Uint8Array, links: readonly Link[] = listLinks(
 
 /** The entry of the routing table that decides about `address`; null when there is none, or it drops (IPv4 does not say which then). */
 export function tableRouteTo(address: Uint8Array): TableRoute | null {
-  const found = lookUp(address, RTM_F_FIB_MATCH);
+  // IPv6 names the table unasked, and refuses the flag (inet6_rtm_valid_getroute_req).
+  const found = lookUp(address, address.length === 4 ? RTM_F_FIB_MATCH | RTM_F_LOOKUP_TABLE : RTM_F_FIB_MATCH);
   return found === null || typeof found === 'string' ? null : decodeRoute(found);
 }
 

@@ -95,18 +95,19 @@ export class CounterSeries {
 
   /** A function that says which service or backend had an id at a time, or had it last; null when nobody is known to. */
   namer(): (kind: 'service' | 'backend', id: number, time: number) => string | null {
-    const byId = new Map<string, Series[]>();
+    const byId = { service: new Map<number, Series[]>(), backend: new Map<number, Series[]>() };
     for (const series of this.all()) {
-      const key = `${series.kind} ${series.id}`;
-      const others = byId.get(key);
-      if (others === undefined) byId.set(key, [series]);
+      if (series.kind !== 'service' && series.kind !== 'backend') continue;
+      const others = byId[series.kind].get(series.id);
+      if (others === undefined) byId[series.kind].set(series.id, [series]);
       else others.push(series);
     }
     return (kind, id, time) => {
-      if (id < 0) return null;
-      const found = byId.get(`${kind} ${id}`) ?? [];
+      const found = id < 0 ? undefined : byId[kind].get(id);
+      if (found === undefined) return null;
+      for (const { name, since, until } of found) if (time >= since && time < until) return name;
       // Within the second in which it appeared it is not known yet.
-      return (found.find(({ since, until }) => time >= since && time < until) ?? found.at(-1))?.name ?? null;
+      return found[found.length - 1].name;
     };
   }
 

@@ -27,11 +27,17 @@ export class EventJournal {
     this.#limit = limit;
   }
 
-  /** Keeps the event and logs it under its kind. */
-  record(level: EventLevel, kind: string, text: string, fields: Readonly<Record<string, unknown>> = {}): void {
+  /** Keeps the event and logs it under its kind. `logged`: fields for the log alone; events are told over HTTP too, where nobody may read addresses of clients. */
+  record(
+    level: EventLevel,
+    kind: string,
+    text: string,
+    fields: Readonly<Record<string, unknown>> = {},
+    logged: Readonly<Record<string, unknown>> = {},
+  ): void {
     this.#events.push({ sequence: ++this.#sequence, time: Date.now(), level, kind, text, fields });
     if (this.#events.length > this.#limit) this.#events.shift();
-    this.#log[level]({ event: kind, ...fields }, text);
+    this.#log[level]({ event: kind, ...fields, ...logged }, text);
   }
 
   /** Events after `sequence`, oldest first; those already forgotten are missing. */

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { writeDropNotes } from '../../test/reference/drop-notes.ts';
 import { BACKENDS_AT, createBank, DROPS_AT, SERVICES_AT } from '../base/counters.ts';
-import type { DropNote, NotesHeld } from '../base/drop-notes.ts';
+import { createDropNotes, type DropNote, NOTES_KEPT } from '../base/drop-notes.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';
+import { searchDropNotes } from '../base/note-search.ts';
 import { CounterSeries } from './counter-series.ts';
 import { EventJournal } from './events.ts';
 import { type HistoryQuestion, type HistorySources, historyAnswer } from './history.ts';
@@ -60,13 +62,12 @@ function note(second: number, source: Uint8Array, rest: Partial<DropNote> = {}):
   };
 }
 
-function sources(list: readonly DropNote[] = [], held: NotesHeld[] = [], events: HistorySources['events'] = []): HistorySources {
+function sources(list: readonly DropNote[] = [], events: HistorySources['events'] = []): HistorySources {
+  const memories = [createDropNotes(), createDropNotes()];
+  writeDropNotes(memories, list);
   return {
     ...recorded(),
-    notes: (from, to, visit) => {
-      for (const one of list) if (one.time >= from && one.time < to) visit(one);
-      return held;
-    },
+    notes: (search) => searchDropNotes(memories, search),
     events,
     since: T,
     now: T + 10_500,
@@ -79,7 +80,7 @@ function ask(rest: Partial<HistoryQuestion> = {}): HistoryQuestion {
     from: T,
     to: T + 10_000,
     client: null,
-    isClient: () => true,
+    clientPrefix: null,
     service: null,
     pool: null,
     backend: null,
@@ -90,7 +91,7 @@ function ask(rest: Partial<HistoryQuestion> = {}): HistoryQuestion {
 
 const of = (address: Uint8Array): Partial<HistoryQuestion> => ({
   client: address.join('.'),
-  isClient: (other) => other.join() === address.join(),
+  clientPrefix: { bytes: address, length: 8 * address.length },
 });
 const at = (second: number) => new Date(T + second * 1000).toISOString();
 
@@ -120,6 +121,40 @@ test('a second that lasted longer is no peak for that', () => {
     answer.services.map(({ packets, peak }) => [packets, peak]),
     [[145, 9]],
   );
+});
+
+test('the peak is that of the second as the clock has it, though it was counted a millisecond before or behind', () => {
+  for (const early of [-1, 0, 1, -250]) {
+    const ring = new SecondRing(100, 1000);
+    const { series } = recorded();
+    const web = series.all().findIndex(({ name }) => name === 'web');
+    for (let s = 0; s < 10; s++) {
+      ring.begin(T + (s + 1) * 1000 - early, 1000);
+      ring.add(web, s === 5 ? 100 : 1, 0);
+    }
+    const told = historyAnswer(ask({ from: T + 5000, to: T + 6000 }), { ...sources(), ring, series });
+    assert.deepEqual(
+      told.services.map(({ packets, peakAt }) => [packets, peakAt]),
+      [[100, at(5)]],
+      String(early),
+    );
+  }
+});
+
+test('which tables count more than was asked for; how many drops are its own', () => {
+  const wider = (rest: Partial<HistoryQuestion>) => historyAnswer(ask(rest), sources()).wider.join();
+  assert.equal(wider({}), '');
+  assert.equal(wider(of(CLIENT)), 'totals,services,backends,drops');
+  assert.equal(wider({ service: 'web', pool: 'p' }), 'totals,backends,drops');
+  assert.equal(wider({ backend: 'p/a', pool: 'p' }), 'totals,services,drops');
+  assert.equal(wider({ reason: 'no-backend' }), 'totals,services,backends');
+  assert.equal(wider({ reason: 'no-backend', service: 'web' }), 'totals,services,backends,drops');
+  const list = [note(1, CLIENT), note(2, OTHER, { service: 1 }), note(3, CLIENT, { service: -1 })];
+  const drops = (rest: Partial<HistoryQuestion>) =>
+    historyAnswer(ask(rest), sources(list)).drops.map(({ packets, noted, matching }) => [packets, noted, matching]);
+  assert.deepEqual(drops({}), [[50, 3, 3]]);
+  assert.deepEqual(drops({ service: 'dns', pool: 'q' }), [[50, 3, 1]]);
+  assert.deepEqual(drops(of(CLIENT)), [[50, 3, 2]]);
 });
 
 test('which part of the window is held: all, what was before the start, forgotten, or is yet to come', () => {
@@ -170,21 +205,19 @@ test('notes of a client, as source or destination; of a reason; of a service; th
 });
 
 test('where notes of the window were pushed out by newer ones, it is said; over HTTP there are none at all', () => {
-  const held = (since: number | null): NotesHeld[] => [
-    { reason: 'no-backend', oldest: T, newest: T + 9000, completeSince: since },
-  ];
-  assert.deepEqual(historyAnswer(ask(), sources([], held(null))).pushedOut, []);
-  assert.deepEqual(historyAnswer(ask(), sources([], held(T))).pushedOut, []);
-  assert.deepEqual(historyAnswer(ask(), sources([], held(T + 4000))).pushedOut, [{ reason: 'no-backend', before: at(4) }]);
-  assert.deepEqual(historyAnswer(ask(), sources([], held(T + 99_000))).pushedOut, [{ reason: 'no-backend', before: at(10) }]);
-  assert.deepEqual(historyAnswer(ask({ reason: 'not-ip' }), sources([], held(T + 4000))).pushedOut, []);
+  const full = (oldest: number) => sources(Array.from({ length: NOTES_KEPT }, () => note(oldest, OTHER)));
+  assert.deepEqual(historyAnswer(ask(), sources([note(4, OTHER)])).pushedOut, []);
+  assert.deepEqual(historyAnswer(ask(), full(0)).pushedOut, []);
+  assert.deepEqual(historyAnswer(ask(), full(4)).pushedOut, [{ reason: 'no-backend', before: at(4) }]);
+  assert.deepEqual(historyAnswer(ask(), full(99)).pushedOut, [{ reason: 'no-backend', before: at(10) }]);
+  assert.deepEqual(historyAnswer(ask({ reason: 'not-ip' }), full(4)).pushedOut, []);
   const remote = historyAnswer(ask(of(CLIENT)), { ...sources([note(1, CLIENT)]), notes: null });
-  assert.deepEqual([remote.notes, remote.nearest, remote.drops[0].noted], [null, null, null]);
+  assert.deepEqual([remote.notes, remote.nearest, remote.drops[0].noted, remote.drops[0].matching], [null, null, null, null]);
   assert.ok(!JSON.stringify({ ...remote, asked: null }).includes('192.0.2.7'));
 });
 
 test('the newest 1,000 notes, and how many more there are', () => {
-  const list = Array.from({ length: 1234 }, (_, k) => note(k / 1000, CLIENT));
+  const list = Array.from({ length: 1234 }, (_, k) => note(k / 1000, CLIENT, k % 2 === 0 ? {} : { thread: 0, reason: 'not-ip' }));
   const told = historyAnswer(ask(), sources(list));
   assert.deepEqual([told.notes?.length, told.notesLeftOut, told.notes?.at(-1)?.time], [1000, 234, at(1.233)]);
 });
@@ -199,12 +232,12 @@ test('state changes of the window; those of other pools and backends not, when o
   record('p-minimum', { pool: 'p' });
   const window = { from: Date.now() - 60_000, to: Date.now() + 1000 };
   const kinds = (rest: Partial<HistoryQuestion>) =>
-    historyAnswer(ask({ ...window, ...rest }), sources([], [], journal.since())).events.map(({ kind }) => kind);
+    historyAnswer(ask({ ...window, ...rest }), sources([], journal.since())).events.map(({ kind }) => kind);
   assert.deepEqual(kinds({}), ['published', 'a-down', 'b-down', 'p-minimum']);
   assert.deepEqual(kinds({ backend: 'p/a', pool: 'p' }), ['published', 'a-down', 'p-minimum']);
   assert.deepEqual(kinds({ service: 'dns', pool: 'q' }), ['published', 'b-down']);
   assert.deepEqual(kinds({ from: T, to: T + 1 }), []);
-  const told = historyAnswer(ask(window), sources([], [], journal.since()));
+  const told = historyAnswer(ask(window), sources([], journal.since()));
   assert.ok(told.eventsSince !== null, 'one was forgotten');
   assert.equal(historyAnswer(ask(window), sources()).eventsSince, null);
 });

@@ -2,9 +2,10 @@
  * What happened in a window of time, put together from what is kept: counters of each second, state changes, and notes of packets that were dropped. docs/history.md
  * explains the fields, which are added to and never renamed.
  */
-import { formatAddress } from '../base/address.ts';
-import type { DropNote, NotesHeld } from '../base/drop-notes.ts';
+import { formatAddress, type Prefix } from '../base/address.ts';
+import type { DropNote } from '../base/drop-notes.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';
+import type { NoteSearch, NotesFound } from '../base/note-search.ts';
 import type { CounterSeries, SeriesKind } from './counter-series.ts';
 import type { EventLevel, JournalEvent } from './events.ts';
 import type { CountedSecond, SecondRing } from './second-ring.ts';
@@ -13,6 +14,7 @@ import type { CountedSecond, SecondRing } from './second-ring.ts';
 export const MOST_NOTES = 1000;
 /** Milliseconds by which the end of a window may lie behind the last second that was counted. */
 const SLACK = 2000;
+const SECOND = 1000;
 
 export interface HistoryQuestion {
   /** Milliseconds since 1970; the window is [from, to). */
@@ -20,7 +22,7 @@ export interface HistoryQuestion {
   readonly to: number;
   /** As asked; null: everybody. */
   readonly client: string | null;
-  readonly isClient: (address: Uint8Array) => boolean;
+  readonly clientPrefix: Prefix | null;
   readonly service: string | null;
   /** Pool of that service, or of that backend; null: all, or not known. */
   readonly pool: string | null;
@@ -33,8 +35,8 @@ export interface HistoryQuestion {
 export interface HistorySources {
   readonly ring: SecondRing;
   readonly series: CounterSeries;
-  /** As readDropNotes; null: who asks may not see them. */
-  readonly notes: ((from: number, to: number, visit: (note: DropNote) => void) => NotesHeld[]) | null;
+  /** As searchDropNotes; null: who asks may not see them. */
+  readonly notes: ((search: NoteSearch) => NotesFound) | null;
   readonly events: readonly JournalEvent[];
   /** Milliseconds since 1970 when recording began. */
   readonly since: number;
@@ -42,6 +44,8 @@ export interface HistorySources {
   /** `tcp` for 6. */
   readonly protocolWord: (protocol: number) => string;
 }
+
+export type HistoryTable = 'totals' | 'services' | 'backends' | 'drops';
 
 /** Times are ISO 8601 in UTC, with milliseconds. */
 export interface HistoryAnswer {
@@ -61,6 +65,8 @@ export interface HistoryAnswer {
   /** Names are POOL/NAME. */
   readonly backends: readonly HistoryRow[];
   readonly drops: readonly HistoryDrops[];
+  /** Those of the four that count more than what was asked for: packets of other clients, services and backends, or of other fates. */
+  readonly wider: readonly HistoryTable[];
   readonly events: readonly HistoryEvent[];
   /** Events before this were forgotten; null: none was. */
   readonly eventsSince: string | null;
@@ -91,7 +97,7 @@ export interface HistoryRow {
   readonly packets: number;
   /** 0 where bytes are not counted. */
   readonly bytes: number;
-  /** Packets in the second that had most, and its begin. */
+  /** Packets in the second that had most, and its begin: a full second of the clock. */
   readonly peak: number;
   readonly peakAt: string;
 }
@@ -100,6 +106,8 @@ export interface HistoryDrops extends HistoryRow {
   readonly text: string;
   /** Notes of this reason in the window, whoever's; null: not told. */
   readonly noted: number | null;
+  /** Those of them that are what was asked for. */
+  readonly matching: number | null;
 }
 
 export interface HistoryEvent {
@@ -135,16 +143,19 @@ export function historyAnswer(question: HistoryQuestion, sources: HistorySources
   const { from, to, client, service, backend, reason } = question;
   const { ring, since, now } = sources;
   const counted = countedIn(question, sources);
-  const held = notesIn(question, sources);
+  const { nameOf, found } = notesIn(question, sources);
+  const noted = new Map(found?.reasons.map((one) => [one.reason, one]));
   const drops = counted.rows
     .filter(({ kind }) => kind === 'drop')
     .map(
       ({ row }): HistoryDrops => ({
         ...row,
         text: DROP_REASONS.find(({ word }) => word === row.name)?.text ?? '',
-        noted: held === null ? null : (held.noted.get(row.name) ?? 0),
+        noted: found === null ? null : (noted.get(row.name)?.noted ?? 0),
+        matching: found === null ? null : (noted.get(row.name)?.matching ?? 0),
       }),
     );
+  const rowOf = (note: DropNote | null) => (note === null ? null : noteRow(note, nameOf, sources));
   const rows = (kind: SeriesKind) => counted.rows.filter((one) => one.kind === kind).map(({ row }) => row);
   const events = sources.events.filter(({ time }) => time >= from && time < to);
   const [first] = sources.events;
@@ -158,17 +169,30 @@ export function historyAnswer(question: HistoryQuestion, sources: HistorySources
     services: rows('service').filter(({ name }) => service === null || name === service),
     backends: rows('backend').filter(({ name }) => isAsked(question, name)),
     drops: drops.filter(({ name }) => reason === null || name === reason),
+    wider: widerThan(question),
     events: events
       .filter(({ fields }) => concerns(question, fields))
       .map(({ time, level, kind, text, fields }) => ({ time: iso(time), level, kind, text, fields })),
     eventsSince: first === undefined || first.sequence === 1 ? null : iso(first.time),
-    notes: held === null ? null : held.notes.slice(-MOST_NOTES),
-    notesLeftOut: held === null ? 0 : Math.max(0, held.notes.length - MOST_NOTES),
-    pushedOut: [...(held?.completeSince ?? [])]
-      .filter(([word, time]) => time > from && (reason === null || word === reason))
-      .map(([word, time]) => ({ reason: word, before: iso(Math.min(time, to)) })),
-    nearest: held === null || held.notes.length > 0 ? null : nearestNotes(question, sources),
+    notes: found === null ? null : found.notes.map((note) => noteRow(note, nameOf, sources)),
+    notesLeftOut: found === null ? 0 : found.matching - found.notes.length,
+    pushedOut: (found?.reasons ?? []).flatMap(({ reason: word, completeSince }) =>
+      completeSince === null || completeSince <= from ? [] : [{ reason: word, before: iso(Math.min(completeSince, to)) }],
+    ),
+    nearest: found === null || found.matching > 0 ? null : { before: rowOf(found.before), after: rowOf(found.after) },
   };
+}
+
+/** A counter knows one of client, service, backend and reason at most, and was it asked for together with another, then it counts more than that. */
+function widerThan({ client, service, backend, reason }: HistoryQuestion): HistoryTable[] {
+  const is = [client, service, backend, reason].map((wish) => wish !== null);
+  const tables: readonly (readonly [HistoryTable, number])[] = [
+    ['totals', -1],
+    ['services', 1],
+    ['backends', 2],
+    ['drops', 3],
+  ];
+  return tables.filter(([, own]) => is.some((isAskedFor, wish) => isAskedFor && wish !== own)).map(([table]) => table);
 }
 
 function isAsked({ backend, pool }: HistoryQuestion, name: string): boolean {
@@ -206,7 +230,8 @@ function countedIn({ from, to }: HistoryQuestion, { ring, series }: HistorySourc
     const rate = Math.round((packets * 1000) / Math.max(1000, lasted));
     if (rate > sum.peak) {
       sum.peak = rate;
-      sum.peakAt = end - lasted;
+      // Seconds are counted at full ones, or a little before or behind: its begin to the millisecond may lie in the one before.
+      sum.peakAt = Math.round((end - lasted) / SECOND) * SECOND;
     }
     sums.set(number, sum);
   });
@@ -248,74 +273,33 @@ function coverageOf({ from, to }: HistoryQuestion, ring: SecondRing, seconds: nu
   };
 }
 
-interface Noted {
-  /** That match, oldest first. */
-  readonly notes: readonly HistoryNote[];
-  /** Of each reason, whoever's. */
-  readonly noted: ReadonlyMap<string, number>;
-  readonly completeSince: ReadonlyMap<string, number>;
-}
+type Namer = ReturnType<CounterSeries['namer']>;
 
-function notesIn(question: HistoryQuestion, sources: HistorySources): Noted | null {
-  if (sources.notes === null) return null;
-  const matches = matcher(question, sources);
-  const noted = new Map<string, number>();
-  const found: HistoryNote[] = [];
-  const held = sources.notes(question.from, question.to, (note) => {
-    noted.set(note.reason, (noted.get(note.reason) ?? 0) + 1);
-    const row = matches(note);
-    if (row !== null) found.push(row);
-  });
-  found.sort((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : 0));
-  const completeSince = new Map(
-    held.flatMap(({ reason, completeSince: since }) => (since === null ? [] : [[reason, since] as const])),
-  );
-  return { notes: found, noted, completeSince };
-}
-
-/** For one answer: the row of a note that was asked for, else null. */
-function matcher(
-  { client, isClient, service, backend, reason }: HistoryQuestion,
-  { series, protocolWord }: HistorySources,
-): (note: DropNote) => HistoryNote | null {
+/** The notes that were asked for, and who says what their ids meant; null: not told. */
+function notesIn(question: HistoryQuestion, { series, notes }: HistorySources): { nameOf: Namer; found: NotesFound | null } {
+  const { from, to, clientPrefix, service, backend, reason } = question;
   const nameOf = series.namer();
-  return (note) => {
-    if (reason !== null && note.reason !== reason) return null;
-    const { source, destination } = note;
-    // What we answered, or a router said about its packet, comes to the client's address or is about it.
-    if (client !== null && !(source !== undefined && isClient(source)) && !(destination !== undefined && isClient(destination)))
-      return null;
-    const serviceName = nameOf('service', note.service, note.time);
-    const backendName = nameOf('backend', note.backend, note.time);
-    if (service !== null && serviceName !== service) return null;
-    if (backend !== null && backendName !== backend) return null;
-    return {
-      time: iso(note.time),
-      reason: note.reason,
-      thread: note.thread,
-      length: note.length,
-      ...(note.protocol === undefined ? {} : { protocol: protocolWord(note.protocol) }),
-      ...(source === undefined ? {} : { source: formatAddress(source) }),
-      ...(destination === undefined ? {} : { destination: formatAddress(destination) }),
-      ...(note.sport === undefined ? {} : { sport: note.sport, dport: note.dport as number }),
-      service: serviceName,
-      backend: backendName,
-    };
-  };
+  if (notes === null) return { nameOf, found: null };
+  const accepts = (serviceId: number, backendId: number, time: number) =>
+    (service === null || nameOf('service', serviceId, time) === service) &&
+    (backend === null || nameOf('backend', backendId, time) === backend);
+  const isPicky = service !== null || backend !== null;
+  const found = notes({ from, to, reason, client: clientPrefix, accepts: isPicky ? accepts : null, most: MOST_NOTES });
+  return { nameOf, found };
 }
 
-function nearestNotes(question: HistoryQuestion, sources: HistorySources): HistoryAnswer['nearest'] {
-  const matches = matcher(question, sources);
-  let before: DropNote | null = null;
-  let after: DropNote | null = null;
-  const all = (visit: (note: DropNote) => void) =>
-    sources.notes?.(Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY, (note) => {
-      if (matches(note) !== null) visit(note);
-    });
-  all((note) => {
-    if (note.time < question.from && (before === null || note.time >= before.time)) before = note;
-    if (note.time >= question.to && (after === null || note.time < after.time)) after = note;
-  });
-  const row = (note: DropNote | null) => (note === null ? null : matches(note));
-  return { before: row(before), after: row(after) };
+function noteRow(note: DropNote, nameOf: Namer, { protocolWord }: HistorySources): HistoryNote {
+  const { time, reason, thread, length, protocol, source, destination, sport, dport } = note;
+  return {
+    time: iso(time),
+    reason,
+    thread,
+    length,
+    ...(protocol === undefined ? {} : { protocol: protocolWord(protocol) }),
+    ...(source === undefined ? {} : { source: formatAddress(source) }),
+    ...(destination === undefined ? {} : { destination: formatAddress(destination) }),
+    ...(sport === undefined ? {} : { sport, dport: dport as number }),
+    service: nameOf('service', note.service, time),
+    backend: nameOf('backend', note.backend, time),
+  };
 }

@@ -37,11 +37,15 @@ export interface SnapshotNames {
   }[];
 }
 
-/** A snapshot as it travels: structured-cloneable, its memory shared and not copied. */
-export interface SnapshotParts {
+/** A snapshot as it travels to threads: structured-cloneable, its memory shared and not copied. */
+export interface SharedSnapshot {
   readonly generation: number;
   readonly root: SharedArrayBuffer;
   readonly tables: readonly SharedArrayBuffer[];
+}
+
+/** A snapshot, and whom its numbers mean, which threads have no use for. */
+export interface SnapshotParts extends SharedSnapshot {
   readonly names: SnapshotNames;
 }
 
@@ -51,7 +55,7 @@ export class Snapshot {
   readonly words: Int32Array;
   readonly tables: readonly Uint16Array[];
 
-  constructor(parts: SnapshotParts) {
+  constructor(parts: SharedSnapshot) {
     this.words = new Int32Array(parts.root);
     if (this.words[H_MAGIC] !== ROOT_MAGIC) {
       throw new CodedError('GD_SNAPSHOT_LAYOUT', 'the snapshot has another layout than this program reads', {

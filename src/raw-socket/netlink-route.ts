@@ -65,6 +65,8 @@ export const RT_TABLE_MAIN = 254;
 export const RT_SCOPE_UNIVERSE = 0;
 export const RT_SCOPE_LINK = 253;
 export const RTM_F_FIB_MATCH = 0x2000;
+/** Of a look-up: the answer names the table that decided, in place of `main`. */
+export const RTM_F_LOOKUP_TABLE = 0x1000;
 /** In rtmsg's flags: the gateway is on the link, whatever the other routes say. */
 export const RTNH_F_ONLINK = 4;
 

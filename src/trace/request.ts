@@ -2,6 +2,7 @@
 import { CodedError, EXIT } from '../base/errors.ts';
 import type { SnapshotNames } from '../pipeline/snapshot.ts';
 import { TRACE_BOUNDS } from './bounds.ts';
+import { tryFilter } from './filter/compile.ts';
 import { type Expression, type Term, termsOf } from './filter/expression.ts';
 import { parseFilter } from './filter/parse.ts';
 
@@ -32,7 +33,21 @@ export function traceRequest(asked: Readonly<Record<string, unknown>>, names: Sn
   };
   const expression = parseFilter(filter);
   for (const term of termsOf(expression)) checkName(term, names);
+  checkCompiles(filter, expression);
   return { filter, expression, count: number('count'), seconds: number('seconds'), rate: number('rate'), snap: number('snap') };
+}
+
+/** A filter that the threads can not compile is refused here: GD_TRACE_FILTER. */
+function checkCompiles(filter: string, expression: Expression): void {
+  try {
+    tryFilter(expression);
+  } catch (error) {
+    throw new CodedError('GD_TRACE_FILTER', `the filter "${filter}" can not be compiled: ${String(error)}`, {
+      exitCode: EXIT.USAGE,
+      hint: 'write it in other words: gue-director trace --help',
+      cause: error,
+    });
+  }
 }
 
 function checkName(term: Term, { services, pools, backends }: SnapshotNames): void {

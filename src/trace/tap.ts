@@ -43,8 +43,8 @@ const HEADER = record.RECORD_HEADER;
 const LEFT_HEADER = record.LEFT_HEADER;
 const REPLY = VERDICT_REPLY;
 const FORWARD = VERDICT_FORWARD;
-/** Most outer header bytes of a train's packet: what a slot's headroom holds. */
-const MOST_OUTER = 128;
+
+const NO_NAMES: SnapshotNames = { services: [], pools: [], backends: [] };
 
 export class TraceTap {
   /** Looked at once per batch, before it and behind it. */
@@ -76,7 +76,7 @@ export class TraceTap {
   }
 
   /** Between two batches. `names`: those of the snapshot in force. null ends the trace. */
-  follow(order: TraceOrder | null, names: SnapshotNames): void {
+  follow(order: TraceOrder | null, names: SnapshotNames = NO_NAMES): void {
     this.#order = order;
     this.on = order !== null;
     this.#candidates = 0;
@@ -105,6 +105,7 @@ export class TraceTap {
     if (now !== this.#second) {
       if (now >= order.until) {
         this.on = false;
+        this.#candidates = 0;
         return;
       }
       this.#second = now;
@@ -112,15 +113,17 @@ export class TraceTap {
     }
     this.#candidates = filter.looks ? filter.select(this.#selected, this.#parts) : 0;
     if (filter.selects) {
-      if (this.#candidates > 0) this.#keep();
+      if (this.#candidates > 0) this.#keep(filter.decides);
       return;
     }
     this.#candidates = this.#batch.count;
     if (this.#tokens > 0) (this.#came as AsItCame).note(filter.answers, this.#inForce.snapshot.words[H_MSS_CLAMPS] !== 0);
   }
 
-  #keep(): void {
-    (this.#came as AsItCame).keep(this.#selected, Math.min(this.#candidates, this.#tokens));
+  /** `decides`: which of the candidates match is known only afterwards, so that any of them may be told. */
+  #keep(decides: boolean): void {
+    const count = decides && this.#tokens > 0 ? this.#candidates : Math.min(this.#candidates, this.#tokens);
+    (this.#came as AsItCame).keep(this.#selected, count);
   }
 
   /** When the batch, or what had been set apart of it, has left. Only while `on`. */
@@ -216,7 +219,18 @@ export class TraceTap {
     if (batch.recordAt[i] < 0) return Math.min(length, batch.networkAt[i] - batch.outAt[i] + kept);
     const headers = batch.pieceHeader[batch.recordOf(i, k)];
     const order = this.#order as TraceOrder;
-    return order.snap === 0 ? headers : Math.min(length, Math.max(headers, order.snap + Math.min(headers, MOST_OUTER)));
+    if (order.snap === 0) return headers;
+    return Math.min(length, Math.max(headers, order.snap + Math.min(headers, this.#outerOfTrain(i))));
+  }
+
+  /**
+   * Bytes before the inner packet in the first packet of train `i`. Its payload begins behind the inner headers, which the record has too; of a single packet that is cut into
+   * fragments it begins before them.
+   */
+  #outerOfTrain(i: number): number {
+    const batch = this.#batch;
+    const first = batch.recordOf(i, 0);
+    return batch.pieceHeader[first] - (batch.pieceAt[first] - batch.networkAt[i]);
   }
 
   #writeForward(i: number, k: number, kept: number, view: DataView, at: number): number {

@@ -127,7 +127,7 @@ export function bytesOfHex(text: string): Uint8Array {
 }
 
 /** Why a trace ended. */
-export type TraceEnd = 'count' | 'seconds' | 'client' | 'hand-over' | 'stop';
+export type TraceEnd = 'count' | 'seconds' | 'client' | 'hand-over' | 'threads' | 'error' | 'stop';
 
 export interface TraceTally {
   /** Packets that the filter matched. */

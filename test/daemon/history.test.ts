@@ -74,6 +74,19 @@ test(
     assert.ok(six.includes(`gue-director explain udp [${lab.client.address6}]:${PORT} [${lab.vip6}]:54\n`), six);
     const other = await text({ last: '60', client: '192.0.2.99' });
     assert.match(other, /192\.0\.2\.99: nothing recorded: no drop of a packet from or to it is noted in this window\n/);
+    // What was dropped belonged to no service: it stands below, and is nobody's.
+    const service = await text({ last: '60', service: 'dns-4' });
+    assert.match(
+      service,
+      /\nservice dns-4: no drop recorded: [\s\S]* dns-4 {2}[\s\S]*\nNot only service dns-4, [\s\S]*\n {2}not-a-service +\d+ +0 /,
+    );
+    const reason = await text({ last: '60', reason: 'no-backend' });
+    assert.match(reason, /\n\nno-backend: nothing recorded: [\s\S]*\nNot only no-backend, [\s\S]*\nstate changes\n/);
+    // A second that is shown lies in the window of that second.
+    const peak = drops?.peakAt ?? '';
+    const second = (await askHistory(socket, { at: peak, window: '1' })) as HistoryAnswer;
+    assert.match(peak, /\.000Z$/);
+    assert.equal(second.drops.find(({ name }) => name === 'not-a-service')?.peakAt, peak);
     const before = new Date(begun - 2 * 3_600_000).toISOString();
     const long = await text({ at: before, client: lab.client.address4 });
     assert.match(long, /no counters of this window are held: this director has recorded since .*\nnothing recorded\n/);

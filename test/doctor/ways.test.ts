@@ -18,6 +18,7 @@ import { Namespace, run, setSysctl } from '../host/namespace.ts';
 import { address } from '../host/wanted.ts';
 import { needs } from '../needs.ts';
 import { built } from '../uml/director.ts';
+import { typed } from './typed.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'gue-director-doctor-'));
 // For a user without privilege too.
@@ -127,7 +128,9 @@ async function doctor(args: readonly string[] = [], user = 0): Promise<Told> {
   });
   const code = await new Promise<number | null>((done) => child.once('close', done));
   assert.notEqual(output, '', complaints);
-  return { code, report: JSON.parse(output) as Report };
+  const report = JSON.parse(output) as Report;
+  typed(report.findings);
+  return { code, report };
 }
 
 /** `error path-black-hole hole`: level, id, and the first backend that is named. Infos and what is good left out. */

@@ -17,7 +17,7 @@ import { Actor } from '../../src/demo/cast.ts';
 import { METRICS } from '../../src/demo/configuration.ts';
 import type { Namespace } from '../../src/demo/lab/namespace.ts';
 import { Lab } from '../../src/demo/lab/topology.ts';
-import { type Footprint, footprint } from './footprint.ts';
+import { type Footprint, footprint, type Holders, holders } from './footprint.ts';
 import { figureOf, patient } from './lab-links.ts';
 import type { Line, Outcome, Scale } from './line.ts';
 import { metrics } from './metrics.ts';
@@ -192,7 +192,7 @@ function shut(worker: Namespace, isShut: boolean): void {
   worker.run('nft', ['-f', '-'], isShut ? rules : 'delete table inet soak\n');
 }
 
-interface Look extends Footprint {
+interface Look extends Footprint, Holders {
   /** Seconds since the traffic began. */
   readonly at: number;
 }
@@ -221,6 +221,11 @@ function judge(looks: readonly Look[], size: Size): { complaints: string[]; figu
       `${a.toFixed(1)} to ${most.toFixed(1)} in the first third, ${b.toFixed(1)} to ${mostLate.toFixed(1)} in the last: ${(grown * 100).toFixed(1)} % and ${(higher * 100).toFixed(1)} %`;
     if (grown > size.noise) complaints.push(`${what} memory grew by ${(grown * 100).toFixed(1)} %`);
     if (higher > size.peaks) complaints.push(`${what} memory is ${(higher * 100).toFixed(1)} % more at its most`);
+  }
+  for (const what of ['malloc', 'rest'] as const) {
+    const [a, b] = [early, late].map((all) => floor(all.map((look) => look[what])));
+    figures[`of it ${what === 'malloc' ? "malloc's" : "V8's and others'"}, MiB`] =
+      `at least ${a.toFixed(1)} in the first third, ${b.toFixed(1)} in the last`;
   }
   for (const what of ['descriptors', 'threads'] as const) {
     const [a, b] = [early, late].map((all) => all.map((look) => look[what]));
@@ -298,7 +303,7 @@ async function run(scale: Scale): Promise<Outcome> {
       if (status !== wanted) throw new Error(`a reload: HTTP ${status}, not ${wanted}: ${JSON.stringify(body)}`);
     };
     chores.every(size.every.look, 'looks at /proc', () => {
-      looks.push({ at: (performance.now() - began) / 1000, ...footprint(pid) });
+      looks.push({ at: (performance.now() - began) / 1000, ...footprint(pid), ...holders(pid) });
     });
     chores.every(size.every.reload, 'reloads', () =>
       alone(async () => {

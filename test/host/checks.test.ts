@@ -10,6 +10,7 @@ import { isLocalAddress, resolveTunnelSource, routeTo, tableRouteTo } from '../.
 import type { Wanted } from '../../src/host/wanted.ts';
 import { closeDescriptor } from '../../src/raw-socket/file.ts';
 import { openTunQueue } from '../../src/raw-socket/tun.ts';
+import { typed } from '../doctor/typed.ts';
 import { needs } from '../needs.ts';
 import { Namespace, run, setSysctl } from './namespace.ts';
 import { address, backend, service, wanted } from './wanted.ts';
@@ -43,8 +44,8 @@ const good: Partial<Wanted> = {
   udpSourcePorts: { base: 61024, count: 64 },
 };
 
-function find(parts: Partial<Wanted> = {}): Finding[] {
-  return checkHost(wanted({ ...good, ...parts }));
+function find(parts: Partial<Wanted> = {}): readonly Finding[] {
+  return typed(checkHost(wanted({ ...good, ...parts })));
 }
 
 /** Exactly one finding of this id, which its own command makes go away. */
@@ -55,12 +56,12 @@ function cures(id: string, level: Finding['level'], text: RegExp, parts: Partial
     [[id, level]],
   );
   assert.match(findings[0].text, text);
-  run(findings[0].fix.replaceAll('"', ''));
+  run(findings[0].fix.replaceAll('"', '').replace(/ +#.*/, ''));
   assert.deepEqual(settled(parts), []);
 }
 
 /** An IPv6 address is local only when a work queue of the kernel has run (addrconf_dad_begin), with `nodad` too: after the command is back. */
-function settled(parts: Partial<Wanted> = {}): Finding[] {
+function settled(parts: Partial<Wanted> = {}): readonly Finding[] {
   const deadline = Date.now() + 3000;
   let findings = find(parts);
   while (findings.length > 0 && Date.now() < deadline) {
@@ -150,8 +151,17 @@ test('loop guards: a service prefix with an address the host needs', needs('root
     assert.equal(conflicts('0.0.0.0/0').length > 3, true);
     // The VIP on lo, as other directors want it: the kernel would answer RST.
     run('ip addr add 203.0.113.7/32 dev lo');
-    cures('prefix-conflict', 'error', /203\.0\.113\.7, an address of lo/);
+    cures('prefix-conflict', 'error', /203\.0\.113\.7, an address of lo/, { services: [service('203.0.113.7/32')] });
     assert.equal(refusal(find({ services: [service('10.8.0.2/32')] }))?.exitCode, 78);
+    // An address of the uplink, which the operator may be connected to, is not offered for removal; nor is any that a wide prefix has by chance.
+    const fixes = (prefix: string) =>
+      find({ services: [service(prefix)] }).flatMap(({ id, fix }) => (id === 'prefix-conflict' ? [fix] : []));
+    run('ip addr add 172.20.0.5/24 dev eth0');
+    run('ip addr add 172.20.1.5/32 dev lo');
+    for (const prefix of ['172.20.0.0/24', '172.20.0.5/32', '172.20.1.0/24']) assert.deepEqual(fixes(prefix), [''], prefix);
+    assert.deepEqual(fixes('172.20.1.5/32'), ['ip address del 172.20.1.5/32 dev lo']);
+    run('ip addr del 172.20.0.5/24 dev eth0');
+    run('ip addr del 172.20.1.5/32 dev lo');
     // Somebody else's route for the prefix, in either family.
     run('ip route add 203.0.113.0/24 via 10.8.0.77');
     cures('route-conflict', 'error', /routed elsewhere \(203\.0\.113\.0\/24 dev eth0\)/);
@@ -164,6 +174,50 @@ test('loop guards: a service prefix with an address the host needs', needs('root
     ownership.release();
   });
 });
+
+test(
+  'policy routing: what the kernel does with a service decides, whatever the table',
+  needs('root', 'namespaces', 'tun', 'nft'),
+  () => {
+    goodHost().inside(() => {
+      const conflicts = () => find({ services: [service('203.0.113.7/32'), service('2001:db8:1::7/128')] });
+      run('ip rule add pref 100 lookup 100');
+      run('ip route add default via 10.8.0.1 table 100');
+      run('ip -6 rule add pref 100 lookup 100');
+      run('ip -6 route add default via fd08::1 table 100');
+      assert.deepEqual(conflicts(), [], 'without a director it is the way of everything');
+      const tun = openTunQueue('gd0');
+      run('ip link set gd0 up');
+      for (const family of ['', ' -6']) {
+        const prefix = family === '' ? '203.0.113.7/32' : '2001:db8:1::7/128';
+        run(`ip${family} route add ${prefix} dev gd0 proto 77`);
+        const [found, ...more] = conflicts();
+        assert.deepEqual(
+          [found.id, found.level, found.fix],
+          ['route-conflict', 'error', `ip${family} rule add pref 1 to ${prefix} lookup main`],
+        );
+        assert.match(found.text, /routed elsewhere \((0\.0\.0\.0\/0|::\/0) dev eth0 table 100\)/);
+        assert.deepEqual(more, []);
+        // The same prefix there.
+        run(`ip${family} route add ${prefix} dev eth0 table 100`);
+        const [same] = conflicts();
+        assert.match(
+          same.fix,
+          family === ''
+            ? /^ip route del 203\.0\.113\.7\/32 dev eth0 table 100$/
+            : /^ip -6 route del 2001:db8:1::7\/128 dev eth0 table 100 metric 1024$/,
+        );
+        run(same.fix);
+        run(conflicts()[0].fix);
+        assert.deepEqual(conflicts(), [], 'cured');
+      }
+      // What drops before our route is asked.
+      run('ip rule add pref 0 to 203.0.113.7 unreachable');
+      assert.match(conflicts()[0].text, /drops its packets/);
+      closeDescriptor(tun);
+    });
+  },
+);
 
 test('ways to the backends: reachability, MTU, tunnel sources', needs('root', 'namespaces', 'tun', 'nft'), () => {
   goodHost().inside(() => {

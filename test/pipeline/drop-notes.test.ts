@@ -13,7 +13,6 @@ import {
   createDropNotes,
   type DropNote,
   NOTES_KEPT,
-  readDropNotes,
 } from '../../src/base/drop-notes.ts';
 import { DROP_REASONS } from '../../src/base/drop-reason.ts';
 import { VERDICT_DROP } from '../../src/base/verdict.ts';
@@ -22,7 +21,7 @@ import { DropNotes } from '../../src/pipeline/drop-notes.ts';
 import { FragmentHold } from '../../src/pipeline/fragment-hold.ts';
 import { packet } from '../builder/packet.ts';
 import fc from '../property.ts';
-import { NoteLists } from '../reference/drop-notes.ts';
+import { NoteLists, readDropNotes } from '../reference/drop-notes.ts';
 import { backends, PACKET, Rig, SERVICE4, SERVICE6, specOf, TAP, TUN } from './rig.ts';
 
 /** The time of day as the test sets it, in milliseconds. */

@@ -1,7 +1,7 @@
 // `gue-director trace` of a running director: who may, how it ends, and that it goes on over a reload and a thread that is replaced.
 
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Actor } from '../../src/demo/cast.ts';
@@ -45,12 +45,21 @@ test('traces of a running director', needs('root', 'namespaces', 'tun'), async (
 
   // A second one is refused while the first runs, over HTTP nobody is served, and the log knows that somebody traced.
   const first = await tracing('--json', '--seconds', '600', 'service dns-4');
-  const second = launch('udp');
+  const capture = join(lab.director.runtimeDirectory, 'old.pcapng');
+  writeFileSync(capture, 'what was traced yesterday', { mode: 0o644 });
+  const second = launch('udp', '--write', capture);
   assert.equal(await second.ended, 1);
+  assert.equal(readFileSync(capture, 'utf8'), 'what was traced yesterday');
   assert.match(second.words, /somebody else traces "service dns-4", for at most \d+ s more/);
   const script = `fetch('http://127.0.0.1:6079/-/trace', { method: 'POST' }).then((r) => process.stdout.write(String(r.status)))`;
   assert.equal(lab.director.run(process.execPath, ['-e', script]), '405');
   assert.equal(director.entries('trace-started').length, 2);
+  // The log has the filter, with the client's address; events, which HTTP tells, have not.
+  assert.match(String(director.entries('trace-started')[0].filter), new RegExp(`host ${lab.vip4}`));
+  const events = `Promise.all(['history?last=600', 'ui'].map((path) => fetch('http://127.0.0.1:6079/-/' + path).then((r) => r.text()))).then((all) => process.stdout.write(all.join('\\n')))`;
+  const shown = lab.director.run(process.execPath, ['-e', events]);
+  assert.match(shown, /trace-started/);
+  assert.doesNotMatch(shown, /udp and not verdict pass/);
   assert.doesNotMatch(JSON.stringify(director.log), /4500005c/, 'no packet in the log');
 
   // It goes on with the thread that comes after one that failed, and says so.
@@ -106,8 +115,9 @@ test('traces of a running director', needs('root', 'namespaces', 'tun'), async (
   );
 
   // A director that stops says so to whoever traces.
-  const last = await tracing();
+  const last = await tracing('--write', capture);
   assert.equal(await director.actor.stop(), 0, director.actor.words);
   assert.equal(await last.ended, 0);
   assert.match(last.words, /ended: the director stops/);
+  assert.deepEqual([statSync(capture).mode & 0o777, readFileSync(capture).readUInt32BE(0)], [0o600, 0x0a0d0d0a]);
 });

@@ -6,6 +6,7 @@ import { CodedError, EXIT } from '../../base/errors.ts';
 import type { Config } from '../../config/config.ts';
 import type { Found, Report } from '../../doctor/finding.ts';
 import type { Target } from '../../doctor/path-probes.ts';
+import type { RecentHistory } from '../../doctor/running.ts';
 import type { WantedVip } from '../../doctor/worker/wanted.ts';
 import type { Encapsulation } from '../../pipeline/spec.ts';
 import { socketOf } from '../admin-socket.ts';
@@ -62,7 +63,7 @@ export function register(program: Command): void {
       `
 Examples:
   gue-director doctor
-  gue-director doctor --json | jq -r '.findings[] | select(.level == "error") | .fix'
+  gue-director doctor --json | jq -r '.findings[] | select(.level == "error") | .text, .fix'
   gue-director doctor --worker --vip 192.0.2.10:443            on a worker, nothing but the program there
   gue-director doctor --worker --config director.yaml          on a worker, with the directors' configuration copied there
 
@@ -119,18 +120,26 @@ async function targetsOf(config: Config): Promise<Target[]> {
 }
 
 async function askRunning(options: Options): Promise<{ runs: boolean; found: readonly Found[] }> {
-  const { askStatus } = await import('../../admin/client.ts');
-  const { judgeAbsent, judgeOtherFile, judgeRunning } = await import('../../doctor/running.ts');
+  const { askHistory, askStatus } = await import('../../admin/client.ts');
+  const { judgeAbsent, judgeOtherFile, judgeRunning, RECENT_WINDOW } = await import('../../doctor/running.ts');
   const { ORDINARY_DROPS } = await import('../../daemon/drop-summary.ts');
   try {
-    const status = await askStatus({ path: await socketOf(options) });
+    const place = { path: await socketOf(options) };
+    const status = await askStatus(place);
+    const recent = await askHistory(place, { last: String(RECENT_WINDOW) }).catch(olderDirector);
     const other = isSame(status.config, options.config) ? [] : [judgeOtherFile(status.config, options.config)];
-    return { runs: true, found: [...judgeRunning(status, ORDINARY_DROPS), ...other] };
+    return { runs: true, found: [...judgeRunning(status, ORDINARY_DROPS, recent as RecentHistory | null), ...other] };
   } catch (error) {
     if (!(error instanceof CodedError) || error.exitCode !== EXIT.UNREACHABLE) throw error;
     const denied = (error.cause as NodeJS.ErrnoException | undefined)?.code === 'EACCES';
     return { runs: false, found: [judgeAbsent(error.message, error.hint, denied)] };
   }
+}
+
+/** One that keeps no history yet has answered for its status: null. */
+function olderDirector(error: unknown): null {
+  if (error instanceof CodedError && error.exitCode === EXIT.UNREACHABLE) return null;
+  throw error;
 }
 
 /** A director names its file as it was started: a relative path is relative to a place that nobody knows here. */

@@ -37,9 +37,9 @@ export function register(program: Command): void {
     .option('--window <duration>', 'with --at: how long it is (default: 60s)', durationUpTo(MOST_SECONDS))
     .option('--last <duration>', 'the window that ends now (default: 10m)', durationUpTo(MOST_SECONDS))
     .option('--client <address>', 'drops of packets from or to this address or prefix')
-    .option('--service <name>', 'of this service alone')
-    .option('--backend <backend>', 'of this backend, POOL/NAME, alone')
-    .option('--reason <word>', 'drops for this reason alone')
+    .option('--service <name>', 'its own traffic and drops first')
+    .option('--backend <backend>', 'the same of a backend, POOL/NAME')
+    .option('--reason <word>', 'drops for this reason first')
     .addHelpText(
       'after',
       `

@@ -1,5 +1,5 @@
 /** `gue-director trace`: packets through the running director, live, each with what left for it. */
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, fchmodSync, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import type { Command } from 'commander';
 import { CodedError, EXIT } from '../../base/errors.ts';
 import { TRACE_BOUNDS } from '../../trace/bounds.ts';
@@ -61,7 +61,7 @@ Examples:
   gue-director trace net 2001:db8::/32 and port 443 --write trace.pcapng
   gue-director trace tcp port 443 --write - | tshark -r - -T fields -e frame.interface_name -e frame.comment
 
-Exit code 0 also when nothing matched; 2 for a filter that can not be read; 69 when no director answers.`,
+Exit code 0 also when nothing matched; 2 for a filter that can not be read; 69 when no director answers, or it went away.`,
     )
     .action(async (filter: string[], options: Options) => {
       process.exitCode = await trace(filter.join(' '), options);
@@ -80,26 +80,34 @@ async function trace(filter: string, options: Options): Promise<number> {
   parseFilter(filter);
   const { openTrace } = await import('../../admin/trace-client.ts');
   const { count, seconds, rate, snap = SNAP.usual } = options;
-  const sink = await sinkOf(options);
+  const running = await openTrace(await socketOf(options), { filter, count, seconds, rate, snap });
+  // Not before: what stands in the file is lost only for a trace that there is.
+  const sink = await sinkOf(options).catch((error: unknown) => {
+    running.leave();
+    throw error;
+  });
   try {
-    const running = await openTrace(await socketOf(options), { filter, count, seconds, rate, snap });
-    const interrupt = () => running.stop();
+    let interrupted = false;
+    const interrupt = () => {
+      interrupted = true;
+      running.stop();
+    };
     process.on('SIGINT', interrupt);
     process.on('SIGTERM', interrupt);
     // `trace | head`: a reader that has enough.
     process.stdout.once('error', interrupt);
-    const ended = await follow(running.lines, sink);
+    const ended = await follow(running.lines, sink, () => interrupted);
     process.off('SIGINT', interrupt);
     process.off('SIGTERM', interrupt);
     if (options.json && ended !== null) process.stdout.write(`${JSON.stringify(ended)}\n`);
-    return EXIT.OK;
+    return ended === null && !interrupted ? EXIT.UNREACHABLE : EXIT.OK;
   } finally {
     sink.close();
   }
 }
 
 /** Tells every packet and returns how it ended; null when the connection ended first, which is said too. */
-async function follow(lines: AsyncIterable<TraceLine>, sink: Sink): Promise<Ended | null> {
+async function follow(lines: AsyncIterable<TraceLine>, sink: Sink, interrupted: () => boolean): Promise<Ended | null> {
   const { endedText } = await import('../render/trace.ts');
   let told = 0;
   let last: Extract<TraceLine, { kind: 'progress' }> | null = null;
@@ -116,7 +124,8 @@ async function follow(lines: AsyncIterable<TraceLine>, sink: Sink): Promise<Ende
     }
   }
   const tally = { matched: 0, overRate: 0, noRoom: 0, ...(last ?? {}), told };
-  process.stderr.write(endedText({ ...tally, matched: Math.max(tally.matched, told), kind: 'ended', why: 'client' }));
+  const why = interrupted() ? 'client' : 'gone';
+  process.stderr.write(endedText({ ...tally, matched: Math.max(tally.matched, told), why }));
   return null;
 }
 
@@ -147,8 +156,12 @@ async function captureSink(path: string): Promise<Sink> {
   }
   let file: number;
   try {
-    // Packets of clients: for whoever traces alone.
-    file = openSync(path, 'w', 0o600);
+    file = openSync(path, constants.O_WRONLY | constants.O_CREAT, 0o600);
+    if (fstatSync(file).isFile()) {
+      // Packets of clients: for whoever traces alone, also where the file was there before. Emptied only then.
+      fchmodSync(file, 0o600);
+      ftruncateSync(file);
+    }
   } catch (error) {
     const { code = '', message } = error as NodeJS.ErrnoException;
     throw new CodedError('GD_CLI_TRACE_FILE', `can not write ${path}: ${code || message}`, {

@@ -1,49 +1,44 @@
-/** The text of `history`: what became of the client first, then what happened around it. */
-import { tupleText } from '../../explain/tuple.ts';
-import type { HistoryAnswer, HistoryNote, HistoryRow } from '../../observe/history.ts';
+/** The text of `history`: what was asked for first (the client, the service, the reason), then what happened around it. */
+import type { HistoryAnswer, HistoryDrops, HistoryRow, HistoryTable } from '../../observe/history.ts';
+import { clock, date, fullSecond, moment } from './clock.ts';
 import { columns } from './columns.ts';
+import { MOST_LINES, noteLines, ownerOf, subjectLines, subjectOf } from './history-notes.ts';
 import type { Paint } from './paint.ts';
-
-/** Notes and events that are printed; --json has all. */
-const MOST_LINES = 40;
 
 /** Lines ending in a newline. Times are those of this process's time zone. */
 export function historyText(answer: HistoryAnswer, paint: Paint): string {
   const { notes, events, totals, services, backends, drops } = answer;
   const isEmpty = [notes ?? [], events, totals, services, backends, drops].every(({ length }) => length === 0);
-  const parts = [
-    [heading(answer, paint), ...coverage(answer, paint), ...(isEmpty ? ['nothing recorded'] : [])],
-    answer.asked.client === null ? [] : clientLines(answer, paint),
-    eventLines(answer, paint),
-    totalLines(answer),
-    dropTable(answer, paint),
-    table('service', services, paint),
-    table('backend', backends, paint),
-    answer.asked.client === null ? noteLines(answer, paint) : [],
+  const subject = subjectOf(answer);
+  const tables: readonly (readonly [HistoryTable, string[]])[] = [
+    ['totals', totalLines(answer)],
+    ['drops', dropTable(answer, paint)],
+    ['services', table('service', services, paint)],
+    ['backends', table('backend', backends, paint)],
   ];
+  const those = (isWider: boolean) => tables.flatMap(([name, lines]) => (answer.wider.includes(name) === isWider ? [lines] : []));
+  // State changes that have nothing to do with a service or backend are left out already; with a client or a reason all are told.
+  const isOwnEvents = answer.asked.service !== null || answer.asked.backend !== null;
+  const around = [...(isOwnEvents ? [] : [eventLines(answer, paint)]), ...those(true)].filter(({ length }) => length > 0);
+  const parts =
+    subject === ''
+      ? [head(answer, isEmpty, paint), eventLines(answer, paint), ...those(false), noteLines(answer, paint)]
+      : [
+          head(answer, isEmpty, paint),
+          subjectLines(answer, paint),
+          ...(isOwnEvents ? [eventLines(answer, paint)] : []),
+          ...those(false),
+          around.length === 0 ? [] : [paint.bold(`Not only ${subject}, but all that is recorded of this window:`)],
+          ...around,
+        ];
   return parts
     .filter(({ length }) => length > 0)
     .map((lines) => `${lines.join('\n')}\n`)
     .join('\n');
 }
 
-const two = (value: number) => String(value).padStart(2, '0');
-
-/** `14:02:03`, with milliseconds `14:02:03.117`. */
-function clock(time: string, withMilliseconds = false): string {
-  const at = new Date(time);
-  const text = [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(':');
-  return withMilliseconds ? `${text}.${String(at.getMilliseconds()).padStart(3, '0')}` : text;
-}
-
-function date(time: string): string {
-  const at = new Date(time);
-  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
-}
-
-/** With the date where it is not that of `beside`. */
-function moment(time: string, beside: string): string {
-  return date(time) === date(beside) ? clock(time) : `${date(time)} ${clock(time)}`;
+function head(answer: HistoryAnswer, isEmpty: boolean, paint: Paint): string[] {
+  return [heading(answer, paint), ...coverage(answer, paint), ...(isEmpty ? ['nothing recorded'] : [])];
 }
 
 function heading({ window, asked }: HistoryAnswer, paint: Paint): string {
@@ -60,74 +55,9 @@ function coverage({ counters, since, window }: HistoryAnswer, paint: Paint): str
   const which = covers === 'none' ? 'no counters of this window are held' : 'counters of a part of this window are held';
   if (because === 'before-start') return [paint.yellow(`${which}: ${began}`)];
   if (because === 'forgotten' && from !== null)
-    return [paint.yellow(`${which}: older ones than ${moment(from, window.from)} are forgotten`)];
-  return [paint.yellow(`${which}: the last second that was counted ended at ${to === null ? '-' : moment(to, window.from)}`)];
-}
-
-function clientLines(answer: HistoryAnswer, paint: Paint): string[] {
-  const { notes, nearest, asked } = answer;
-  const lines: string[] = [];
-  if (notes !== null && notes.length > 0) lines.push(...noteLines(answer, paint));
-  else {
-    lines.push(`${paint.bold(asked.client ?? '')}: nothing recorded: no drop of a packet from or to it is noted in this window`);
-    lines.push(...uncertain(answer, paint));
-    for (const [where, note] of [
-      ['before', nearest?.before ?? null],
-      ['after', nearest?.after ?? null],
-    ] as const) {
-      if (note !== null) lines.push(`the nearest ${where} it: ${date(note.time)} ${noteCells(note).join('  ')}`);
-    }
-  }
-  lines.push('Packets that are forwarded leave no note. Where its packets go now, and what is known of the flow:');
-  return [...lines, `  gue-director explain ${exampleFlow(answer)}`];
-}
-
-/** Reasons of which notes were lost: that nothing is found says little then. */
-function uncertain({ pushedOut }: HistoryAnswer, paint: Paint): string[] {
-  return pushedOut.map(({ reason, before }) =>
-    paint.yellow(
-      `drops as ${reason} before ${clock(before, true)} may have been its own: their notes were pushed out by newer ones`,
-    ),
-  );
-}
-
-/** A flow of the client's that was dropped, or how one is written. */
-function exampleFlow({ notes, nearest, asked }: HistoryAnswer): string {
-  const known = [...(notes ?? []), nearest?.before, nearest?.after].filter((note) => note?.sport !== undefined).at(-1);
-  if (known != null) return tupleText(known).replace(' → ', ' ');
-  const client = asked.client ?? '';
-  const isPlain = !client.includes('/');
-  const address = isPlain ? client : 'CLIENT';
-  return `tcp ${address.includes(':') ? `[${address}]` : address}:PORT SERVICE:PORT`;
-}
-
-function noteCells({ time, reason, length, thread, service, backend, ...tuple }: HistoryNote): string[] {
-  const what = tupleText(tuple);
-  const beyond = [service === null ? '' : `service ${service}`, backend === null ? '' : `for ${backend}`].filter(
-    (text) => text !== '',
-  );
-  return [
-    clock(time, true),
-    reason,
-    what === '' ? 'no readable IP packet' : what,
-    `${length} bytes`,
-    [`thread ${thread}`, ...beyond].join(', '),
-  ];
-}
-
-function noteLines(answer: HistoryAnswer, paint: Paint): string[] {
-  const { notes, notesLeftOut, asked } = answer;
-  if (notes === null || notes.length === 0) return [];
-  const shown = notes.slice(-MOST_LINES);
-  const count = notes.length + notesLeftOut;
-  const what = `${count} packet${count === 1 ? '' : 's'} dropped${count > shown.length ? `, the last ${shown.length} of them` : ''}`;
-  const reasons = [...new Set(notes.map(({ reason }) => reason))];
-  return [
-    asked.client === null ? paint.dim(what) : `${paint.bold(asked.client)}: ${paint.red(what)}`,
-    ...columns(shown.map(noteCells), ['left', 'left', 'left', 'right', 'left']).map((line) => `  ${line}`),
-    ...uncertain(answer, paint),
-    ...reasons.map((reason) => `  what to do: docs/drop-reasons.md#${reason}`),
-  ];
+    return [paint.yellow(`${which}: older ones than ${moment(fullSecond(from), window.from)} are forgotten`)];
+  const last = to === null ? '-' : moment(fullSecond(to), window.from);
+  return [paint.yellow(`${which}: the last second that was counted ended at ${last}`)];
 }
 
 function eventLines({ events, eventsSince, window }: HistoryAnswer, paint: Paint): string[] {
@@ -167,14 +97,22 @@ function table(head: string, rows: readonly HistoryRow[], paint: Paint): string[
   return [paint.dim(`  ${lines[0]}`), ...lines.slice(1).map((line) => `  ${line}`)];
 }
 
-function dropTable({ drops }: HistoryAnswer, paint: Paint): string[] {
+/** Counters can not tell whose a drop was: beside them, how many notes are of who was asked for. */
+function dropTable(answer: HistoryAnswer, paint: Paint): string[] {
+  const { drops, wider, pushedOut } = answer;
   if (drops.length === 0) return [];
+  const owner = wider.includes('drops') && drops.every(({ matching }) => matching !== null) ? [`of ${ownerOf(answer)}`] : [];
+  const own = ({ name, matching }: HistoryDrops) =>
+    `${pushedOut.some(({ reason }) => reason === name) ? 'at least ' : ''}${matching}`;
   const rows = [...drops]
     .sort((a, b) => b.packets - a.packets)
-    .map(({ name, packets, peak, peakAt, text }) => [name, String(packets), String(peak), clock(peakAt), text]);
+    .map((row) => [
+      ...[row.name, String(row.packets), ...owner.map(() => own(row))],
+      ...[String(row.peak), clock(row.peakAt), row.text],
+    ]);
   const lines = columns(
-    [['dropped as', 'packets', 'peak/s', 'at', 'because'], ...rows],
-    ['left', 'right', 'right', 'left', 'left'],
+    [['dropped as', 'packets', ...owner, 'peak/s', 'at', 'because'], ...rows],
+    ['left', 'right', ...owner.map(() => 'right' as const), 'right', 'left', 'left'],
   );
   return [paint.dim(`  ${lines[0]}`), ...lines.slice(1).map((line) => `  ${line}`)];
 }

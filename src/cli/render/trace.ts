@@ -1,15 +1,21 @@
 /** A traced packet as text, and how a trace ended. */
 import { tupleText } from '../../explain/tuple.ts';
-import type { TracedPacket, TraceEnd, TraceLine } from '../../trace/told.ts';
+import type { TracedPacket, TraceEnd, TraceTally } from '../../trace/told.ts';
 import { leftText, verdictText } from '../../trace/words.ts';
 import type { Paint } from './paint.ts';
 
-const ENDS: Readonly<Record<TraceEnd, string>> = {
+/** `gone`: it did not say. */
+export type Ending = TraceEnd | 'gone';
+
+const ENDS: Readonly<Record<Ending, string>> = {
   count: 'as many packets as asked for (--count)',
   seconds: 'its time is over (--seconds)',
   client: 'interrupted',
   'hand-over': 'the director hands over to another process; trace again to follow that one',
+  threads: 'forwarding threads failed; the log of the director says by what',
+  error: 'the director could not go on with it; its log says why',
   stop: 'the director stops',
+  gone: 'the director went away',
 };
 
 /** Three lines: the packet, what became of it, and what left. Times are of the time zone of whoever reads. */
@@ -31,7 +37,7 @@ export function tracedText(packet: TracedPacket, paint: Paint): string {
   ].join('\n');
 }
 
-export function endedText(ended: Extract<TraceLine, { kind: 'ended' }>): string {
+export function endedText(ended: TraceTally & { readonly why: Ending }): string {
   const { matched, told, overRate, noRoom, why } = ended;
   const left = [
     ...(overRate > 0 ? [`${overRate} over the rate (--rate)`] : []),

@@ -94,7 +94,8 @@ function checkPort(facts: WorkerFacts, tunnel: WantedTunnel, port: number, wante
         id: 'fou-port-missing',
         level: 'error',
         text: `nothing unwraps UDP port ${port} over ${over}, to which directors send ${tunnel.encapsulation}: gue-director worker (process ${pid}) unwraps GUE ${program.port}${taken}`,
-        fix: `kill ${pid}; ${inUserSpace(tunnel, port, wanted)}`,
+        // What else it was started with is not known here, and no other pool may lose its port.
+        fix: `ps -o args= -p ${pid}   # ${remedy(tunnel, port, program)}`,
       },
     ];
   }
@@ -116,11 +117,22 @@ function others(ports: readonly FouPort[]): string {
     : `: the kernel unwraps ${ports.map(({ port, takes }) => `${port} (${typeText(takes)})`).join(', ')}`;
 }
 
+/** Of `gue-director worker`. A process takes GUE at one port. */
+function flagFor({ encapsulation, inner }: WantedTunnel, port: number): string {
+  return encapsulation === 'fou' ? `--fou ${port}=${INNER[inner]}` : `--port ${port}`;
+}
+
+/** What a running worker lacks. */
+function remedy(tunnel: WantedTunnel, port: number, running: UserSpaceWorker): string {
+  const flag = flagFor(tunnel, port);
+  if (tunnel.encapsulation === 'fou') return `start it again with ${flag} added`;
+  return `start another beside it with ${flag} --device NAME, or it again with ${flag} where nobody sends to ${running.port}`;
+}
+
 /** The command that unwraps them without the kernel. */
-function inUserSpace({ encapsulation, inner }: WantedTunnel, port: number, { vips }: WorkerWanted): string {
-  const flags = encapsulation === 'fou' ? `--fou ${port}=${INNER[inner]}` : `--port ${port}`;
+function inUserSpace(tunnel: WantedTunnel, port: number, { vips }: WorkerWanted): string {
   const addresses = [...new Set(vips.map(({ address }) => formatAddress(address)))].map((text) => ` --vip ${text}`).join('');
-  return `gue-director worker ${flags}${addresses}`;
+  return `gue-director worker ${flagFor(tunnel, port)}${addresses}`;
 }
 
 function missingModule(

@@ -1,7 +1,9 @@
 /** Checks of the tunnel devices: one must take each mix of outer and inner packets. */
+import { formatAddress } from '../../base/address.ts';
 import type { Found } from '../finding.ts';
 import { kernelTunnels } from './check-decapsulation.ts';
 import type { FactLink, WorkerFacts } from './facts.ts';
+import { incoming } from './incoming-links.ts';
 import type { WantedTunnel, WorkerWanted } from './wanted.ts';
 
 /** What takes one mix of packets in this kernel. */
@@ -41,18 +43,20 @@ export function devicesFor(links: readonly FactLink[], tunnel: WantedTunnel): Fa
 export function checkDevices(facts: WorkerFacts, wanted: WorkerWanted): Found[] {
   const found = new Map<string, Found>();
   for (const tunnel of kernelTunnels(facts, wanted)) {
-    const finding = checkDevice(facts.links, tunnel);
+    const finding = checkDevice(facts, wanted, tunnel);
     if (finding !== null) found.set(`${finding.id} ${finding.fix}`, finding);
   }
   return [...found.values()];
 }
 
-function checkDevice(links: readonly FactLink[], tunnel: WantedTunnel): Found | null {
+function checkDevice(facts: WorkerFacts, wanted: WorkerWanted, tunnel: WantedTunnel): Found | null {
+  const { links } = facts;
   const taker = takerOf(tunnel);
   const { kind, fallback, module, change } = taker;
   const what = `IPv${tunnel.inner} in IPv${tunnel.outer}`;
   const fitting = devicesFor(links, tunnel);
-  if (fitting.some(({ up }) => up)) return kind === 'gre' || kind === 'ip6gre' ? checkChecksums(fitting, tunnel) : null;
+  if (fitting.some(({ up }) => up))
+    return kind === 'gre' || kind === 'ip6gre' ? checkChecksums(fitting, tunnel, endpointOf(facts, wanted, tunnel)) : null;
   if (fitting.length > 0) {
     const { name } = fitting.find((link) => link.name === fallback) ?? fitting[0];
     return {
@@ -80,16 +84,30 @@ function checkDevice(links: readonly FactLink[], tunnel: WantedTunnel): Found | 
   };
 }
 
+/** The address of this host that directors send to; where the configuration does not say, that of the interface by which packets come. */
+function endpointOf(facts: WorkerFacts, wanted: WorkerWanted, { outer }: WantedTunnel): string | null {
+  const own = incoming(facts, wanted).flatMap(({ addresses }) => addresses.map(({ bytes }) => bytes));
+  const bytes = [...wanted.endpoints, ...own].find(
+    (one) => one.length === (outer === 4 ? 4 : 16) && !(one[0] === 0xfe && (one[1] & 0xc0) === 0x80),
+  );
+  return bytes === undefined ? null : formatAddress(bytes);
+}
+
 /** A GRE device takes packets with a checksum, or packets without; the others it counts as rx_crc_errors (ip_tunnel_rcv). */
-function checkChecksums(devices: readonly FactLink[], { checksums, outer }: WantedTunnel): Found | null {
+function checkChecksums(devices: readonly FactLink[], { checksums, outer }: WantedTunnel, address: string | null): Found | null {
   const up = devices.filter((device) => device.up);
   if (up.some((device) => device.checksums === checksums)) return null;
   const six = outer === 6 ? 'ip6gre' : 'gre';
   const name = `gre${checksums ? 'sum' : 'plain'}${outer === 6 ? '6' : ''}`;
+  const rest = `${outer === 6 ? ' encaplimit none' : ' remote any'}${checksums ? ' icsum' : ''} && ip link set ${name} up`;
+  const command = (local: string) => `ip link add ${name} type ${six} local ${local}${rest}`;
   return {
     id: 'gre-checksums',
     level: 'error',
     text: `directors send GRE ${checksums ? 'with' : 'without'} a checksum, and ${up[0].name} takes only packets ${checksums ? 'without' : 'with'}`,
-    fix: `ip link add ${name} type ${six} local ADDRESS${outer === 6 ? ' encaplimit none' : ' remote any'}${checksums ? ' icsum' : ''} && ip link set ${name} up`,
+    fix:
+      address === null
+        ? `ip address show   # then, with the address that directors send to: ${command('ADDRESS')}`
+        : command(address),
   };
 }

@@ -5,32 +5,14 @@ import type { Found } from '../finding.ts';
 import { outerFamilies, takenInUserSpace } from './check-decapsulation.ts';
 import { devicesFor } from './check-device.ts';
 import type { FactLink, WorkerFacts } from './facts.ts';
+import { incoming, outward, uplinks } from './incoming-links.ts';
 import type { WorkerWanted } from './wanted.ts';
 
 const CLIENT_MTU = 1500;
 /** Damaged packets that are worth a word: one in so many. */
 const DAMAGED_OF = 10_000;
-/** Kinds of device through which nothing comes from the network. */
-const INNER_KINDS = new Set([
-  'ipip',
-  'sit',
-  'ip6tnl',
-  'gre',
-  'ip6gre',
-  'gretap',
-  'ip6gretap',
-  'dummy',
-  'tun',
-  'ifb',
-  'vti',
-  'vti6',
-  'erspan',
-  'ip6erspan',
-]);
-
-function outward(links: readonly FactLink[]): FactLink[] {
-  return links.filter(({ up, loopback, kind, addresses }) => up && !loopback && !INNER_KINDS.has(kind) && addresses.length > 0);
-}
+/** Kinds of device by which a host is connected to a network: hardware, and what is made of it. Bridges and veth pairs of containers, overlays and VPNs are not. */
+const OUTER_KINDS = new Set(['', 'vlan', 'bond', 'team', 'macvlan', 'ipvlan']);
 
 /** Names of the devices out of which inner IPv4 packets come. */
 function innerDevices(facts: WorkerFacts, { tunnels }: WorkerWanted): string[] {
@@ -73,10 +55,14 @@ export function checkReversePath(facts: WorkerFacts, wanted: WorkerWanted): Foun
 
 /** Where packets of a director may come by another interface than the way back to it. */
 function checkLinks(facts: WorkerFacts, wanted: WorkerWanted): Found[] {
-  const links = outward(facts.links).filter(({ addresses }) => addresses.some(({ bytes }) => bytes.length === 4));
-  if (links.length < 2 || !outerFamilies(wanted).includes(4)) return [];
+  const hasIpv4 = ({ addresses }: FactLink) => addresses.some(({ bytes }) => bytes.length === 4);
+  const links = incoming(facts, wanted).filter(hasIpv4);
+  const names = uplinks(facts, wanted);
+  const back = outward(facts.links).filter((link) => hasIpv4(link) && (OUTER_KINDS.has(link.kind) || names.has(link.name)));
+  if (!outerFamilies(wanted).includes(4)) return [];
   const all = facts.setting('rp_filter', 'all');
   return links.flatMap(({ name }): Found[] => {
+    if (!back.some((link) => link.name !== name)) return [];
     if (Math.max(all, facts.setting('rp_filter', name)) !== 1) return [];
     return [
       {
@@ -90,8 +76,9 @@ function checkLinks(facts: WorkerFacts, wanted: WorkerWanted): Found[] {
 }
 
 /** Interfaces refuse frames that are longer than their MTU, most of them. What the tunnel device's MTU is does not matter to what comes in. */
-export function checkMtu({ links }: WorkerFacts, { tunnels }: WorkerWanted): Found[] {
-  return outward(links).flatMap(({ name, mtu, addresses }): Found[] => {
+export function checkMtu(facts: WorkerFacts, wanted: WorkerWanted): Found[] {
+  const { tunnels } = wanted;
+  return incoming(facts, wanted).flatMap(({ name, mtu, addresses }): Found[] => {
     const families = new Set(addresses.map(({ bytes }) => (bytes.length === 4 ? 4 : 6)));
     const needed = Math.max(
       0,

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { typed } from '../../../test/doctor/typed.ts';
 import { parseAnyAddress } from '../../config/address.ts';
 import type { Encapsulation } from '../../pipeline/spec.ts';
 import { exitCodeOf, type Found } from '../finding.ts';
@@ -93,6 +94,7 @@ function facts({ links: json = links(), settings = {}, ...more }: Setup = {}): W
     userSpace: [],
     isLocal: (address) => parsed.some(({ addresses }) => addresses.some(({ bytes }) => bytes.join('.') === address.join('.'))),
     hasDefaultRoute: () => true,
+    uplink: () => 'eth0',
     ruleset: { kind: 'nft', json: '{"nftables":[]}' },
     reversePathDrops: 0,
     received: 1000,
@@ -110,9 +112,11 @@ function asks(
   return wantedByWords(vips, encapsulation, port, outer);
 }
 
-function bad(setup: Setup, wanted = asks()): Found[] {
-  return judgeWorker(facts(setup), wanted, false).findings.filter(({ level }) => level !== 'ok');
+function bad(setup: Setup, wanted = asks()): readonly Found[] {
+  return typed(judgeWorker(facts(setup), wanted, false).findings.filter(({ level }) => level !== 'ok'));
 }
+
+const fixMtu = (name: string, mtu: number) => `ip link set dev ${name} mtu ${mtu}`;
 
 /** Exactly one finding. */
 function finds(setup: Setup, id: string, text: RegExp, fix: string, wanted = asks()): void {
@@ -169,9 +173,11 @@ test('gue-director worker in place of the kernel is recognised, and its device l
     { ...setup, listeners: facts().listeners },
     'fou-port-missing',
     /UDP port 6090.*unwraps GUE 6080, FOU 6084$/,
-    'kill 7; gue-director worker --port 6090 --vip 192.0.2.10',
+    'ps -o args= -p 7   # start another beside it with --port 6090 --device NAME, or it again with --port 6090 where nobody sends to 6080',
     other,
   );
+  const fou = asks('fou', [4], [VIP4], 6085);
+  finds(setup, 'fou-port-missing', /UDP port 6085/, 'ps -o args= -p 7   # start it again with --fou 6085=4 added', fou);
   const [first] = bad({ ...setup, settings: { 'all.rp_filter': 2 } });
   assert.deepEqual([first.id, first.fix], ['tunnel-reverse-path', 'sysctl -w net.ipv4.conf.all.rp_filter=0']);
   const twice = parseWorker(8, line('/usr/bin/gue-director worker --ipip')) as NonNullable<typeof worker>;
@@ -205,6 +211,9 @@ test('tunnel devices: missing, down, of a mode that does not take the packets', 
   const wrong = bad({ links: links({ gre0: sum }) }, asks('gre'));
   assert.deepEqual([wrong.length, wrong[0].id], [1, 'gre-checksums']);
   assert.match(wrong[0].text, /without a checksum, and gre0 takes only packets with/);
+  assert.equal(wrong[0].fix, 'ip link add greplain type gre local 10.8.0.21 remote any && ip link set greplain up');
+  const [nowhere] = bad({ links: links({ gre0: sum }), uplink: () => null }, asks('gre'));
+  assert.match(nowhere.fix, /^ip address show {3}# .* local ADDRESS /);
 });
 
 test('reverse path filters: the larger of all and the device; loose needs an address', () => {
@@ -222,12 +231,15 @@ test('reverse path filters: the larger of all and the device; loose needs an add
   // Only inner IPv4 is filtered.
   assert.deepEqual(bad({ settings: { 'sit0.rp_filter': 1, 'tunl0.rp_filter': 1 } }, asks('gue', [4], [VIP6])), []);
   const two = links({ eth1: { addr_info: [local('10.9.0.21', 24)] } });
+  const there = { ...asks(), endpoints: [ip('10.9.0.21')] };
   finds(
     { links: two, settings: { 'eth1.rp_filter': 1 } },
     'link-reverse-path',
     /eth1/,
     'sysctl -w net.ipv4.conf.eth1.rp_filter=2',
+    there,
   );
+  assert.deepEqual(bad({ links: two, settings: { 'eth1.rp_filter': 1 } }), [], 'tunnel packets come by the other');
   assert.deepEqual(bad({ settings: { 'eth0.rp_filter': 1 } }), [], 'there is no other interface that it could come by');
 });
 
@@ -258,88 +270,41 @@ test('service, ways back, MTU', () => {
   assert.deepEqual(bad({}, asks('gue', [4], [{ ...VIP4, port: 443 }])), [], 'it listens on the virtual IP alone');
   assert.deepEqual(bad({ listeners: [] }, asks('gue', [4], [{ ...VIP4, protocol: null, port: null }])), []);
   finds({ hasDefaultRoute: (family) => family === 4 }, 'no-way-back', /IPv6/, 'ip -6 route show');
-  finds({ links: links({ eth0: { mtu: 1500 } }) }, 'worker-mtu', /eth0 is 1500.* needs 1532/, 'ip link set dev eth0 mtu 1532');
-  finds({ links: links({ eth0: { mtu: 1532 } }) }, 'worker-mtu', /needs 1552/, 'ip link set dev eth0 mtu 1552', asks('gue', [6]));
+  finds({ links: links({ eth0: { mtu: 1500 } }) }, 'worker-mtu', /eth0 is 1500.* needs 1532/, fixMtu('eth0', 1532));
+  finds({ links: links({ eth0: { mtu: 1532 } }) }, 'worker-mtu', /needs 1552/, fixMtu('eth0', 1552), asks('gue', [6]));
 });
 
-test('packet filters: what drops tunnel packets, and what can not be told', () => {
-  const chain = { family: 'inet', table: 'filter', name: 'input', hook: 'input', policy: 'accept' };
-  const dport = (right: unknown, protocol = 'udp') => ({
-    match: { op: '==', left: { payload: { protocol, field: 'dport' } }, right },
+test('interfaces of containers, overlays and VPNs are nobody’s business', () => {
+  const of = (info_kind: string, address: string, mtu: number) => ({
+    mtu,
+    linkinfo: { info_kind },
+    addr_info: [local(address, 24)],
   });
-  const from = { match: { op: '!=', left: { payload: { protocol: 'ip', field: 'saddr' } }, right: '198.51.100.0/24' } };
-  const nft = (policy: string, ...rules: object[][]) => {
-    const list = rules.map((expr, i) => ({ rule: { family: 'inet', table: 'filter', chain: 'input', handle: i + 2, expr } }));
-    return {
-      ruleset: { kind: 'nft', json: JSON.stringify({ nftables: [{ metainfo: {} }, { chain: { ...chain, policy } }, ...list] }) },
-    } as const;
-  };
-  const [drop, accept, reject] = [{ drop: null }, { accept: null }, { reject: {} }];
-  const established = [{ match: { op: 'in', left: { ct: { key: 'state' } }, right: ['established'] } }, accept];
-  const lo = [{ match: { op: '==', left: { meta: { key: 'iifname' } }, right: 'lo' } }, accept];
-  const open = 'nft insert rule inet filter input udp dport 6080 accept';
-  finds(
-    nft('accept', [dport(6080), drop]),
-    'tunnel-dropped',
-    /UDP port 6080.*handle 2/,
-    'nft delete rule inet filter input handle 2',
-  );
-  finds(
-    nft('accept', [dport(53), drop], [dport({ range: [6000, 6100] }), reject]),
-    'tunnel-dropped',
-    /handle 3/,
-    'nft delete rule inet filter input handle 3',
-  );
-  finds(
-    nft('accept', [dport({ set: [53, 6080] }), { counter: {} }, drop]),
-    'tunnel-dropped',
-    /handle 2/,
-    'nft delete rule inet filter input handle 2',
-  );
-  finds(nft('drop', established, lo, [dport(22, 'tcp'), accept]), 'input-policy', /no rule accepts/, open);
-  finds(nft('drop', established, [dport(6081), accept]), 'input-policy', /UDP port 6080/, open);
-  for (const good of [
-    nft('drop', [dport({ set: [53, 6080] }), accept]),
-    nft('drop', [from, accept]),
-    nft('drop', [{ jump: { target: 'directors' } }]),
-    nft('accept', [dport(6080), from, drop]),
-    nft('accept', [dport(6080), accept], [dport(6080), drop]),
-    nft('accept', [dport(6080, 'tcp'), drop]),
-  ]) {
-    assert.deepEqual(bad(good), []);
+  const others = links({
+    wg0: of('wireguard', '10.66.0.1', 1420),
+    'flannel.1': of('vxlan', '10.244.0.0', 1450),
+    docker0: of('bridge', '172.17.0.1', 1500),
+    veth7: of('veth', '10.77.0.1', 1500),
+  });
+  const strict = Object.fromEntries(['eth0', 'wg0', 'flannel.1', 'docker0', 'veth7'].map((name) => [`${name}.rp_filter`, 1]));
+  const endpoints = (address: string) => ({ ...asks(), endpoints: [ip(address)] });
+  for (const wanted of [asks(), endpoints('10.8.0.21'), endpoints('127.0.0.1')]) {
+    assert.deepEqual(bad({ links: others, settings: strict }, wanted), []);
   }
-  const ipip = (right: unknown) => ({ match: { op: '==', left: { meta: { key: 'l4proto' } }, right } });
-  finds(
-    nft('accept', [ipip(4), drop]),
-    'tunnel-dropped',
-    /IP protocol 4/,
-    'nft delete rule inet filter input handle 2',
-    asks('ipip', [4], [VIP4]),
-  );
-  assert.deepEqual(bad(nft('accept', [ipip('ipip'), drop])), [], 'GUE is not IP in IP');
+  finds({ links: others }, 'worker-mtu', /MTU of wg0 is 1420/, fixMtu('wg0', 1532), endpoints('10.66.0.1'));
+  const nowhere = judgeWorker(facts({ uplink: () => null }), asks(), false).findings;
+  assert.ok(!nowhere.some(({ id }) => id === 'link-mtu'), 'not looked at');
+});
 
-  const saved = (...lines: string[]) => ({ ruleset: { kind: 'iptables', saved: lines.join('\n') } }) as const;
-  const rule = '-A INPUT -p udp -m udp --dport 6080 -j DROP';
-  finds(
-    saved(':INPUT ACCEPT [0:0]', rule),
-    'tunnel-dropped',
-    /--dport 6080/,
-    'iptables -D INPUT -p udp -m udp --dport 6080 -j DROP',
-  );
-  finds(
-    saved(':INPUT DROP [0:0]', '-A INPUT -i lo -j ACCEPT'),
-    'input-policy',
-    /chain INPUT/,
-    'iptables -I INPUT -p udp --dport 6080 -j ACCEPT',
-  );
-  assert.deepEqual(bad(saved(':INPUT DROP [0:0]', '-A INPUT -s 198.51.100.0/24 -j ACCEPT')), []);
-  assert.deepEqual(bad(saved(':INPUT DROP [0:0]', rule.replace('DROP', 'ACCEPT'))), []);
-
-  const unknown = (privilege: boolean) =>
-    ({ ruleset: { kind: 'unknown', reason: 'nft: Operation not permitted', privilege } }) as const;
-  finds(unknown(true), 'input-unknown', /not permitted/, 'sudo gue-director doctor --worker');
-  assert.equal(exitCodeOf(judgeWorker(facts(unknown(true)), asks(), false), false), 77);
-  assert.equal(exitCodeOf(judgeWorker(facts(unknown(false)), asks(), false), false), 0);
+test('a firewall that could not be looked at is not said to be good', () => {
+  const ruleset = (privilege: boolean) => ({ kind: 'unknown', reason: 'nft: Operation not permitted', privilege }) as const;
+  finds({ ruleset: ruleset(true) }, 'input-unknown', /not permitted/, 'sudo gue-director doctor --worker');
+  assert.equal(exitCodeOf(judgeWorker(facts({ ruleset: ruleset(true) }), asks(), false), false), 77);
+  assert.equal(exitCodeOf(judgeWorker(facts({ ruleset: ruleset(false) }), asks(), false), false), 0);
+  const iptables = { kind: 'iptables', saved: ':INPUT ACCEPT [0:0]', saved6: null } as const;
+  const good = (outer: readonly Family[]) =>
+    judgeWorker(facts({ ruleset: iptables }), asks('gue', outer), false).findings.some(({ id }) => id === 'firewall');
+  assert.deepEqual([good([4]), good([4, 6])], [true, false]);
 });
 
 test('damaged packets are counted by the kernel: a few in many are worth no warning', () => {

@@ -7,6 +7,7 @@ import { checkDevices } from './check-device.ts';
 import { checkFirewall } from './check-firewall.ts';
 import { checkDamage, checkMtu, checkReversePath, checkWaysBack } from './check-kernel.ts';
 import type { WorkerFacts } from './facts.ts';
+import { incoming } from './incoming-links.ts';
 import type { WorkerWanted } from './wanted.ts';
 
 /** `configured`: what is wanted is of a configuration, so this host should be one of its backends. */
@@ -36,8 +37,9 @@ export function judgeWorker(facts: WorkerFacts, wanted: WorkerWanted, configured
   ];
   const unseen = new Set<string>();
   if (!configured) unseen.add('identity');
+  if (incoming(facts, wanted).length === 0) unseen.add('link-mtu');
   if (kernelTunnels(facts, wanted).length === 0) unseen.add('tunnel-device');
-  if (facts.ruleset.kind === 'unknown') unseen.add('firewall');
+  if (found.some(({ id }) => id === 'input-unknown')) unseen.add('firewall');
   if (!wanted.vips.some(({ port }) => port !== null)) unseen.add('service');
   if (!wanted.vips.some(({ address }) => address.length === 4)) for (const id of ['reverse-path', 'arp']) unseen.add(id);
   return reportOf('worker', WORKER_AREAS, found, unseen);

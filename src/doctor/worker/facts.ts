@@ -58,7 +58,8 @@ export interface UserSpaceWorker {
 
 export type Ruleset =
   | { readonly kind: 'nft'; readonly json: string }
-  | { readonly kind: 'iptables'; readonly saved: string }
+  /** `saved6`: of ip6tables; null: it could not be asked. */
+  | { readonly kind: 'iptables'; readonly saved: string; readonly saved6: string | null }
   | { readonly kind: 'unknown'; readonly reason: string; readonly privilege: boolean };
 
 export interface WorkerFacts {
@@ -75,6 +76,8 @@ export interface WorkerFacts {
   isLocal(address: Uint8Array): boolean;
   /** There is a way to hosts that nothing more particular is known of. */
   hasDefaultRoute(family: Family): boolean;
+  /** The interface of that way; null without one. */
+  uplink(family: Family): string | null;
   readonly ruleset: Ruleset;
   /** Packets that reverse path filtering has dropped since the boot (TcpExt IPReversePathFilter). */
   readonly reversePathDrops: number;

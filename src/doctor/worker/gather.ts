@@ -39,6 +39,7 @@ export function gatherWorker(): WorkerFacts {
     userSpace: userSpaceWorkers(),
     isLocal: isLocalAddress,
     hasDefaultRoute: (family) => routeTo(SOMEWHERE[family])?.type === 'unicast',
+    uplink: (family) => routeTo(SOMEWHERE[family])?.interface || null,
     ruleset: ruleset(),
     ...receptions(),
     reversePathDrops: netstatCounter(readIfThere('/proc/net/netstat'), 'TcpExt', 'IPReversePathFilter'),
@@ -132,6 +133,13 @@ function ruleset(): Ruleset {
   if (save === null) return { kind: 'unknown', reason: 'neither nft nor iptables-save is installed', privilege: false };
   const { status, output, complaint } = runProgram(save, ['-t', 'filter']);
   return status === 0
-    ? { kind: 'iptables', saved: output }
+    ? { kind: 'iptables', saved: output, saved6: savedRules6() }
     : { kind: 'unknown', reason: `iptables-save: ${complaint}`, privilege };
+}
+
+/** null when there is no such program, or it can not tell. */
+function savedRules6(): string | null {
+  const save = findProgram('ip6tables-save');
+  const told = save === null ? null : runProgram(save, ['-t', 'filter']);
+  return told?.status === 0 ? told.output : null;
 }

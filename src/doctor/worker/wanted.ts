@@ -30,6 +30,8 @@ export interface WantedVip {
 export interface WorkerWanted {
   readonly tunnels: readonly WantedTunnel[];
   readonly vips: readonly WantedVip[];
+  /** Addresses of this host that directors send to, as far as known. */
+  readonly endpoints: readonly Uint8Array[];
   /** No backend of the configuration is an address of this host: what is wanted is what all of its pools want. */
   readonly stranger: boolean;
 }
@@ -59,17 +61,19 @@ export function wantedByConfig(config: Config, own: readonly Uint8Array[]): Work
   const stranger = !config.spec.pools.some(({ backends }) => backends.some(({ address }) => isOwn(address)));
   const tunnels: WantedTunnel[] = [];
   const vips: WantedVip[] = [];
+  const endpoints: Uint8Array[] = [];
   for (const { name, tunnel, backends } of config.spec.pools) {
     const mine = backends.filter(({ address }) => stranger || isOwn(address));
     const services = config.spec.services.filter(({ pool }) => pool === name);
     if (mine.length === 0) continue;
     vips.push(...services.map(vipOf));
+    if (!stranger) endpoints.push(...mine.map(({ address }) => address));
     const inner = new Set(services.map(({ prefix }) => familyOf(prefix.bytes)));
     for (const backend of mine) {
       for (const family of inner) tunnels.push(tunnelOf(backend.tunnel ?? tunnel, familyOf(backend.address), family));
     }
   }
-  return { tunnels: distinct(tunnels), vips: distinctVips(vips), stranger };
+  return { tunnels: distinct(tunnels), vips: distinctVips(vips), endpoints, stranger };
 }
 
 /** Of a wide prefix its first address stands for all. */
@@ -92,5 +96,5 @@ export function wantedByWords(
   const tunnel: TunnelSpec = { encapsulation, port, source4: null, source6: null, checksum: 'auto' };
   const inner = new Set(vips.map(({ address }) => familyOf(address)));
   const tunnels = outer.flatMap((over) => [...inner].map((family) => tunnelOf(tunnel, over, family)));
-  return { tunnels: distinct(tunnels), vips, stranger: false };
+  return { tunnels: distinct(tunnels), vips, endpoints: [], stranger: false };
 }

@@ -9,11 +9,12 @@
  *
  * Where any packet could still match (`dropped`, `service web`) there is nothing to select, and `decide` looks at all of the batch.
  */
-import { type Batch, LINK_ETHERNET } from '../../base/batch.ts';
+import { Arena } from '../../base/arena.ts';
+import { Batch, type IngressFacts, LINK_ETHERNET } from '../../base/batch.ts';
 import { DROP_REASONS } from '../../base/drop-reason.ts';
 import { VERDICT_APART, VERDICT_DROP, VERDICT_HELD, VERDICTS } from '../../base/verdict.ts';
 import type { ColumnNames } from '../numbers.ts';
-import { type DecisionTerm, type Expression, isDecision, type PacketTerm } from './expression.ts';
+import { type DecisionTerm, type Expression, FLAG_TESTS, isDecision, type PacketTerm, termsOf } from './expression.ts';
 import { familyOf, flagsOf, networkOf, portsOf, protocolOf } from './headers.ts';
 import { type Parted, partedOf, possible } from './parts.ts';
 
@@ -22,6 +23,8 @@ export interface CompiledFilter {
   readonly selects: boolean;
   /** False: nothing is asked about packets themselves; `select` need not be called. */
   readonly looks: boolean;
+  /** False: nothing is asked about what became of packets; whatever is selected matches, unless it is set apart. */
+  readonly decides: boolean;
   /** True when it may match packets of no service that are answered in place (pings): these must be copied before they are. */
   readonly answers: boolean;
   /**
@@ -80,10 +83,23 @@ export function compileFilter(expression: Expression, batch: Batch, names: Colum
   return {
     selects,
     looks: parts.length > 0,
+    decides: termsOf(expression).some(isDecision),
     answers: mayMatchAnswered(filter) !== false,
     select: made.select,
     decide: made.decide,
   };
+}
+
+/**
+ * Compiles `expression` for a batch of nothing and runs it, so that whatever can not be compiled is known before a forwarding thread has it. Throws what compileFilter
+ * throws, or the SyntaxError of its source.
+ */
+export function tryFilter(expression: Expression): void {
+  const facts: IngressFacts = { link: LINK_ETHERNET, hopDone: false, canPass: false, headerVerified: false };
+  const none = new Int32Array(1);
+  const { select, decide } = compileFilter(expression, new Batch(Arena.inProcess(1), facts), { services: [], backends: [] });
+  select(none, none);
+  decide(none, none, 0, none);
 }
 
 /** The packet's bytes to the end of its frame, looked up where they are asked for: for most packets an address has answered before. */
@@ -132,7 +148,7 @@ function termText(term: DecisionTerm, names: ColumnNames, tables: Uint8Array[]):
 /** The column holds one of the numbers: by a table of flags when there are several. −1 (none) is never one. */
 function memberText(column: 'service' | 'backend', meant: readonly { readonly number: number }[], tables: Uint8Array[]): string {
   if (meant.length === 0) return 'false';
-  if (meant.length === 1) return `${column}[i] === ${meant[0].number}`;
+  if (meant.length === 1) return `${column}[i] === ${whole(meant[0].number)}`;
   const flags = new Uint8Array(Math.max(...meant.map(({ number }) => number)) + 2);
   for (const { number } of meant) flags[number + 1] = 1;
   tables.push(flags);
@@ -180,7 +196,42 @@ function rankOf(expression: Expression): number {
   return expression.is === 'all' || isDecision(expression) ? 0 : RANK[expression.is];
 }
 
+/**
+ * A number as it may stand in source text. Throws RangeError for whatever else a term holds in its place: nothing but whole numbers, and none that somebody else made
+ * text of, becomes code.
+ */
+function whole(value: number): number {
+  if (!Number.isInteger(value)) throw new RangeError('a term of a filter holds something else than a whole number');
+  return value;
+}
+
+/** The same for all numbers of a term about packets, and for its comparison. */
+function checkTerm(term: PacketTerm): void {
+  switch (term.is) {
+    case 'address':
+      for (const value of [term.family, ...term.words, ...term.masks]) whole(value);
+      return;
+    case 'family':
+      whole(term.family);
+      return;
+    case 'protocol':
+      for (const value of [term.family, term.number]) whole(value);
+      return;
+    case 'port':
+      for (const value of [term.from, term.to]) whole(value);
+      return;
+    case 'length':
+      for (const value of [term.least, term.most]) whole(value);
+      return;
+    case 'flags':
+      for (const value of [term.mask, term.value]) whole(value);
+      if (!FLAG_TESTS.includes(term.test)) throw new RangeError('a term of a filter compares by something else than FLAG_TESTS');
+      return;
+  }
+}
+
 function packetTermText(term: PacketTerm): string {
+  checkTerm(term);
   switch (term.is) {
     case 'address': {
       const [source, destination] = term.family === 4 ? [12, 16] : [8, 24];

@@ -50,6 +50,8 @@ export type Expression =
 
 /** Terms that one filter may have: a bound on what a forwarding thread compiles. */
 export const MOST_TERMS = 32;
+/** Parentheses in each other. */
+export const MOST_DEPTH = 64;
 /** Characters of a filter. */
 export const MOST_CHARACTERS = 4096;
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { CodedError } from '../../base/errors.ts';
+import { tryFilter } from './compile.ts';
 import type { Expression } from './expression.ts';
 import { parseFilter } from './parse.ts';
 
@@ -85,4 +86,102 @@ test('what can not be read is refused with its column and what to write', () => 
   const long = Array.from({ length: 33 }, (_, k) => `port ${k}`).join(' or ');
   assert.throws(() => parseFilter(long), /more than 32 terms/);
   assert.equal(parseFilter(long.slice(0, long.lastIndexOf(' or '))).is, 'or');
+});
+
+test('a word that every object has means nothing, wherever it stands', () => {
+  const refused = [
+    ...[
+      'X',
+      'not X',
+      '(X)',
+      'X 192.0.2.1',
+      'X port 80',
+      'tcp X',
+      'tcp and X',
+      'port 80 X port 90',
+      'port 80 or X',
+      '192.0.2.1 or X',
+    ],
+    ...[
+      'src X',
+      'src X 192.0.2.1',
+      'src or X 192.0.2.1',
+      'src or dst X',
+      'tcp dst X 80',
+      'src host 192.0.2.1 or X',
+      'host X',
+      'net X',
+    ],
+    ...[
+      'net 192.0.2.0/X',
+      'port X',
+      'tcp port X',
+      'portrange X',
+      'portrange 1-X',
+      'proto X',
+      'ip proto X',
+      'proto \\X',
+      'less X',
+      'greater X',
+    ],
+    ...[
+      'verdict X',
+      'drop X',
+      'dropped X',
+      'verdict drop or X',
+      'tcp[X] & 1 = 1',
+      'tcp[13] X 1 = 1',
+      'tcp[13] & X = 1',
+      'tcp[13] & 1 X 1',
+    ],
+    ...[
+      'tcp[13] & 1 = X',
+      'tcp[13] & (X) = 1',
+      'tcp[13] & (tcp-syn|X) = 1',
+      'tcp[13] & (tcp-syn X tcp-ack) = 1',
+      'tcp[13] & 1 = (X)',
+    ],
+  ];
+  const named = ['service X', 'pool X', 'backend X', 'backend X/X', 'service web or X', 'tcp and not service X'];
+  for (const word of Object.getOwnPropertyNames(Object.prototype)) {
+    for (const filter of refused.map((text) => text.replace('X', word)))
+      assert.throws(() => parseFilter(filter), { code: 'GD_TRACE_FILTER' }, filter);
+    for (const filter of named.map((text) => text.replaceAll('X', word))) {
+      const expression = parseFilter(filter);
+      tryFilter(expression);
+      assert.deepEqual(structuredClone(expression), expression, filter);
+    }
+  }
+});
+
+test('however deep a filter is written, what comes of it is not', () => {
+  assert.deepEqual(parseFilter(`${'!'.repeat(4090)}tcp`), tcp);
+  assert.deepEqual(parseFilter(`${'not '.repeat(901)}tcp`), { is: 'not', term: tcp });
+  assert.deepEqual(parseFilter('!(!(!(tcp)))'), { is: 'not', term: tcp });
+  const nested = (depth: number) => `${'('.repeat(depth)}tcp${')'.repeat(depth)}`;
+  assert.deepEqual(parseFilter(nested(64)), tcp);
+  assert.throws(() => parseFilter(nested(65)), /column 65: more than 64 parentheses in each other/);
+  assert.throws(() => parseFilter(nested(2000)), { code: 'GD_TRACE_FILTER' });
+  assert.equal(parseFilter(Array.from({ length: 32 }, () => nested(40)).join(' or ')).is, 'or');
+});
+
+test('nothing but whole numbers of an expression becomes source text', () => {
+  const wrong = ['1); throw 1; (1', 1.5, Number.NaN, undefined, null, {}, '6'] as unknown as number[];
+  for (const value of wrong) {
+    const terms = [
+      { is: 'flags', mask: value, test: '!=', value: 0 },
+      { is: 'flags', mask: 2, test: '!=', value },
+      { is: 'flags', mask: 2, test: value, value: 0 },
+      { is: 'protocol', family: 0, number: value },
+      { is: 'protocol', family: value, number: 6 },
+      { is: 'family', family: value },
+      { is: 'port', side: 'src', from: value, to: 5 },
+      { is: 'port', side: 'either', from: 5, to: value },
+      { is: 'length', least: value, most: 5 },
+      { is: 'length', least: 5, most: value },
+      { is: 'address', side: 'src', family: 4, words: [value], masks: [-1] },
+      { is: 'address', side: 'src', family: 4, words: [1], masks: [value] },
+    ] as unknown as Expression[];
+    for (const term of terms) assert.throws(() => tryFilter(term), RangeError, JSON.stringify(term));
+  }
 });

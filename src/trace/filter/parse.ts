@@ -10,6 +10,7 @@ import {
   FLAG_TESTS,
   type FlagTest,
   MOST_CHARACTERS,
+  MOST_DEPTH,
   MOST_TERMS,
   type Side,
   type Term,
@@ -18,32 +19,48 @@ import {
 } from './expression.ts';
 import { filterError, type Token, tokensOf } from './tokens.ts';
 
-const PROTOCOLS: Readonly<Record<string, Term>> = {
-  ip: { is: 'family', family: 4 },
-  ip6: { is: 'family', family: 6 },
-  tcp: { is: 'protocol', family: 0, number: 6 },
-  udp: { is: 'protocol', family: 0, number: 17 },
-  sctp: { is: 'protocol', family: 0, number: 132 },
-  icmp: { is: 'protocol', family: 4, number: 1 },
-  icmp6: { is: 'protocol', family: 6, number: 58 },
-};
+// Maps, not objects: a word of a filter may be `constructor`, which every object has.
+const PROTOCOLS: ReadonlyMap<string, Term> = new Map<string, Term>([
+  ['ip', { is: 'family', family: 4 }],
+  ['ip6', { is: 'family', family: 6 }],
+  ['tcp', { is: 'protocol', family: 0, number: 6 }],
+  ['udp', { is: 'protocol', family: 0, number: 17 }],
+  ['sctp', { is: 'protocol', family: 0, number: 132 }],
+  ['icmp', { is: 'protocol', family: 4, number: 1 }],
+  ['icmp6', { is: 'protocol', family: 6, number: 58 }],
+]);
 /** Names that `proto` takes beside numbers, as tcpdump has them. */
-const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = { icmp: 1, tcp: 6, udp: 17, icmp6: 58, sctp: 132 };
-const FLAGS: Readonly<Record<string, number>> = {
-  'tcp-fin': 1,
-  'tcp-syn': 2,
-  'tcp-rst': 4,
-  'tcp-push': 8,
-  'tcp-ack': 16,
-  'tcp-urg': 32,
-  'tcp-ece': 64,
-  'tcp-cwr': 128,
-};
-const FLAG_WORDS: Readonly<Record<string, number>> = { fin: 1, syn: 2, rst: 4 };
+const PROTOCOL_NUMBERS: ReadonlyMap<string, number> = new Map<string, number>([
+  ['icmp', 1],
+  ['tcp', 6],
+  ['udp', 17],
+  ['icmp6', 58],
+  ['sctp', 132],
+]);
+const FLAGS: ReadonlyMap<string, number> = new Map<string, number>([
+  ['tcp-fin', 1],
+  ['tcp-syn', 2],
+  ['tcp-rst', 4],
+  ['tcp-push', 8],
+  ['tcp-ack', 16],
+  ['tcp-urg', 32],
+  ['tcp-ece', 64],
+  ['tcp-cwr', 128],
+]);
+const FLAG_WORDS: ReadonlyMap<string, number> = new Map<string, number>([
+  ['fin', 1],
+  ['syn', 2],
+  ['rst', 4],
+]);
 const VERDICT_WORDS: readonly string[] = [...VERDICTS, 'held'];
 const TYPES = ['host', 'net', 'port', 'portrange', 'proto'] as const;
 const NAMED = ['service', 'pool', 'backend', 'verdict', 'drop'] as const;
-const JOINTS: Readonly<Record<string, 'and' | 'or'>> = { and: 'and', '&&': 'and', or: 'or', '||': 'or' };
+const JOINTS: ReadonlyMap<string, 'and' | 'or'> = new Map<string, 'and' | 'or'>([
+  ['and', 'and'],
+  ['&&', 'and'],
+  ['or', 'or'],
+  ['||', 'or'],
+]);
 const WORDS = 'host, net, port, portrange, src, dst, tcp, udp, icmp, icmp6, ip, ip6, proto, less, greater, syn, fin, rst';
 const OWN_WORDS = 'service, pool, backend, verdict, drop, dropped';
 const HELP = `words about the packet: ${WORDS}; about what became of it: ${OWN_WORDS} (gue-director trace --help)`;
@@ -79,6 +96,8 @@ class Parser {
   readonly #filter: string;
   readonly #tokens: readonly Token[];
   #next = 0;
+  /** Parentheses that are open. */
+  #depth = 0;
   #last: Qualifiers | null = null;
 
   constructor(filter: string, tokens: readonly Token[]) {
@@ -99,7 +118,7 @@ class Parser {
   #sequence(): Expression {
     let left = this.#unary();
     for (;;) {
-      const joint = JOINTS[this.#peek() ?? ''];
+      const joint = JOINTS.get(this.#peek() ?? '');
       if (joint === undefined) return left;
       this.#next++;
       const right = this.#unary();
@@ -107,17 +126,23 @@ class Parser {
     }
   }
 
+  /** A `not` before a `not` takes it away: what comes of a filter is no deeper than its terms are many. */
   #unary(): Expression {
-    const word = this.#peek();
-    if (word === 'not' || word === '!') {
-      this.#next++;
-      return { is: 'not', term: this.#unary() };
-    }
-    if (word !== '(') return this.#primitive();
+    let negated = false;
+    for (; this.#peek() === 'not' || this.#peek() === '!'; this.#next++) negated = !negated;
+    const inside = this.#peek() === '(' ? this.#group() : this.#primitive();
+    if (!negated) return inside;
+    return inside.is === 'not' ? inside.term : { is: 'not', term: inside };
+  }
+
+  #group(): Expression {
     const open = this.#next++;
+    if (++this.#depth > MOST_DEPTH)
+      throw this.#wrong(open, `more than ${MOST_DEPTH} parentheses in each other`, 'leave out those around a single term');
     const inside = this.#sequence();
     if (this.#peek() !== ')') throw this.#wrong(open, '"(" is not closed', 'add ")"');
     this.#next++;
+    this.#depth--;
     return inside;
   }
 
@@ -126,11 +151,12 @@ class Parser {
     const word = this.#take('a term');
     if (word === 'less') return { is: 'length', least: 0, most: this.#number('less', 0, 65_575) };
     if (word === 'greater') return { is: 'length', least: this.#number('greater', 0, 65_575), most: 0x7fffffff };
-    if (word in FLAG_WORDS) return { is: 'flags', mask: FLAG_WORDS[word], test: '!=', value: 0 };
+    const mask = FLAG_WORDS.get(word);
+    if (mask !== undefined) return { is: 'flags', mask, test: '!=', value: 0 };
     if (word === 'dropped') return { is: 'drop', reason: null };
     if ((NAMED as readonly string[]).includes(word)) return this.#named(word as Named);
     if (word === 'tcp' && this.#peek() === '[') return this.#flagTest();
-    if (word in PROTOCOLS) return this.#qualified(word);
+    if (PROTOCOLS.has(word)) return this.#qualified(word);
     if (word === 'src' || word === 'dst' || (TYPES as readonly string[]).includes(word)) {
       this.#next = at;
       return this.#qualified(null);
@@ -145,7 +171,7 @@ class Parser {
 
   /** After a protocol or nothing: direction, type and value; the protocol alone is a term too. */
   #qualified(protocol: string | null): Expression {
-    const own = protocol === null ? null : PROTOCOLS[protocol];
+    const own = protocol === null ? undefined : PROTOCOLS.get(protocol);
     let side: Side | 'both' = 'either';
     let directed = false;
     const first = this.#peek();
@@ -166,7 +192,7 @@ class Parser {
       return this.#ofType(protocol, side, type as Type);
     }
     if (directed) return this.#ofType(protocol, side, 'host');
-    if (own === null) throw this.#wrong(this.#next, 'a term is expected', HELP);
+    if (own === undefined) throw this.#wrong(this.#next, 'a term is expected', HELP);
     this.#last = null;
     return own;
   }
@@ -174,13 +200,14 @@ class Parser {
   /** `src or dst` is one direction when a type or a value follows, two terms when another direction's value does. */
   #isDirected(ahead: number): boolean {
     const word = this.#peek(ahead);
-    return word !== null && !(word in JOINTS) && word !== ')';
+    return word !== null && !JOINTS.has(word) && word !== ')';
   }
 
   #ofType(protocol: string | null, side: Side | 'both', type: Type): Expression {
     const term = this.#typed(protocol, side, type);
     this.#last = { protocol, side, type };
-    return protocol === null || type === 'proto' ? term : { is: 'and', terms: [PROTOCOLS[protocol], term] };
+    const own = protocol === null || type === 'proto' ? undefined : PROTOCOLS.get(protocol);
+    return own === undefined ? term : { is: 'and', terms: [own, term] };
   }
 
   #typed(protocol: string | null, side: Side | 'both', type: Type): Expression {
@@ -189,7 +216,7 @@ class Parser {
       side === 'both' ? { is: 'and', terms: [make('src'), make('dst')] } : make(side);
     if (type === 'proto') {
       const word = this.#take('a protocol number').replace(/^\\/, '');
-      const number = PROTOCOL_NUMBERS[word] ?? (/^\d{1,3}$/.test(word) ? Number(word) : 256);
+      const number = PROTOCOL_NUMBERS.get(word) ?? (/^\d{1,3}$/.test(word) ? Number(word) : 256);
       if (number > 255)
         throw this.#wrong(at, `"${word}" is no protocol`, 'a number from 0 to 255 (IANA), or tcp, udp, icmp, icmp6, sctp');
       if (protocol !== null && protocol !== 'ip' && protocol !== 'ip6')
@@ -299,9 +326,9 @@ class Parser {
     for (;;) {
       const at = this.#next;
       const word = this.#take('a TCP flag');
-      const number = FLAGS[word] ?? (/^(?:\d{1,3}|0x[0-9a-fA-F]{1,2})$/.test(word) ? Number(word) : 256);
+      const number = FLAGS.get(word) ?? (/^(?:\d{1,3}|0x[0-9a-fA-F]{1,2})$/.test(word) ? Number(word) : 256);
       if (number > 255)
-        throw this.#wrong(at, `"${word}" is no TCP flag`, `a number from 0 to 255, or one of ${Object.keys(FLAGS).join(', ')}`);
+        throw this.#wrong(at, `"${word}" is no TCP flag`, `a number from 0 to 255, or one of ${[...FLAGS.keys()].join(', ')}`);
       value |= number;
       if (!isGroup) return value;
       const closing = this.#next;

@@ -18,11 +18,7 @@ export const blackHole: BrokenLab = {
   ],
   // A veth drops in silence what is larger than its own MTU.
   break: (scene) => scene.must('worker-1', 'ip link set dev eth0 mtu 1400'),
-  client: async (scene) => {
-    const small = await scene.ask(PORT.web);
-    const large = await scene.ask(PORT.web, { bytes: 100_000 });
-    return small.startsWith('fine') && !large.startsWith('fine') ? `large: ${large}` : large;
-  },
+  client: (scene) => scene.askBoth(PORT.web),
   symptom: /^large: silence: connected, no answer/,
   async mend(scene, said) {
     const fix = fixOf(said, FINDING) ?? '';

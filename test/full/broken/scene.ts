@@ -200,6 +200,13 @@ export class Scene {
     return JSON.parse(await runIn(this.lab.router, process.execPath, ['-e', script, JSON.stringify(order)]));
   }
 
+  /** A small request, then a large one: what becomes of the latter, behind `large: ` when it alone fails. */
+  async askBoth(port: number): Promise<string> {
+    const small = await this.ask(port);
+    const large = await this.ask(port, { bytes: 100_000 });
+    return small.startsWith('fine') && !large.startsWith('fine') ? `large: ${large}` : large;
+  }
+
   /** A request of the client's: `fine: worker-1 got 3000 bytes`, or what went wrong. */
   async ask(port: number, { bytes = 0, from = 0, seconds = 1.5 }: Asked = {}): Promise<string> {
     const script = `

@@ -22,11 +22,7 @@ export const smallTunnelPath: BrokenLab = {
       'nft add table ip broken; nft add chain ip broken in "{ type filter hook input priority 0; }"; nft add rule ip broken in icmp type destination-unreachable drop',
     );
   },
-  async client(scene) {
-    const small = await scene.ask(PORT.web);
-    const large = await scene.ask(PORT.web, { bytes: 100_000 });
-    return small.startsWith('fine') && !large.startsWith('fine') ? `large: ${large}` : large;
-  },
+  client: (scene) => scene.askBoth(PORT.web),
   symptom: /^large: silence: connected, no answer/,
   async mend(scene, said) {
     const fix = fixOf(said, FINDING) ?? '';
