@@ -35,11 +35,10 @@ test('memory that is empty goes back to the system', async () => {
 });
 
 test('threads that begin together all have it', async () => {
-  const script = `import(${JSON.stringify(new URL('./heap.ts', import.meta.url).href)}).then(({ collectAll }) => collectAll())`;
-  const loader = process.execArgv.some((argument) => argument.includes('tsx'))
-    ? `import('tsx/esm/api').then(({ register }) => { register(); return ${script}; })`
-    : script;
-  const threads = Array.from({ length: 8 }, () => new Worker(loader, { eval: true }));
+  const own = JSON.stringify(new URL('./heap.ts', import.meta.url).href);
+  const tsx = JSON.stringify(import.meta.resolve('tsx/esm/api'));
+  const script = `import(${tsx}).then(({ register }) => { register(); return import(${own}); }).then(({ collectAll }) => collectAll())`;
+  const threads = Array.from({ length: 8 }, () => new Worker(script, { eval: true }));
   const codes = await Promise.all(
     threads.map((thread) => new Promise((done, fail) => thread.once('exit', done).once('error', fail))),
   );
