@@ -26,6 +26,7 @@ import { EventDescriptor } from '../raw-socket/event.ts';
 import { TraceTap } from '../trace/tap.ts';
 import { flowWords } from './flow-memory.ts';
 import { forward } from './forwarding-loop.ts';
+import { collectAll } from './heap.ts';
 import { SnapshotGarbage } from './snapshot-garbage.ts';
 import { takeBaton } from './takeover/baton.ts';
 import { clearCounters, warmUp } from './takeover/warm-up.ts';
@@ -155,10 +156,11 @@ function run(start: ThreadStart): void {
           clearCounters(start.bank);
           // What was made up and dropped is no drop.
           clearDropNotes(start.dropNotes);
+          collectAll();
           tell({ kind: 'poised', batches });
           if (!takeBaton({ baton: start.baton, wake: start.wake, words: start.words, readMail, clock })) return;
           isOurs = true;
-        }
+        } else collectAll();
         // A queue that somebody read before us has the filter that it had then.
         if (queue !== null) ingress.setServices?.(wanted);
         tell({
