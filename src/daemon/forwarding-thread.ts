@@ -102,7 +102,11 @@ function run(start: ThreadStart): void {
         const clock = boottimeClock();
         const garbage = new SnapshotGarbage('minor');
         // tap-offload adds a hop that the kernel takes off again: what leaves has one less.
-        const tap = new TraceTap(mapped.batch, pipeline, clock, { raisesHops: egress.facts.trains === 'tunnel-gso' });
+        const untraced = (error: unknown): void => tell({ kind: 'untraced', message: String(error) });
+        const tap = new TraceTap(mapped.batch, pipeline, clock, {
+          raisesHops: egress.facts.trains === 'tunnel-gso',
+          fault: untraced,
+        });
         let baton = -1;
         /** What the ingress is to take in. While another process reads our queue it is not told: the filter of a packet socket is one for both. */
         let wanted = services;
@@ -114,7 +118,7 @@ function run(start: ThreadStart): void {
             change();
           } catch (error) {
             tap.follow(null);
-            tell({ kind: 'untraced', message: String(error) });
+            untraced(error);
           }
         };
 
