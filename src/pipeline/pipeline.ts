@@ -25,6 +25,7 @@ import { FragmentTable } from './fragment-table.ts';
 import { Identifiers } from './identifiers.ts';
 import { H_STATELESS_POOLS } from './layout.ts';
 import { type ClampTally, mssClampStage } from './mss-clamp.ts';
+import { nearBackends } from './near-backends.ts';
 import { guardFragmentsStage, guardStage } from './offsets.ts';
 import { quoteTally } from './quote-steering.ts';
 import { finishAgain } from './remote-checksum.ts';
@@ -353,13 +354,14 @@ export class Pipeline {
   #stagesOf(batch: Batch): Stages {
     const stages = this.#stages;
     if (stages !== null && stages.batch === batch) return stages;
+    const near = nearBackends();
     const made = {
       batch,
       classify: classifyStage(batch),
       timeExceeded: timeExceededStage(batch, this.#expiredRate),
       appoint: appointStage(batch, this.#turn),
       markStateless: statelessStage(batch),
-      steer: steerStage(batch, this.#flows, this.#siblings),
+      steer: steerStage(batch, near, this.#flows, this.#siblings),
       fragments: fragmentStage(batch, this.#fragments, this.#fragmentSiblings, this.#hold),
       clamp: mssClampStage(batch, this.#pathMtu),
       tunnelExtra: tunnelExtraStage(batch),
@@ -367,7 +369,7 @@ export class Pipeline {
         wholeTrains: this.#wholeTrains,
         outerFragments: this.#outerFragments,
       }),
-      encapsulate: encapsulateStage(batch, this.#identifiers, this.#portBase, this.#portMask, this.#trainsNeedChecksum),
+      encapsulate: encapsulateStage(batch, near, this.#identifiers, this.#portBase, this.#portMask, this.#trainsNeedChecksum),
       guard: guardStage(batch),
       fragmentOuter: fragmentOuterStage(batch, this.#pathMtu, this.#identifiers),
       guardFragments: guardFragmentsStage(batch),

@@ -33,13 +33,13 @@ import {
   B_STATE,
   BACKEND_WORDS,
   H_BACKEND_LIMIT,
-  H_BACKENDS,
   H_SERVICES,
   S_POOL,
   SERVICE_WORDS,
   STATE_DRAINING,
   STATE_SERVING,
 } from './layout.ts';
+import { NEAR_PLACE, type NearBackends } from './near-backends.ts';
 import { type QuoteTally, quoteSteering } from './quote-steering.ts';
 import type { Snapshot } from './snapshot.ts';
 import { WIDE_STEERED, wideFlows } from './wide-flow.ts';
@@ -63,6 +63,7 @@ const DESTINATION6 = ipv6.DESTINATION_AT;
 const SERVICE = SERVICE_WORDS;
 const POOL_OF = S_POOL;
 const RECORD = BACKEND_WORDS;
+const PLACE = NEAR_PLACE;
 const POOL = B_POOL;
 const STATE = B_STATE;
 const SINCE = B_SINCE;
@@ -88,12 +89,14 @@ export interface SteerTally extends QuoteTally {
  */
 export function steerStage(
   batch: Batch,
+  near: NearBackends,
   flows: FlowTable,
   siblings: readonly FlowTable[],
 ): (snapshot: Snapshot, now: number, tally: SteerTally) => void {
   const { service, lookup, networkAt, transportAt, family, protocol, tcpFlags, fingerprintLow, fingerprintHigh } = batch;
   const { verdict, reason, backend } = batch;
   const { view } = batch.arena;
+  const { words: records, ids, follow, fetch } = near;
   const flow = new FlowTuple(view);
   const { mask, words: entries } = flows;
   const fingerprint = fingerprints(flows.key0, flows.key1, fingerprintLow, fingerprintHigh);
@@ -189,10 +192,10 @@ export function steerStage(
 
     const words = snapshot.words;
     const servicesAt = words[H_SERVICES];
-    const backendsAt = words[H_BACKENDS];
     const backendLimit = words[H_BACKEND_LIMIT];
     let hits = 0;
     let misses = 0;
+    follow(words);
     for (let i = 0; i < count; i++) {
       if (service[i] < 0) continue;
       if (lookup[i] !== BY_FLOW) {
@@ -206,14 +209,15 @@ export function steerStage(
       const entry = findEntry(entries, (low & mask) << 4, low, fingerprintHigh[i]);
       if (entry >= 0) {
         const known = (entries[entry + 2] & ID_MASK) - 1;
-        const record = backendsAt + known * RECORD;
+        const record = (known & PLACE) * RECORD;
         const seen = entries[entry + 3];
+        if (known >= 0 && known < backendLimit && ids[known & PLACE] !== known) fetch(words, known);
         if (
           known >= 0 &&
           known < backendLimit &&
-          words[record + POOL] === words[servicesAt + service[i] * SERVICE + POOL_OF] &&
-          (words[record + STATE] === SERVING || words[record + STATE] === DRAINING) &&
-          seen >= words[record + SINCE]
+          records[record + POOL] === words[servicesAt + service[i] * SERVICE + POOL_OF] &&
+          (records[record + STATE] === SERVING || records[record + STATE] === DRAINING) &&
+          seen >= records[record + SINCE]
         ) {
           if (!initial) {
             // Writes only what changes, so that a hot line stays clean.
