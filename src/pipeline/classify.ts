@@ -115,11 +115,11 @@ function judge6(view: DataView, at: number, words: Int32Array, reason: number): 
 }
 
 /** EtherType of a raw IP packet by its version; 0 when it is empty, −1 for no IP. */
-function ipType(view: DataView, at: number, end: number): number {
+const ipType = (view: DataView, at: number, end: number): number => {
   if (end <= at) return 0;
   const version = view.getUint8(at) >> 4;
   return version === 4 ? IPV4 : version === 6 ? IPV6 : -1;
-}
+};
 
 /** Sets `networkAt` behind Ethernet and VLAN tags and returns the EtherType, 0 when the frame ends before it. */
 function networkType(batch: Batch, i: number, view: DataView, at: number, end: number): number {
@@ -192,7 +192,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     return wrong;
   }
 
-  function classify4(i: number, at: number, end: number, words: Int32Array): number {
+  const classify4 = (i: number, at: number, end: number, words: Int32Array): number => {
     if (end - at < HEADER4) return TRUNCATED;
     // One load: version, header length, traffic class, total length.
     const first = view.getInt32(at);
@@ -208,9 +208,9 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     const field = view.getUint16(at + FRAGMENT_AT);
     if ((field & FRAGMENT_BITS) !== 0) markFragment(i, (field & OFFSET_BITS) !== 0);
     return 0;
-  }
+  };
 
-  function classify6(i: number, at: number, end: number, words: Int32Array): number {
+  const classify6 = (i: number, at: number, end: number, words: Int32Array): number => {
     if (end - at < HEADER6) return TRUNCATED;
     const total = HEADER6 + view.getUint16(at + PAYLOAD_LENGTH_AT);
     if (view.getUint8(at) >> 4 !== 6) return judge6(view, at, words, MALFORMED_IP);
@@ -236,7 +236,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     protocol[i] = next;
     transportAt[i] = at + offset;
     return 0;
-  }
+  };
 
   /** Neither TCP nor UDP: of ICMP to a service address icmp-stage.ts knows, another protocol may have a service; the rest is not ours. */
   function classifyOther(i: number, at: number, words: Int32Array, tally: ClassifyTally): number {
@@ -253,7 +253,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
   }
 
   /** A packet of a service whose transport header is whole: what else may speak against it. */
-  function checkRest(i: number, transport: number, packetEnd: number, words: Int32Array, tally: ClassifyTally): number {
+  const checkRest = (i: number, transport: number, packetEnd: number, words: Int32Array, tally: ClassifyTally): number => {
     // First: an answer quotes the packet as it came, its checksum finished or not.
     const hops = view.getUint8(networkAt[i] + (family[i] === 4 ? TTL_AT : HOP_LIMIT_AT));
     if (hops < minimumTtl) return TTL_EXPIRED;
@@ -266,10 +266,10 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       if (wrong !== 0) return wrong;
     }
     return protocol[i] === UDP && isOwnTunnel(batch, i, words) ? ENCAPSULATION_LOOP : 0;
-  }
+  };
 
   /** From a parsed network header to a service: 0, a reason, NOT_OURS or ANSWERED. */
-  function match(i: number, at: number, words: Int32Array, tally: ClassifyTally): number {
+  const match = (i: number, at: number, words: Int32Array, tally: ClassifyTally): number => {
     const kind = protocol[i];
     const part = batch.fragments > 0 ? fragment[i] : 0;
     if (part === LATER) return matchLater(i, at, words);
@@ -311,7 +311,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       ? hash4(view.getInt32(at + SOURCE4), view.getInt32(at + DESTINATION4), ports, kind)
       : hash6(view, at + SOURCE6, at + DESTINATION6, ports, kind);
     return 0;
-  }
+  };
 
   return function classify(snapshot: Snapshot, tally: ClassifyTally): void {
     const words = snapshot.words;
