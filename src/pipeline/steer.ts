@@ -19,7 +19,7 @@ import {
 } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
-import { fingerprints } from '../maglev-hash/index.ts';
+import { fingerprints, flowLanes, TAIL4, TAIL6 } from '../maglev-hash/index.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
@@ -73,6 +73,8 @@ const ID_MASK = ENTRY_ID_MASK;
 const CONFIRMED_BIT = ENTRY_CONFIRMED;
 const WITHIN = CONFIRM_WITHIN;
 const findEntry = findInBucket;
+const LANE4 = TAIL4;
+const LANE6 = TAIL6;
 
 /** What steering did in one batch; added to the thread's counters. */
 export interface SteerTally extends QuoteTally {
@@ -100,7 +102,9 @@ export function steerStage(
   const flow = new FlowTuple(view);
   const { mask, words: entries } = flows;
   const fingerprint = fingerprints(flows.key0, flows.key1, fingerprintLow, fingerprintHigh);
-  const { tuple4: fingerprint4, tuple6: fingerprint6 } = fingerprint;
+  const lanes = flowLanes(flows.key0, flows.key1, batch.capacity);
+  const { ports: lanePorts, tail, low: lows, high: highs, run4, run6 } = lanes;
+  const [word0, word1, word2, word3, word4, word5, word6, word7] = lanes.addresses;
   const followWide = wideFlows(batch, flows, fingerprint);
   const note = appointmentNotes(batch, flows, fingerprint);
 
@@ -122,7 +126,7 @@ export function steerStage(
         return;
       }
       tally.misses++;
-      miss(snapshot, i, entry, false, now, tally);
+      miss(snapshot, i, entry, false, fingerprintLow[i], fingerprintHigh[i], now, tally);
       return;
     }
     const serviceAt = snapshot.words[H_SERVICES] + service[i] * SERVICE;
@@ -135,11 +139,18 @@ export function steerStage(
   }
 
   /** A packet whose flow has no entry that serves. `entry`: place of the entry that no longer serves, or −1. */
-  function miss(snapshot: Snapshot, i: number, entry: number, initial: boolean, now: number, tally: SteerTally): void {
+  function miss(
+    snapshot: Snapshot,
+    i: number,
+    entry: number,
+    initial: boolean,
+    low: number,
+    high: number,
+    now: number,
+    tally: SteerTally,
+  ): void {
     const words = snapshot.words;
     const serviceAt = words[H_SERVICES] + service[i] * SERVICE;
-    const low = fingerprintLow[i];
-    const high = fingerprintHigh[i];
     let id = -1;
     let confirmed = false;
     if (entry < 0) {
@@ -171,23 +182,34 @@ export function steerStage(
 
   return function steer(snapshot: Snapshot, now: number, tally: SteerTally): void {
     const count = batch.count;
+    let families = 0;
     for (let i = 0; i < count; i++) {
       if (service[i] < 0 || lookup[i] !== BY_FLOW) continue;
       const at = networkAt[i];
-      const ports = view.getInt32(transportAt[i]);
+      lanePorts[i] = view.getInt32(transportAt[i]);
       if (family[i] === 4) {
-        const source = view.getInt32(at + SOURCE4);
-        const destination = view.getInt32(at + DESTINATION4);
-        fingerprint4(source, destination, ports, protocol[i], i);
+        word0[i] = view.getInt32(at + SOURCE4);
+        word1[i] = view.getInt32(at + DESTINATION4);
+        tail[i] = LANE4 | protocol[i];
+        families |= 4;
       } else {
-        const source = at + SOURCE6;
-        const destination = at + DESTINATION6;
-        fingerprint6(view, source, destination, ports, protocol[i], i);
+        word0[i] = view.getInt32(at + SOURCE6);
+        word1[i] = view.getInt32(at + SOURCE6 + 4);
+        word2[i] = view.getInt32(at + SOURCE6 + 8);
+        word3[i] = view.getInt32(at + SOURCE6 + 12);
+        word4[i] = view.getInt32(at + DESTINATION6);
+        word5[i] = view.getInt32(at + DESTINATION6 + 4);
+        word6[i] = view.getInt32(at + DESTINATION6 + 8);
+        word7[i] = view.getInt32(at + DESTINATION6 + 12);
+        tail[i] = LANE6 | protocol[i];
+        families |= 2;
       }
     }
+    if ((families & 4) !== 0) run4(count);
+    if ((families & 2) !== 0) run6(count);
 
     let touched = 0;
-    for (let i = 0; i < count; i++) touched ^= entries[(fingerprintLow[i] & mask) << 4];
+    for (let i = 0; i < count; i++) touched ^= entries[(lows[i] & mask) << 4];
     tally.touched ^= touched;
 
     const words = snapshot.words;
@@ -205,8 +227,9 @@ export function steerStage(
       // A SYN reads the entry that its 5-tuple may have from an earlier connection, because the packets behind it will find it
       // too; but it proves nothing (its source may be forged), so it writes none.
       const initial = protocol[i] === TCP && (tcpFlags[i] & SYN_ACK_RST) === SYN;
-      const low = fingerprintLow[i];
-      const entry = findEntry(entries, (low & mask) << 4, low, fingerprintHigh[i]);
+      const low = lows[i];
+      const high = highs[i];
+      const entry = findEntry(entries, (low & mask) << 4, low, high);
       if (entry >= 0) {
         const known = (entries[entry + 2] & ID_MASK) - 1;
         const record = (known & PLACE) * RECORD;
@@ -231,7 +254,7 @@ export function steerStage(
         }
       }
       misses++;
-      miss(snapshot, i, entry, initial, now, tally);
+      miss(snapshot, i, entry, initial, low, high, now, tally);
     }
     tally.hits += hits;
     tally.misses += misses;
