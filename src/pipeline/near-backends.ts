@@ -7,12 +7,14 @@
  *
  * More backends than places share them, and then a record is copied again when its neighbour was there: as dear as reading it from the snapshot.
  */
-import { BACKEND_WORDS, H_BACKENDS } from './layout.ts';
+import { B_POOL, B_STATE, BACKEND_WORDS, H_BACKEND_LIMIT, H_BACKENDS, STATE_DRAINING, STATE_SERVING } from './layout.ts';
 
 const PLACES = 4096;
 const PLACE = PLACES - 1;
 const RECORD = BACKEND_WORDS;
 const BACKENDS = H_BACKENDS;
+/** No id, and not the −1 that stands for none elsewhere. */
+const NOBODY = -2;
 
 export const NEAR_PLACE = PLACE;
 
@@ -22,14 +24,17 @@ export interface NearBackends {
   readonly ids: Int32Array;
   /** To be called before the first packet of a batch: forgets everything when `snapshot` (its words) is another one. */
   readonly follow: (snapshot: Int32Array) => void;
-  /** Copies the record of `id`, a backend of `snapshot`, to its place. */
-  readonly fetch: (snapshot: Int32Array, id: number) => void;
+  /**
+   * Copies the record of `id` to its place; its pool is −1 there unless it serves or drains. False, with nothing copied, for what is no id of
+   * `snapshot`.
+   */
+  readonly fetch: (snapshot: Int32Array, id: number) => boolean;
 }
 
 export function nearBackends(): NearBackends {
   // Over buffers of their own: see base/batch.ts.
   const words = new Int32Array(new ArrayBuffer(PLACES * RECORD * 4));
-  const ids = new Int32Array(new ArrayBuffer(PLACES * 4)).fill(-1);
+  const ids = new Int32Array(new ArrayBuffer(PLACES * 4)).fill(NOBODY);
   let followed: Int32Array | null = null;
 
   return {
@@ -39,14 +44,18 @@ export function nearBackends(): NearBackends {
     follow(snapshot) {
       if (snapshot === followed) return;
       followed = snapshot;
-      ids.fill(-1);
+      ids.fill(NOBODY);
     },
 
     fetch(snapshot, id) {
+      if (id < 0 || id >= snapshot[H_BACKEND_LIMIT]) return false;
       const from = snapshot[BACKENDS] + id * RECORD;
       const to = (id & PLACE) * RECORD;
       for (let w = 0; w < RECORD; w++) words[to + w] = snapshot[from + w];
+      const state = words[to + B_STATE];
+      if (state !== STATE_SERVING && state !== STATE_DRAINING) words[to + B_POOL] = -1;
       ids[id & PLACE] = id;
+      return true;
     },
   };
 }

@@ -27,18 +27,7 @@ import { appointmentNotes } from './appointment-notes.ts';
 import { previousAnswers, siblingBackend, tableBackend } from './choice.ts';
 import { CONFIRM_WITHIN, ENTRY_CONFIRMED, ENTRY_ID_MASK, type FlowTable, findInBucket } from './flow-table.ts';
 import { FlowTuple } from './flow-tuple.ts';
-import {
-  B_POOL,
-  B_SINCE,
-  B_STATE,
-  BACKEND_WORDS,
-  H_BACKEND_LIMIT,
-  H_SERVICES,
-  S_POOL,
-  SERVICE_WORDS,
-  STATE_DRAINING,
-  STATE_SERVING,
-} from './layout.ts';
+import { B_POOL, B_SINCE, BACKEND_WORDS, H_SERVICES, S_POOL, SERVICE_WORDS } from './layout.ts';
 import { NEAR_PLACE, type NearBackends } from './near-backends.ts';
 import { type QuoteTally, quoteSteering } from './quote-steering.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -65,10 +54,7 @@ const POOL_OF = S_POOL;
 const RECORD = BACKEND_WORDS;
 const PLACE = NEAR_PLACE;
 const POOL = B_POOL;
-const STATE = B_STATE;
 const SINCE = B_SINCE;
-const SERVING = STATE_SERVING;
-const DRAINING = STATE_DRAINING;
 const ID_MASK = ENTRY_ID_MASK;
 const CONFIRMED_BIT = ENTRY_CONFIRMED;
 const WITHIN = CONFIRM_WITHIN;
@@ -214,7 +200,9 @@ export function steerStage(
 
     const words = snapshot.words;
     const servicesAt = words[H_SERVICES];
-    const backendLimit = words[H_BACKEND_LIMIT];
+    // Neighbours often are of one service.
+    let lastService = -1;
+    let pool = -1;
     let hits = 0;
     let misses = 0;
     follow(words);
@@ -231,21 +219,23 @@ export function steerStage(
       const high = highs[i];
       const entry = findEntry(entries, (low & mask) << 4, low, high);
       if (entry >= 0) {
-        const known = (entries[entry + 2] & ID_MASK) - 1;
-        const record = (known & PLACE) * RECORD;
+        const state = entries[entry + 2];
         const seen = entries[entry + 3];
-        if (known >= 0 && known < backendLimit && ids[known & PLACE] !== known) fetch(words, known);
+        const known = (state & ID_MASK) - 1;
+        const place = known & PLACE;
+        if (service[i] !== lastService) {
+          lastService = service[i];
+          pool = words[servicesAt + lastService * SERVICE + POOL_OF];
+        }
         if (
-          known >= 0 &&
-          known < backendLimit &&
-          records[record + POOL] === words[servicesAt + service[i] * SERVICE + POOL_OF] &&
-          (records[record + STATE] === SERVING || records[record + STATE] === DRAINING) &&
-          seen >= records[record + SINCE]
+          (ids[place] === known || fetch(words, known)) &&
+          records[place * RECORD + POOL] === pool &&
+          seen >= records[place * RECORD + SINCE]
         ) {
           if (!initial) {
             // Writes only what changes, so that a hot line stays clean.
             if (seen !== now) entries[entry + 3] = now;
-            if ((entries[entry + 2] & CONFIRMED_BIT) === 0 && now - seen <= WITHIN) entries[entry + 2] |= CONFIRMED_BIT;
+            if ((state & CONFIRMED_BIT) === 0 && now - seen <= WITHIN) entries[entry + 2] = state | CONFIRMED_BIT;
           }
           hits++;
           backend[i] = known;
