@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from '../../test/property.ts';
+import { hashTuple4, hashTuple6 } from './flow-hash.ts';
 import { fingerprints } from './half-siphash.ts';
 import { flowLanes, TAIL4, TAIL6 } from './vector-fingerprints.ts';
 
@@ -35,7 +36,10 @@ for (const vectors of [true, false]) {
           });
           if (isIpv4) tuple4(addresses[0], addresses[1], ports, protocol, 0);
           else tuple6(view, 0, 16, ports, protocol, 0);
-          assert.deepEqual([lanes.low[i], lanes.high[i]], [low[0], high[0]], `flow ${i}`);
+          const hash = isIpv4
+            ? hashTuple4(addresses[0], addresses[1], ports, protocol)
+            : hashTuple6(view, 0, 16, ports, protocol);
+          assert.deepEqual([lanes.low[i], lanes.high[i], lanes.hash[i]], [low[0], high[0], hash], `flow ${i}`);
         });
       }),
     );

@@ -1,5 +1,5 @@
 /**
- * The fingerprints of half-siphash.ts, four flows at a time, and two fours in step: JavaScript has no vector instructions, WebAssembly has. A round is fourteen
+ * Fingerprints (half-siphash.ts) and flow hashes (flow-hash.ts), four flows at a time, and two fours in step: JavaScript has no vector instructions, WebAssembly has. A round is fourteen
  * instructions that wait for one another, and a flow has seven rounds or thirteen: done one by one they were a fifth of the packet path (IPv4 10 ns of 48),
  * four at a time they are a third of that.
  *
@@ -10,10 +10,21 @@
  *     column 9     length of the message and protocol: 13 << 24 | protocol for IPv4, 37 << 24 | protocol for IPv6
  *     column 10    fingerprint, low word
  *     column 11    fingerprint, high word
+ *     column 12    flow hash (flow-hash.ts)
  *
  * One memory per thread, because each takes gigabytes of addresses: what is in it is of use until the next batch of any pipeline of the thread.
  */
+import { hashTuple4, hashTuple6 } from './flow-hash.ts';
 import { fingerprints } from './half-siphash.ts';
+
+// Constants of flow-hash.ts and mix.ts, which are written down there; the test holds both together.
+const START = 0xa4093822 | 0;
+const START_DESTINATION = 0x299f31d0;
+const PROTOCOL = 0x082efa99;
+const CROSS = 0x7feb352d;
+const ABSORB = 0xac4c1b51 | 0;
+const MIX0 = 0x7feb352d;
+const MIX1 = 0x846ca68b | 0;
 
 /** Flows at a time, and so packets of a batch; a multiple of 8. */
 const LANES = 256;
@@ -22,7 +33,8 @@ const PORTS = 8;
 const TAIL = 9;
 const LOW = 10;
 const HIGH = 11;
-const COLUMNS = 12;
+const HASH = 12;
+const COLUMNS = 13;
 
 export const TAIL4 = 13 << 24;
 export const TAIL6 = 37 << 24;
@@ -32,9 +44,10 @@ export interface FlowLanes {
   readonly addresses: readonly Int32Array[];
   readonly ports: Int32Array;
   readonly tail: Int32Array;
-  /** The fingerprints. */
+  /** What comes of it: the fingerprints, and the flow hash of `hashTuple4` or `hashTuple6`. */
   readonly low: Int32Array;
   readonly high: Int32Array;
+  readonly hash: Int32Array;
   /** Of the first `count` lanes those whose tail is IPv4's or, in `run6`, IPv6's; the others are kept by `run6`, and without meaning after `run4`. */
   readonly run4: (count: number) => void;
   readonly run6: (count: number) => void;
@@ -60,10 +73,10 @@ const I32 = 0x7f;
 const V128 = 0x7b;
 // Parameters, then locals.
 const [COUNT, KEY0, KEY1, AT] = [0, 1, 2, 3];
-const [V0, V1, V2, V3, WORD] = [4, 5, 6, 7, 8];
+const [V0, V1, V2, V3, WORD, H, D] = [4, 5, 6, 7, 8, 9, 10];
 /** Locals of the second group of four lie so much further on. */
-const GROUP = 5;
-const [SPLAT0, SPLAT1] = [14, 15];
+const GROUP = 7;
+const [SPLAT0, SPLAT1] = [18, 19];
 const GROUP_BYTES = 16;
 /** Flows of one turn of the loop. */
 const TURN = 8;
@@ -85,6 +98,8 @@ const constant = (value: number) => [0x41, ...signed(value)];
 const splat = vector(0x11);
 const xor = vector(0x51);
 const or = vector(0x50);
+const and = vector(0x4e);
+const multiply = vector(0xb5);
 const add = vector(0xae);
 const shiftLeft = vector(0xab);
 const shiftRight = vector(0xad);
@@ -154,14 +169,56 @@ const keyed =
   (v: number, splatted: number, word: number): Step =>
   (g) => [...get(splatted), ...constant(word), ...splat, ...xor, ...set(of(v, g))];
 
+const splatted = (value: number) => [...constant(value), ...splat];
+/** h = h ^ (h >>> bits) */
+const folded =
+  (h: number, bits: number): Step =>
+  (g) => [...get(of(h, g)), ...get(of(h, g)), ...constant(bits), ...shiftRight, ...xor, ...set(of(h, g))];
+const multiplied =
+  (h: number, by: number): Step =>
+  (g) => [...get(of(h, g)), ...splatted(by), ...multiply, ...set(of(h, g))];
+/** mix.ts, `absorb`: h = absorb(h, column). */
+const mixedIn = (h: number, column: number) => [
+  ...both((g) => [...get(of(h, g)), ...loadColumn(column, g), ...xor, ...set(of(h, g))]),
+  ...both(multiplied(h, ABSORB)),
+  ...both(folded(h, 15)),
+];
+/** mix.ts, `mix32`. */
+const finished = [folded(H, 16), multiplied(H, MIX0), folded(H, 15), multiplied(H, MIX1), folded(H, 16)].flatMap(both);
+/** H = START ^ protocol × PROTOCOL */
+const begun = both((g) => [
+  ...[...loadColumn(TAIL, g), ...splatted(0xff), ...and, ...splatted(PROTOCOL), ...multiply],
+  ...[...splatted(START), ...xor, ...set(of(H, g))],
+]);
+/** flow-hash.ts, `hashTuple4`. */
+const hash4 = [...begun, ...[0, 1, PORTS].flatMap((column) => mixedIn(H, column)), ...finished];
+/** flow-hash.ts, `hashTuple6`: sources and destinations in chains of their own, then the one into the other. */
+const hash6 = [
+  ...begun,
+  ...both((g) => [...splatted(START_DESTINATION), ...set(of(D, g))]),
+  ...[0, 1, 2, 3].flatMap((w) => [...mixedIn(H, w), ...mixedIn(D, w + 4)]),
+  ...both(multiplied(D, CROSS)),
+  ...both((g) => [...get(of(H, g)), ...get(of(D, g)), ...xor, ...set(of(H, g))]),
+  ...both(multiplied(H, ABSORB)),
+  ...both(folded(H, 15)),
+  ...mixedIn(H, PORTS),
+  ...finished,
+];
+
 /**
- * The code of a function (count, key0, key1): for at = 0; at < count × 4; at += TURN × 4, eight flows. `columns`: of the message, in their order;
- * `result`: what is stored of the exclusive or of two words of the final state.
+ * The code of a function (count, key0, key1): for at = 0; at < count × 4; at += TURN × 4, eight flows. `columns`: of the fingerprint's message, in their order;
+ * `flowHash`: leaves the flow hash in H; `result`: what is stored of a value in a column.
  */
-function body(columns: readonly number[], result: (value: readonly number[], column: number, g: number) => number[]): number[] {
+function body(
+  columns: readonly number[],
+  flowHash: readonly number[],
+  result: (value: readonly number[], column: number, g: number) => number[],
+): number[] {
   const outcome = (v: number, w: number, column: number) =>
     both((g) => storeColumn(column, g, result([...get(of(v, g)), ...get(of(w, g)), ...xor], column, g)));
   const hash = [
+    ...flowHash,
+    ...both((g) => storeColumn(HASH, g, result(get(of(H, g)), HASH, g))),
     ...both((g) => [...get(SPLAT0), ...set(of(V0, g))]),
     ...both((g) => [...get(SPLAT1), ...set(of(V1, g))]),
     ...both(keyed(V2, SPLAT0, 0x6c796765)),
@@ -173,7 +230,7 @@ function body(columns: readonly number[], result: (value: readonly number[], col
     ...outcome(V0, V2, HIGH),
   ];
   const code = [
-    ...[2, 1, I32, 12, V128], // locals: AT; twelve vectors
+    ...[2, 1, I32, 16, V128], // locals: AT; sixteen vectors
     ...[...get(COUNT), ...constant(2), 0x74, ...set(COUNT)], // count <<= 2
     ...[...get(KEY0), ...splat, ...set(SPLAT0)],
     ...[...get(KEY1), ...splat, ...set(SPLAT1)],
@@ -187,10 +244,10 @@ function body(columns: readonly number[], result: (value: readonly number[], col
   return [...unsigned(code.length), ...code];
 }
 
-const body4 = () => body([0, 1, PORTS, TAIL], (value) => [...value]);
+const body4 = () => body([0, 1, PORTS, TAIL], hash4, (value) => [...value]);
 /** Lanes of IPv4 keep what they have. */
 const body6 = () =>
-  body([0, 1, 2, 3, 4, 5, 6, 7, PORTS, TAIL], (value, column, g) => {
+  body([0, 1, 2, 3, 4, 5, 6, 7, PORTS, TAIL], hash6, (value, column, g) => {
     const isIpv6 = [...loadColumn(TAIL, g), ...constant(24), ...shiftRight, ...constant(TAIL6 >> 24), ...splat, ...equal];
     return [...value, ...loadColumn(column, g), ...isIpv6, ...select];
   });
@@ -240,13 +297,8 @@ export function flowLanes(key0: number, key1: number, lanes: number, vectors = t
 }
 
 function named(columns: readonly Int32Array[]) {
-  return {
-    addresses: columns.slice(0, PORTS),
-    ports: columns[PORTS],
-    tail: columns[TAIL],
-    low: columns[LOW],
-    high: columns[HIGH],
-  };
+  const [ports, tail, low, high, hash] = columns.slice(PORTS);
+  return { addresses: columns.slice(0, PORTS), ports, tail, low, high, hash };
 }
 
 function vectorLanes({ buffer, run4, run6 }: Hasher, key0: number, key1: number): FlowLanes {
@@ -260,7 +312,7 @@ function vectorLanes({ buffer, run4, run6 }: Hasher, key0: number, key1: number)
 
 function oneByOne(columns: readonly Int32Array[], key0: number, key1: number): FlowLanes {
   const lanes = named(columns);
-  const { addresses, ports, tail, low, high } = lanes;
+  const { addresses, ports, tail, low, high, hash } = lanes;
   const [source, destination] = addresses;
   const { tuple4, tuple6 } = fingerprints(key0, key1, low, high);
   const view = new DataView(new ArrayBuffer(32));
@@ -268,7 +320,9 @@ function oneByOne(columns: readonly Int32Array[], key0: number, key1: number): F
     ...lanes,
     run4(count) {
       for (let i = 0; i < count; i++) {
-        if (tail[i] >> 24 === TAIL4 >> 24) tuple4(source[i], destination[i], ports[i], tail[i] & 0xff, i);
+        if (tail[i] >> 24 !== TAIL4 >> 24) continue;
+        tuple4(source[i], destination[i], ports[i], tail[i] & 0xff, i);
+        hash[i] = hashTuple4(source[i], destination[i], ports[i], tail[i] & 0xff);
       }
     },
     run6(count) {
@@ -276,6 +330,7 @@ function oneByOne(columns: readonly Int32Array[], key0: number, key1: number): F
         if (tail[i] >> 24 !== TAIL6 >> 24) continue;
         for (let w = 0; w < PORTS; w++) view.setInt32(w * 4, addresses[w][i]);
         tuple6(view, 0, 16, ports[i], tail[i] & 0xff, i);
+        hash[i] = hashTuple6(view, 0, 16, ports[i], tail[i] & 0xff);
       }
     },
   };

@@ -15,7 +15,7 @@ import {
 } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_PASS } from '../base/verdict.ts';
-import { hashTuple4, hashTuple6 } from '../maglev-hash/index.ts';
+import { type FlowLanes, TAIL4, TAIL6 } from '../maglev-hash/index.ts';
 import { WIRE_OK } from '../wire/check.ts';
 import * as checksum from '../wire/checksum.ts';
 import * as ethernet from '../wire/ethernet.ts';
@@ -84,8 +84,8 @@ const DESTINATION6 = ipv6.DESTINATION_AT;
 const TCP_HEADER = tcp.HEADER_LENGTH;
 const UDP_HEADER = udp.HEADER_LENGTH;
 const TCP_OFFSET_AT = tcp.DATA_OFFSET_AT;
-const hash4 = hashTuple4;
-const hash6 = hashTuple6;
+const LANE4 = TAIL4;
+const LANE6 = TAIL6;
 
 /** First bit of a destination MAC address that names a group (IEEE 802). */
 const GROUP_BIT = 1;
@@ -148,8 +148,12 @@ function completeChecksum(batch: Batch, i: number, protocol: number, at: number,
   return 0;
 }
 
-/** The classification of one batch. Frames that the driver already gave a reason keep it. */
-export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: ClassifyTally) => void {
+/**
+ * The classification of one batch. `lanes`: where flows are laid out to be hashed, all at once at the end of the batch: of packets with ports that are
+ * looked up by their flow; steer finds their fingerprints there. Frames that the driver
+ * already gave a reason keep it.
+ */
+export function classifyStage(batch: Batch, lanes: FlowLanes): (snapshot: Snapshot, tally: ClassifyTally) => void {
   const { frameAt, frameLength, virtioFlags, gsoType, networkAt, transportAt, networkLength, family, protocol } = batch;
   const { tcpFlags, flowHash, service, lookup, fragment, backend, verdict, reason } = batch;
   const { view } = batch.arena;
@@ -159,6 +163,10 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
   const isOurLink = linkAddress !== undefined;
   const checksumsUnknown = batch.ingress.checksumsUnknown === true;
   const minimumTtl = hopDone ? 1 : 2;
+  const { ports: lanePorts, tail, hash, run4, run6 } = lanes;
+  const [word0, word1, word2, word3, word4, word5, word6, word7] = lanes.addresses;
+  /** Families that lie in the lanes: 1 for IPv4, 2 for IPv6. */
+  let laidOut = 0;
   const classifyIcmp = icmpStage(batch);
   const matchOther = otherProtocols(batch, minimumTtl);
   const { find4: recent4, find6: recent6, forget } = recentServices();
@@ -194,6 +202,28 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     if (wrong === 0 && isByAddress(words, found)) lookup[i] = BY_FRAGMENT;
     return wrong;
   }
+
+  /** A packet with ports: its flow goes to lane `i`. */
+  const layOut = (i: number, at: number, ports: number): void => {
+    lanePorts[i] = ports;
+    if (family[i] === 4) {
+      word0[i] = view.getInt32(at + SOURCE4);
+      word1[i] = view.getInt32(at + DESTINATION4);
+      tail[i] = LANE4 | protocol[i];
+      laidOut |= 1;
+      return;
+    }
+    word0[i] = view.getInt32(at + SOURCE6);
+    word1[i] = view.getInt32(at + SOURCE6 + 4);
+    word2[i] = view.getInt32(at + SOURCE6 + 8);
+    word3[i] = view.getInt32(at + SOURCE6 + 12);
+    word4[i] = view.getInt32(at + DESTINATION6);
+    word5[i] = view.getInt32(at + DESTINATION6 + 4);
+    word6[i] = view.getInt32(at + DESTINATION6 + 8);
+    word7[i] = view.getInt32(at + DESTINATION6 + 12);
+    tail[i] = LANE6 | protocol[i];
+    laidOut |= 2;
+  };
 
   const classify4 = (i: number, at: number, end: number, words: Int32Array): number => {
     if (end - at < HEADER4) return TRUNCATED;
@@ -243,7 +273,12 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
 
   /** Neither TCP nor UDP: of ICMP to a service address icmp-stage.ts knows, another protocol may have a service; the rest is not ours. */
   function classifyOther(i: number, at: number, words: Int32Array, tally: ClassifyTally): number {
-    if (protocol[i] !== ICMP && protocol[i] !== ICMPV6) return matchOther(i, words, tally);
+    if (protocol[i] !== ICMP && protocol[i] !== ICMPV6) {
+      const wrong = matchOther(i, words, tally);
+      // SCTP by its own 5-tuple.
+      if (wrong === 0 && lookup[i] === BY_FLOW) layOut(i, at, view.getInt32(transportAt[i]));
+      return wrong;
+    }
     if (protocol[i] !== (family[i] === 4 ? ICMP : ICMPV6)) return NOT_OURS;
     const found = addressService(i, at, words);
     return found < 0 ? NOT_OURS : classifyIcmp(i, words, found);
@@ -317,9 +352,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     const wrong = checkRest(i, transport, packetEnd, words, tally);
     if (wrong !== 0) return wrong;
     service[i] = found;
-    flowHash[i] = isInner4
-      ? hash4(view.getInt32(at + SOURCE4), view.getInt32(at + DESTINATION4), ports, kind)
-      : hash6(view, at + SOURCE6, at + DESTINATION6, ports, kind);
+    layOut(i, at, ports);
     return 0;
   };
 
@@ -330,6 +363,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       answered = words;
     }
     const count = batch.count;
+    laidOut = 0;
     if (batch.fragments > 0) {
       fragment.fill(0);
       batch.fragments = 0;
@@ -338,6 +372,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       service[i] = -1;
       lookup[i] = BY_FLOW;
       backend[i] = -1;
+      tail[i] = 0;
       if (reason[i] !== 0) continue;
       const from = frameAt[i];
       const end = (from + frameLength[i]) | 0;
@@ -367,5 +402,8 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
         reason[i] = answer === NOT_OURS ? NOT_A_SERVICE : answer;
       }
     }
+    if ((laidOut & 1) !== 0) run4(count);
+    if ((laidOut & 2) !== 0) run6(count);
+    for (let i = 0; i < count; i++) if (tail[i] !== 0) flowHash[i] = hash[i];
   };
 }

@@ -10,6 +10,7 @@ import type { Batch } from '../base/batch.ts';
 import { counterAt, DROPS_AT } from '../base/counters.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_APART, VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
+import { flowLanes } from '../maglev-hash/index.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { accountStage } from './account.ts';
@@ -355,13 +356,14 @@ export class Pipeline {
     const stages = this.#stages;
     if (stages !== null && stages.batch === batch) return stages;
     const near = nearBackends();
+    const lanes = flowLanes(this.#flows.key0, this.#flows.key1, batch.capacity);
     const made = {
       batch,
-      classify: classifyStage(batch),
+      classify: classifyStage(batch, lanes),
       timeExceeded: timeExceededStage(batch, this.#expiredRate),
       appoint: appointStage(batch, this.#turn),
       markStateless: statelessStage(batch),
-      steer: steerStage(batch, near, this.#flows, this.#siblings),
+      steer: steerStage(batch, near, lanes, this.#flows, this.#siblings),
       fragments: fragmentStage(batch, this.#fragments, this.#fragmentSiblings, this.#hold),
       clamp: mssClampStage(batch, this.#pathMtu),
       tunnelExtra: tunnelExtraStage(batch),

@@ -1,10 +1,9 @@
 /**
- * steer: gives every packet that has a service its backend. Three passes over the batch, so that the memory of different
+ * steer: gives every packet that has a service its backend. Two passes over the batch, so that the memory of different
  * packets is fetched at the same time and not one after another:
  *
- *   1. fingerprint of each flow (arithmetic only);
- *   2. touch each flow's bucket: independent loads, so the processor overlaps their cache misses;
- *   3. decide: entry, sibling shard, previous table, current table (design.md §4).
+ *   1. touch each flow's bucket, by the fingerprint that classify has left in the lanes: independent loads, so the processor overlaps their cache misses;
+ *   2. decide: entry, sibling shard, previous table, current table (docs/architecture.md).
  */
 import {
   type Batch,
@@ -19,9 +18,8 @@ import {
 } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
-import { fingerprints, flowLanes, TAIL4, TAIL6 } from '../maglev-hash/index.ts';
+import { type FlowLanes, fingerprints } from '../maglev-hash/index.ts';
 import * as ipv4 from '../wire/ipv4.ts';
-import * as ipv6 from '../wire/ipv6.ts';
 import * as tcp from '../wire/tcp.ts';
 import { appointmentNotes } from './appointment-notes.ts';
 import { previousAnswers, siblingBackend, tableBackend } from './choice.ts';
@@ -45,10 +43,6 @@ const TCP = ipv4.PROTOCOL_TCP;
 const SYN = tcp.SYN;
 const RST = tcp.RST;
 const SYN_ACK_RST = tcp.SYN | tcp.ACK | tcp.RST;
-const SOURCE4 = ipv4.SOURCE_AT;
-const DESTINATION4 = ipv4.DESTINATION_AT;
-const SOURCE6 = ipv6.SOURCE_AT;
-const DESTINATION6 = ipv6.DESTINATION_AT;
 const SERVICE = SERVICE_WORDS;
 const POOL_OF = S_POOL;
 const RECORD = BACKEND_WORDS;
@@ -59,8 +53,6 @@ const ID_MASK = ENTRY_ID_MASK;
 const CONFIRMED_BIT = ENTRY_CONFIRMED;
 const WITHIN = CONFIRM_WITHIN;
 const findEntry = findInBucket;
-const LANE4 = TAIL4;
-const LANE6 = TAIL6;
 
 /** What steering did in one batch; added to the thread's counters. */
 export interface SteerTally extends QuoteTally {
@@ -78,19 +70,18 @@ export interface SteerTally extends QuoteTally {
 export function steerStage(
   batch: Batch,
   near: NearBackends,
+  lanes: FlowLanes,
   flows: FlowTable,
   siblings: readonly FlowTable[],
 ): (snapshot: Snapshot, now: number, tally: SteerTally) => void {
-  const { service, lookup, networkAt, transportAt, family, protocol, tcpFlags, fingerprintLow, fingerprintHigh } = batch;
+  const { service, lookup, protocol, tcpFlags, fingerprintLow, fingerprintHigh } = batch;
   const { verdict, reason, backend } = batch;
   const { view } = batch.arena;
   const { words: records, ids, follow, fetch } = near;
   const flow = new FlowTuple(view);
   const { mask, words: entries } = flows;
   const fingerprint = fingerprints(flows.key0, flows.key1, fingerprintLow, fingerprintHigh);
-  const lanes = flowLanes(flows.key0, flows.key1, batch.capacity);
-  const { ports: lanePorts, tail, low: lows, high: highs, run4, run6 } = lanes;
-  const [word0, word1, word2, word3, word4, word5, word6, word7] = lanes.addresses;
+  const { low: lows, high: highs } = lanes;
   const followWide = wideFlows(batch, flows, fingerprint);
   const note = appointmentNotes(batch, flows, fingerprint);
 
@@ -168,32 +159,6 @@ export function steerStage(
 
   return function steer(snapshot: Snapshot, now: number, tally: SteerTally): void {
     const count = batch.count;
-    let families = 0;
-    for (let i = 0; i < count; i++) {
-      if (service[i] < 0 || lookup[i] !== BY_FLOW) continue;
-      const at = networkAt[i];
-      lanePorts[i] = view.getInt32(transportAt[i]);
-      if (family[i] === 4) {
-        word0[i] = view.getInt32(at + SOURCE4);
-        word1[i] = view.getInt32(at + DESTINATION4);
-        tail[i] = LANE4 | protocol[i];
-        families |= 4;
-      } else {
-        word0[i] = view.getInt32(at + SOURCE6);
-        word1[i] = view.getInt32(at + SOURCE6 + 4);
-        word2[i] = view.getInt32(at + SOURCE6 + 8);
-        word3[i] = view.getInt32(at + SOURCE6 + 12);
-        word4[i] = view.getInt32(at + DESTINATION6);
-        word5[i] = view.getInt32(at + DESTINATION6 + 4);
-        word6[i] = view.getInt32(at + DESTINATION6 + 8);
-        word7[i] = view.getInt32(at + DESTINATION6 + 12);
-        tail[i] = LANE6 | protocol[i];
-        families |= 2;
-      }
-    }
-    if ((families & 4) !== 0) run4(count);
-    if ((families & 2) !== 0) run6(count);
-
     let touched = 0;
     for (let i = 0; i < count; i++) touched ^= entries[(lows[i] & mask) << 4];
     tally.touched ^= touched;
