@@ -165,8 +165,6 @@ export function classifyStage(batch: Batch, lanes: FlowLanes): (snapshot: Snapsh
   const minimumTtl = hopDone ? 1 : 2;
   const { ports: lanePorts, tail, hash, run4, run6 } = lanes;
   const [word0, word1, word2, word3, word4, word5, word6, word7] = lanes.addresses;
-  /** Families that lie in the lanes: 1 for IPv4, 2 for IPv6. */
-  let laidOut = 0;
   const classifyIcmp = icmpStage(batch);
   const matchOther = otherProtocols(batch, minimumTtl);
   const { find4: recent4, find6: recent6, forget } = recentServices();
@@ -210,7 +208,6 @@ export function classifyStage(batch: Batch, lanes: FlowLanes): (snapshot: Snapsh
       word0[i] = view.getInt32(at + SOURCE4);
       word1[i] = view.getInt32(at + DESTINATION4);
       tail[i] = LANE4 | protocol[i];
-      laidOut |= 1;
       return;
     }
     word0[i] = view.getInt32(at + SOURCE6);
@@ -222,7 +219,6 @@ export function classifyStage(batch: Batch, lanes: FlowLanes): (snapshot: Snapsh
     word6[i] = view.getInt32(at + DESTINATION6 + 8);
     word7[i] = view.getInt32(at + DESTINATION6 + 12);
     tail[i] = LANE6 | protocol[i];
-    laidOut |= 2;
   };
 
   const classify4 = (i: number, at: number, end: number, words: Int32Array): number => {
@@ -363,7 +359,9 @@ export function classifyStage(batch: Batch, lanes: FlowLanes): (snapshot: Snapsh
       answered = words;
     }
     const count = batch.count;
-    laidOut = 0;
+    // Bits of the families that may lie in the lanes: 4 and 6 differ by the second one.
+    let some6 = 0;
+    let some4 = 0;
     if (batch.fragments > 0) {
       fragment.fill(0);
       batch.fragments = 0;
@@ -378,7 +376,7 @@ export function classifyStage(batch: Batch, lanes: FlowLanes): (snapshot: Snapsh
       const end = (from + frameLength[i]) | 0;
       const type = isEthernet ? networkType(batch, i, view, from, end) : ipType(view, from, end);
       if (!isEthernet) networkAt[i] = from;
-      const at = networkAt[i];
+      const at = isEthernet ? networkAt[i] : from;
       let answer = type === 0 ? TRUNCATED : NOT_IP;
       if (isOurLink && type !== 0 && !isAddressedTo(view, from, linkAddress)) answer = WRONG_HOST;
       else if (type === IPV4) answer = classify4(i, at, end, words);
@@ -393,7 +391,12 @@ export function classifyStage(batch: Batch, lanes: FlowLanes): (snapshot: Snapsh
         answer = match(i, at, words, tally);
         if (answer === NOT_OURS && !canPass && isExpiredHere(i, at, words)) answer = TTL_EXPIRED;
       }
-      if (answer === 0 || answer === ANSWERED) continue;
+      if (answer === 0) {
+        some6 |= family[i] & 2;
+        some4 |= ~family[i] & 2;
+        continue;
+      }
+      if (answer === ANSWERED) continue;
       if (answer === TTL_EXPIRED) tally.expired++;
       if (batch.fragments > 0) fragment[i] = 0;
       if ((answer === NOT_OURS || answer === NOT_IP || answer === WRONG_HOST) && canPass) verdict[i] = PASS;
@@ -402,8 +405,8 @@ export function classifyStage(batch: Batch, lanes: FlowLanes): (snapshot: Snapsh
         reason[i] = answer === NOT_OURS ? NOT_A_SERVICE : answer;
       }
     }
-    if ((laidOut & 1) !== 0) run4(count);
-    if ((laidOut & 2) !== 0) run6(count);
+    if (some4 !== 0) run4(count);
+    if (some6 !== 0) run6(count);
     for (let i = 0; i < count; i++) if (tail[i] !== 0) flowHash[i] = hash[i];
   };
 }
