@@ -76,7 +76,7 @@ const [COUNT, KEY0, KEY1, AT] = [0, 1, 2, 3];
 const [V0, V1, V2, V3, WORD, H, D] = [4, 5, 6, 7, 8, 9, 10];
 /** Locals of the second group of four lie so much further on. */
 const GROUP = 7;
-const [SPLAT0, SPLAT1] = [18, 19];
+const [SPLAT0, SPLAT1, BY_16, BY_8] = [18, 19, 20, 21];
 const GROUP_BYTES = 16;
 /** Flows of one turn of the loop. */
 const TURN = 8;
@@ -128,14 +128,12 @@ const plus =
 const exclusive =
   (v: number, other: number): Step =>
   (g) => [...get(of(v, g)), ...get(of(other, g)), ...xor, ...set(of(v, g))];
-/** v rotated to the left by 16 bits: the halves of each lane change places. */
+/** Where the bytes of each lane come from when it is rotated to the left by so many bytes. */
+const rotation = (bytes: number) => Array.from({ length: 16 }, (_, b) => (b & ~3) | ((b - bytes) & 3));
+/** v rotated to the left by whole bytes: one instruction with the places of the bytes in a register, not three. `places`: BY_16 or BY_8. */
 const turned =
-  (v: number): Step =>
-  (g) => [
-    ...[...get(of(v, g)), ...get(of(v, g))],
-    ...[...vector(0x0d), 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13],
-    ...set(of(v, g)),
-  ];
+  (v: number, places: number): Step =>
+  (g) => [...get(of(v, g)), ...get(places), ...vector(0x0e), ...set(of(v, g))];
 /** v = (v rotated to the left by `bits`) ^ other */
 const rotated =
   (v: number, bits: number, other: number): Step =>
@@ -149,13 +147,14 @@ const ROUND: readonly Step[] = [
   plus(V0, V1),
   plus(V2, V3),
   rotated(V1, 5, V0),
-  rotated(V3, 8, V2),
-  turned(V0),
+  turned(V3, BY_8),
+  exclusive(V3, V2),
+  turned(V0, BY_16),
   plus(V2, V1),
   plus(V0, V3),
   rotated(V1, 13, V2),
   rotated(V3, 7, V0),
-  turned(V2),
+  turned(V2, BY_16),
 ];
 const round = ROUND.flatMap(both);
 const absorbed = (column: number) => [
@@ -230,10 +229,12 @@ function body(
     ...outcome(V0, V2, HIGH),
   ];
   const code = [
-    ...[2, 1, I32, 16, V128], // locals: AT; sixteen vectors
+    ...[2, 1, I32, 18, V128], // locals: AT; eighteen vectors
     ...[...get(COUNT), ...constant(2), 0x74, ...set(COUNT)], // count <<= 2
     ...[...get(KEY0), ...splat, ...set(SPLAT0)],
     ...[...get(KEY1), ...splat, ...set(SPLAT1)],
+    ...[...vector(0x0c), ...rotation(2), ...set(BY_16)],
+    ...[...vector(0x0c), ...rotation(1), ...set(BY_8)],
     ...[0x03, 0x40], // loop
     ...[...get(AT), ...get(COUNT), 0x49, 0x04, 0x40], // if at < count
     ...hash,
