@@ -91,6 +91,7 @@ export function accountStage(batch: Batch, bank: Float64Array, notes: DropNotes 
         continue;
       }
       bytes += frameLength[i];
+      const length = networkLength[i];
       const number = service[i];
       if (number >= 0) {
         if (number !== lastService) {
@@ -100,7 +101,7 @@ export function accountStage(batch: Batch, bank: Float64Array, notes: DropNotes 
           serviceBytes = 0;
         }
         servicePackets++;
-        serviceBytes += networkLength[i];
+        serviceBytes += length;
       }
       if (v === FORWARD) {
         forwarded++;
@@ -113,7 +114,7 @@ export function accountStage(batch: Batch, bank: Float64Array, notes: DropNotes 
           backendBytes = 0;
         }
         backendPackets++;
-        backendBytes += networkLength[i];
+        backendBytes += length;
       } else if (v === DROP) {
         dropped++;
         bank[DROP_CELLS + reason[i]] += 1;

@@ -142,8 +142,9 @@ export function encapsulateStage(
         const folded = (sum & 0xffff) + (sum >>> 16);
         view.setInt32(network, 0x45000000 | (trafficClass << 16) | total);
         view.setInt32(network + 4, records[template + 1], true);
-        view.setInt32(network + 8, records[template + 2], true);
-        view.setUint16(network + 10, ~(folded + (folded >>> 16)));
+        // TTL and protocol as they lie in the template, whose checksum is 0; the checksum's bytes behind them.
+        const right = ~(folded + (folded >>> 16));
+        view.setInt32(network + 8, records[template + 2] | ((right & 0xff) << 24) | ((right & 0xff00) << 8), true);
         view.setInt32(network + 12, records[template + 3], true);
         view.setInt32(network + 16, records[template + 4], true);
         ports = records[template + 5];

@@ -122,6 +122,8 @@ export function offsetsOf(batch: Batch): OffsetsAgree {
     const outerNetwork = outerNetworkAt[i];
     const tunnel = tunnelAt[i];
     const innerNetwork = networkAt[i];
+    const innerTransport = transportAt[i];
+    const inner = family[i];
     const outer = outerFamily[i];
     const kind = encapsulation[i];
     const wrong = columnsWrong(
@@ -134,7 +136,7 @@ export function offsetsOf(batch: Batch): OffsetsAgree {
       outer === 4 ? HEADER4 : HEADER6,
       tunnel,
       innerNetwork,
-      transportAt[i],
+      innerTransport,
       (innerNetwork + networkLength[i]) | 0,
       kind === GUE ? GUE_UDP : lengthOf(kind),
       kind === GUE ? GUE_LEAST : leastOf(kind),
@@ -142,8 +144,8 @@ export function offsetsOf(batch: Batch): OffsetsAgree {
     // Offsets that lie outside the packet are not followed to its bytes.
     return (
       wrong === 0 &&
-      (bytesWrong(view, kind, outerNetwork, outer, tunnel, innerNetwork, family[i]) |
-        transportWrong(view, innerNetwork, family[i], transportAt[i] - innerNetwork)) ===
+      (bytesWrong(view, kind, outerNetwork, outer, tunnel, innerNetwork, inner) |
+        transportWrong(view, innerNetwork, inner, (innerTransport - innerNetwork) | 0)) ===
         0
     );
   };

@@ -19,7 +19,6 @@ import {
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
 import { type FlowLanes, fingerprints } from '../maglev-hash/index.ts';
-import * as ipv4 from '../wire/ipv4.ts';
 import * as tcp from '../wire/tcp.ts';
 import { appointmentNotes } from './appointment-notes.ts';
 import { previousAnswers, siblingBackend, tableBackend } from './choice.ts';
@@ -39,7 +38,6 @@ const BY_QUOTE = LOOKUP_QUOTE;
 const BY_TABLE = LOOKUP_TABLE;
 const FORWARD = VERDICT_FORWARD;
 const DROP = VERDICT_DROP;
-const TCP = ipv4.PROTOCOL_TCP;
 const SYN = tcp.SYN;
 const RST = tcp.RST;
 const SYN_ACK_RST = tcp.SYN | tcp.ACK | tcp.RST;
@@ -74,7 +72,7 @@ export function steerStage(
   flows: FlowTable,
   siblings: readonly FlowTable[],
 ): (snapshot: Snapshot, now: number, tally: SteerTally) => void {
-  const { service, lookup, protocol, tcpFlags, fingerprintLow, fingerprintHigh } = batch;
+  const { service, lookup, tcpFlags, fingerprintLow, fingerprintHigh } = batch;
   const { verdict, reason, backend } = batch;
   const { view } = batch.arena;
   const { words: records, ids, follow, fetch } = near;
@@ -179,7 +177,8 @@ export function steerStage(
       }
       // A SYN reads the entry that its 5-tuple may have from an earlier connection, because the packets behind it will find it
       // too; but it proves nothing (its source may be forged), so it writes none.
-      const initial = protocol[i] === TCP && (tcpFlags[i] & SYN_ACK_RST) === SYN;
+      // Other protocols have no flags here (classify).
+      const initial = (tcpFlags[i] & SYN_ACK_RST) === SYN;
       const low = lows[i];
       const high = highs[i];
       const entry = findEntry(entries, (low & mask) << 4, low, high);
