@@ -12,9 +12,7 @@ export interface Bench {
 
 const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   bulk: () => import('./bulk.ts'),
-  forward: () => import('./forward.ts'),
   history: () => import('./history.ts'),
-  latency: () => import('./latency.ts'),
   pipeline: () => import('./pipeline.ts'),
   segment: () => import('./segment.ts'),
   table: () => import('./table.ts'),
