@@ -10,6 +10,12 @@ export interface DriverStatistics {
   readonly kernelDrops: number;
 }
 
+export interface MappedBatch {
+  readonly batch: Batch;
+  /** Gives the memory back; the batch must not be used any more. */
+  release(): void;
+}
+
 /** A way in, as one forwarding thread holds it (one queue). */
 export interface Ingress {
   /** For logs and metrics: `tun:gd0`, `packet:eth0`, `pcap-file:in.pcap`, `memory`. */
@@ -24,6 +30,11 @@ export interface Ingress {
    */
   receive(batch: Batch): number;
   /**
+   * Where packets lie in memory that both sides see: fills the batch with what was taken over from the kernel and not delivered yet. 0 when that is nothing:
+   * all of that memory is the kernel's, or the queue's next reader's, again. Whoever stops receiving calls it until then.
+   */
+  rest?(batch: Batch): number;
+  /**
    * The reply path: sends every packet of the batch whose verdict is reply (outAt, outLength: IP packet, or Ethernet frame when
    * `facts.link` is Ethernet). One that can not be sent becomes drop with reason `reply-failed`. Then the batch's answers (answerAt, answerLength;
    * the same kind of bytes): one that can not be sent is counted in `answersLost`, for its packet is on its way.
@@ -37,6 +48,8 @@ export interface Ingress {
   readonly interfaceIndex?: number;
   /** Only what these want is to come in from now on; absent where that is not the driver's to choose. */
   setServices?(services: readonly ServiceMatch[]): void;
+  /** Where the frames' memory is the driver's own: a batch of `capacity` packets over it, the only kind that `receive` takes. */
+  createBatch?(capacity: number): MappedBatch;
   /** True when `statistics` counts since the device came to be, whoever read its queues; absent: since this driver was opened. */
   readonly countsDevice?: boolean;
   statistics(): DriverStatistics;

@@ -4,7 +4,7 @@ import { Batch } from '../base/batch.ts';
 import { createBank } from '../base/counters.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { AutoEgress } from './auto/egress.ts';
-import type { Egress, Ingress } from './driver.ts';
+import type { Egress, Ingress, MappedBatch } from './driver.ts';
 import { MemoryEgress } from './memory/egress.ts';
 import { MemoryIngress } from './memory/ingress.ts';
 import { fanoutGroup } from './packet/fanout.ts';
@@ -18,6 +18,8 @@ import { TapIngress } from './tap/ingress.ts';
 import { TapOffloadEgress } from './tap-offload/egress.ts';
 import { TunIngress } from './tun/ingress.ts';
 import { UdpEgress } from './udp/egress.ts';
+
+export type { MappedBatch } from './driver.ts';
 
 /** The ingress part of a configuration; `config/` produces exactly this shape. */
 export type IngressSettings =
@@ -118,14 +120,12 @@ export function openEgress(settings: EgressSettings, bank = createBank(), queue?
   }
 }
 
-export interface MappedBatch {
-  readonly batch: Batch;
-  /** Gives the memory back; the batch must not be used any more. */
-  release(): void;
-}
-
-/** A batch of `capacity` packets over memory mapped by, and for, the calling thread. Slots take super-packets unless told otherwise. */
+/**
+ * A batch of `capacity` packets over memory mapped by, and for, the calling thread. Slots take super-packets unless told otherwise, or unless the driver has
+ * frames of its own.
+ */
 export function createBatch(ingress: Ingress, capacity = 64, stride: number = LARGE_STRIDE): MappedBatch {
+  if (ingress.createBatch !== undefined) return ingress.createBatch(capacity);
   const memory = mapPacketMemory(Arena.bytesFor(capacity, stride, BATCH_RECORDS));
   const arena = new Arena(memory.buffer, capacity, stride, memory.address, BATCH_RECORDS);
   memory.summedThrough(arena.view);

@@ -4,6 +4,7 @@ import { VERDICT_REPLY } from '../../src/base/verdict.ts';
 import { createBatch } from '../../src/io/open.ts';
 import { packetFilter } from '../../src/io/packet/filter.ts';
 import { PacketIngress } from '../../src/io/packet/ingress.ts';
+import type { RingKind } from '../../src/io/packet/ring.ts';
 import { needs } from '../needs.ts';
 import { type IngressHarness, ingressContract, receiveAll } from './driver.ts';
 import { FAR_MAC, Injector, Listener, NEAR_MAC, NEAR4, NEAR6, Wire } from './lab.ts';
@@ -12,10 +13,10 @@ import { ipPacket, udpBody, udpPacket } from './packets.ts';
 const SERVICE = Uint8Array.from([10, 9, 9, 9]);
 
 /** The client is near, the director far: packets to 10.9.9.0/24 are routed to its interface. */
-function openLab(): IngressHarness & { ingress: PacketIngress } {
+function openLab(ring: RingKind): IngressHarness & { ingress: PacketIngress } {
   const wire = new Wire();
   const service = { prefix: { bytes: SERVICE, length: 32 }, protocol: 17, portFrom: 4001, portTo: 4001 };
-  const ingress = wire.far.inside(() => new PacketIngress({ device: 'vb', services: [service] }));
+  const ingress = wire.far.inside(() => new PacketIngress({ device: 'vb', services: [service], ring }));
   const injector = wire.near.inside(() => new Injector());
   const listener = wire.near.inside(() => new Listener(NEAR4));
   return {
@@ -199,4 +200,13 @@ test('packet: two threads of one group share the flows, none twice', needs('root
   wire.close();
 });
 
-ingressContract('packet', { needs: ['root', 'namespaces'], open: openLab, sizes: [28, 29, 64, 1500, 9000, 65534, 65535] });
+const sizes = [28, 29, 64, 1500, 1894, 1895, 9000, 65534, 65535, 64];
+ingressContract('packet', { needs: ['root', 'namespaces'], open: () => openLab('none'), sizes });
+// Every home slot takes 64 KiB, so nothing that a ring holds is too large.
+for (const ring of ['frames', 'blocks'] as const)
+  ingressContract(`packet, ring of ${ring}`, {
+    needs: ['root', 'namespaces'],
+    open: () => openLab(ring),
+    sizes,
+    largestFrame: null,
+  });
