@@ -55,9 +55,9 @@ function pathFacts(ingress: Ingress, egress: Egress): PathFacts {
 }
 
 function run(start: ThreadStart): void {
-  const { number, threads, services, queue } = start;
+  const { number, threads, services, queue, gate } = start;
   let left = false;
-  const ingress = openIngress(start.ingress, { thread: number, threads, services, ...(queue === null ? {} : { queue }) });
+  const ingress = openIngress(start.ingress, { thread: number, threads, services, gate, ...(queue === null ? {} : { queue }) });
   try {
     const egress = openEgress(start.egress, start.bank, start.egressQueue ?? undefined);
     try {

@@ -18,6 +18,10 @@ import { TapIngress } from './tap/ingress.ts';
 import { TapOffloadEgress } from './tap-offload/egress.ts';
 import { TunIngress } from './tun/ingress.ts';
 import { UdpEgress } from './udp/egress.ts';
+import type { GateEnd } from './xdp/gate.ts';
+import { XdpIngress } from './xdp/ingress.ts';
+
+export type { MappedBatch } from './driver.ts';
 
 export type { MappedBatch } from './driver.ts';
 
@@ -33,7 +37,7 @@ export type IngressSettings =
       readonly bridge?: string | null;
       readonly queueLength?: number;
     }
-  | { readonly driver: 'packet'; readonly interface: string }
+  | { readonly driver: 'packet' | 'xdp'; readonly interface: string }
   | { readonly driver: 'pcap-file'; readonly path: string }
   | { readonly driver: 'memory' };
 
@@ -57,6 +61,8 @@ export interface IngressOptions {
    * that another process opened.
    */
   readonly queue?: number;
+  /** For `xdp`: the interface's gate, which another thread holds. */
+  readonly gate?: GateEnd | null;
 }
 
 /** Opens one queue for one thread. Throws CodedError: missing device, privilege, a kernel without the feature. */
@@ -84,6 +90,14 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
         services: options.services,
         fanoutGroup: options.threads > 1 ? fanoutGroup() : null,
         ...(options.queue === undefined ? {} : { queue: options.queue }),
+      });
+    case 'xdp':
+      return new XdpIngress({
+        device: settings.interface,
+        services: options.services,
+        queue: options.thread,
+        queues: options.threads,
+        ...(options.gate == null ? {} : { gate: options.gate }),
       });
     case 'pcap-file':
       if (options.threads > 1) {

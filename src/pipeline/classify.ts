@@ -29,6 +29,7 @@ import { H_PROTOCOLS, USES_AH } from './layout.ts';
 import { answerArp, answerSolicitation, isAddressedTo } from './neighbour.ts';
 import { otherProtocols } from './other-protocols.ts';
 import { isOwnTunnel } from './own-tunnel.ts';
+import { completeChecksum as completeBegun, isChecksumBegun } from './partial-checksum.ts';
 import { recentServices } from './recent-services.ts';
 import { refusalReason } from './refusal.ts';
 import { findService4, findService6 } from './service-index.ts';
@@ -155,6 +156,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
   const { canPass, hopDone, headerVerified, linkAddress } = batch.ingress;
   /** Nobody else answers on the link for who has a service address. */
   const isOurLink = linkAddress !== undefined;
+  const checksumsUnknown = batch.ingress.checksumsUnknown === true;
   const minimumTtl = hopDone ? 1 : 2;
   const classifyIcmp = icmpStage(batch);
   const matchOther = otherProtocols(batch, minimumTtl);
@@ -264,6 +266,11 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     } else if ((virtioFlags[i] & NEEDS_CSUM) !== 0) {
       const wrong = completeChecksum(batch, i, protocol[i], transport, packetEnd, tally);
       if (wrong !== 0) return wrong;
+    } else if (checksumsUnknown && (batch.fragments === 0 || fragment[i] === 0)) {
+      if (isChecksumBegun(view, family[i], protocol[i], networkAt[i], transport, packetEnd)) {
+        batch.partialChecksum[i] = completeBegun(view, protocol[i], transport, packetEnd);
+        tally.completedChecksums++;
+      }
     }
     return protocol[i] === UDP && isOwnTunnel(batch, i, words) ? ENCAPSULATION_LOOP : 0;
   }

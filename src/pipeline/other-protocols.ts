@@ -39,6 +39,7 @@ export function otherProtocols(
     batch;
   const { virtioFlags, gsoType, csumStart, csumOffset } = batch;
   const { view } = batch.arena;
+  const checksumsUnknown = batch.ingress.checksumsUnknown === true;
 
   /** Completes what the sender left to its device; 0, or the reason to drop. */
   function complete(i: number, at: number, end: number, tally: { completedChecksums: number }): number {
@@ -76,6 +77,10 @@ export function otherProtocols(
     if ((virtioFlags[i] & NEEDS_CSUM) !== 0) {
       const wrong = complete(i, transport, end, tally);
       if (wrong !== 0) return wrong;
+    } else if (checksumsUnknown && kind === SCTP && !isPart && sctp.checksum(view, transport) === 0) {
+      // Left to a device, SCTP's field is zero; where zero is the right value this changes nothing.
+      sctp.setChecksum(view, transport, sctp.computeChecksum(view, transport, end));
+      tally.completedChecksums++;
     }
     if (view.getUint8(at + (isInner4 ? ipv4.TTL_AT : ipv6.HOP_LIMIT_AT)) < minimumTtl) return TTL_EXPIRED;
     // IP in IP and GRE are tunnels of ours too.

@@ -29,6 +29,7 @@ import type { Line } from './line.ts';
 import { memory } from './memory.ts';
 import { peers } from './peers.ts';
 import { pipelineCost } from './pipeline-cost.ts';
+import { pipelineFloor } from './pipeline-floor.ts';
 import { privileges } from './privileges.ts';
 import { quic } from './quic.ts';
 import { reloads } from './reloads.ts';
@@ -60,6 +61,7 @@ export const LINES: readonly Line[] = [
   floods,
   drain,
   pipelineCost,
+  pipelineFloor,
   configs,
   lifecycle,
   fuzz,
