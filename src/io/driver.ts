@@ -42,6 +42,8 @@ export interface Ingress {
   reply(batch: Batch): void;
   /** True when a finite source has delivered everything (files, memory). */
   readonly exhausted: boolean;
+  /** It works, but not as it was meant to; null or absent when it does. */
+  readonly warning?: DriverWarning | null;
   /** errno of the last call the kernel refused for another reason than "nothing there"; 0 or absent when none was. */
   readonly lastErrno?: number;
   /** Index of the interface it was bound to when it was opened; absent when an interface of that name that is made anew is none of its concern. */
@@ -83,8 +85,8 @@ export interface EgressFacts {
   readonly sourcePortMask: number;
 }
 
-/** Something that a way out does without, told once when it is opened. */
-export interface EgressWarning {
+/** Something that a way in or out does without, told once when it is opened. */
+export interface DriverWarning {
   /** One sentence: what is missing and what that costs. */
   readonly message: string;
   /** What to do about it. */
@@ -96,7 +98,7 @@ export interface Egress {
   readonly name: string;
   readonly facts: EgressFacts;
   /** It works, but not as it was meant to; null or absent when it does. */
-  readonly warning?: EgressWarning | null;
+  readonly warning?: DriverWarning | null;
   /**
    * Sends every packet of the batch whose verdict is forward, in order, in as few system calls as the driver can. A packet the
    * kernel refuses is retried once; then it becomes verdict drop with its `send-*` reason, and the packets behind it are still sent.

@@ -11,6 +11,7 @@
  *     | header | sockaddr_ll 20 | reserve | virtio-net 10 | frame …
  *     ^ a multiple of 8 or 16            mac offset ─────► ^
  */
+import { CodedError, EXIT } from '../base/errors.ts';
 import { libc, must } from './library.ts';
 import { pin, retain } from './memory.ts';
 import { getStructOption, SOL_PACKET, setOption, setStructOption } from './socket.ts';
@@ -95,8 +96,19 @@ export function ringBytes(shape: RingShape): number {
   return shape.blockBytes * shape.blocks;
 }
 
-/** Gives the socket a ring, before it is bound. Throws CodedError GD_RAW_SOCKET_CALL: ENOMEM when the kernel has not so much memory. */
+/** Gives the socket a ring, before it is bound. Throws CodedError GD_RAW_SOCKET_RING: mostly, the kernel has not so much memory. */
 export function requestRing(descriptor: number, shape: RingShape): void {
+  try {
+    setRing(descriptor, shape);
+  } catch (error) {
+    throw new CodedError('GD_RAW_SOCKET_RING', `a ring of ${ringBytes(shape)} bytes: ${(error as Error).message}`, {
+      exitCode: EXIT.FAILED,
+      hint: 'free -m; or choose "ring: none" for the ingress',
+    });
+  }
+}
+
+function setRing(descriptor: number, shape: RingShape): void {
   const { kind, blockBytes, blocks, frameBytes, retireMs, reserve } = shape;
   setOption(descriptor, SOL_PACKET, PACKET_VERSION, kind === 'blocks' ? TPACKET_V3 : TPACKET_V2, 'PACKET_VERSION');
   setOption(descriptor, SOL_PACKET, PACKET_RESERVE, reserve, 'PACKET_RESERVE');

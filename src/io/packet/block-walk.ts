@@ -81,7 +81,9 @@ export class BlockWalk implements RingWalk {
       const half = at >> 1;
       const mac = at + halves[half + MAC];
       const captured = words[word + CAPTURED];
+      let used = HEADER;
       if (liesWithin(mac, captured, at, end)) {
+        used = mac + captured - at;
         const length = words[word + LENGTH];
         placeInRing(batch, count++, mac, captured, length, halves, words[word + FLAGS], halves[half + TCI], halves[half + TPID]);
       } else {
@@ -89,8 +91,8 @@ export class BlockWalk implements RingWalk {
       }
       this.#left--;
       const step = words[word + NEXT];
-      // Of a block's last packet it says nothing.
-      if (this.#left > 0 && (step <= 0 || step > end - at)) this.#abandon();
+      // Of a block's last packet it says nothing. The next one's headroom must be none of this one.
+      if (this.#left > 0 && (step < used || step > end - at)) this.#abandon();
       this.#at = at + step;
     }
     batch.count = count;

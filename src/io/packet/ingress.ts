@@ -1,11 +1,12 @@
 /** AF_PACKET: copies of the frames that an interface receives for our services. See README.md beside this file. */
 import type { Batch, IngressFacts } from '../../base/batch.ts';
 import { LINK_ETHERNET } from '../../base/batch.ts';
+import { CodedError } from '../../base/errors.ts';
 import { closeDescriptor } from '../../raw-socket/file.ts';
 import { attachFilter } from '../../raw-socket/filter.ts';
 import { ringOf } from '../../raw-socket/packet-ring.ts';
 import { boundInterface, openPacketSocket, takePacketDrops } from '../../raw-socket/packet-socket.ts';
-import type { DriverStatistics, Ingress, MappedBatch } from '../driver.ts';
+import type { DriverStatistics, DriverWarning, Ingress, MappedBatch } from '../driver.ts';
 import type { FilterPrecision, ServiceMatch } from './filter.ts';
 import { packetFilter } from './filter.ts';
 import { PacketQueue } from './queue.ts';
@@ -32,8 +33,28 @@ export interface PacketIngressOptions {
   readonly ringBlocks?: number;
 }
 
+/** The kind of ring is the socket's for good, and sockets outlive processes. */
+function handedOver(found: RingKind): DriverWarning {
+  return {
+    message: `the socket that was handed over has "ring: ${found}", and keeps it`,
+    hint: 'systemctl restart gue-director, when a short interruption does no harm',
+  };
+}
+
+/** With the ring that is asked for, or, when the kernel has not the memory for it, without one and with a warning. Throws CodedError: missing device or privilege. */
+export function openPacketIngress(options: PacketIngressOptions): PacketIngress {
+  try {
+    return new PacketIngress(options);
+  } catch (error) {
+    if (!(error instanceof CodedError) || error.code !== 'GD_RAW_SOCKET_RING') throw error;
+    const message = `packets are read by calls, which cost more: ${error.message}`;
+    return new PacketIngress({ ...options, ring: 'none' }, { message, hint: error.hint });
+  }
+}
+
 export class PacketIngress implements Ingress {
   readonly name: string;
+  readonly warning: DriverWarning | null;
   readonly facts: IngressFacts = { link: LINK_ETHERNET, hopDone: false, canPass: false, headerVerified: false };
   readonly descriptor: number;
   readonly exhausted = false;
@@ -49,11 +70,13 @@ export class PacketIngress implements Ingress {
   #drops = 0;
   #open = true;
 
-  /** Throws CodedError: missing device or privilege; with a ring GD_RAW_SOCKET_CALL when the kernel has not the memory for it. */
-  constructor(options: PacketIngressOptions) {
+  /** Throws CodedError: missing device or privilege; GD_RAW_SOCKET_RING when the kernel has not the memory for the ring. `missed`: why it has not the ring it was to have. */
+  constructor(options: PacketIngressOptions, missed: DriverWarning | null = null) {
     this.name = `packet:${options.device}`;
     const { queue, ring = 'none', ringBlocks } = options;
-    const shape = queue === undefined ? ringShape(ring, ringBlocks) : ringShape(ringOf(queue) ?? 'none', ringBlocks);
+    const found = queue === undefined ? ring : (ringOf(queue) ?? 'none');
+    const shape = ringShape(found, ringBlocks);
+    this.warning = found === ring ? missed : handedOver(found);
     const { descriptor, interfaceIndex } =
       queue === undefined
         ? openPacketSocket({

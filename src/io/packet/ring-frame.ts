@@ -5,16 +5,18 @@ import { RING_VLAN_TPID_VALID, RING_VLAN_VALID } from '../../raw-socket/packet-r
 import { PACKET_VNET_HEADER } from '../../raw-socket/packet-socket.ts';
 import { clearFrame, markTruncated } from '../frame.ts';
 import { readVirtioHeader } from '../virtio-header.ts';
-import { ETHERTYPE_VLAN, restoreTag } from './vlan-tag.ts';
+import { ETHERTYPE_VLAN, restoreTag, VLAN_TAG } from './vlan-tag.ts';
 
 const ROOM = HEADROOM;
 const VIRTIO = PACKET_VNET_HEADER;
+/** Destination, source, type: a tag goes between them. */
+const ETHERNET = 14;
 const TAGGED = RING_VLAN_VALID;
 const TAG_KIND_KNOWN = RING_VLAN_TPID_VALID;
 
-/** True when a frame of `captured` bytes at `mac`, with its headroom and virtio-net header, lies between `from` and `end`: offsets in the arena. */
+/** True when an Ethernet frame of `captured` bytes at `mac`, with its headroom and virtio-net header, lies between `from` and `end`: offsets in the arena. */
 export function liesWithin(mac: number, captured: number, from: number, end: number): boolean {
-  return (mac & 1) === 0 && mac - ROOM >= from && captured >= 0 && mac <= end && captured <= end - mac;
+  return (mac & 1) === 0 && mac - ROOM >= from && captured >= ETHERNET && mac <= end && captured <= end - mac;
 }
 
 /**
@@ -40,6 +42,8 @@ export function placeInRing(
     if (captured > room) batch.frameLength[i] = room;
     markTruncated(batch, i);
   }
-  const shift = (status & TAGGED) === 0 ? 0 : restoreTag(batch, i, tci, (status & TAG_KIND_KNOWN) === 0 ? ETHERTYPE_VLAN : tpid);
-  readVirtioHeader(batch, i, halves, (mac - VIRTIO) >> 1, shift);
+  const tagged = (status & TAGGED) !== 0;
+  // Before the tag, which takes the place of the header's end.
+  readVirtioHeader(batch, i, halves, (mac - VIRTIO) >> 1, tagged ? VLAN_TAG : 0);
+  if (tagged) restoreTag(batch, i, tci, (status & TAG_KIND_KNOWN) === 0 ? ETHERTYPE_VLAN : tpid);
 }

@@ -1,7 +1,7 @@
 /** The outer VLAN tag, which the kernel takes out of a frame and reports beside it. */
 import type { Batch } from '../../base/batch.ts';
 
-const VLAN_TAG = 4;
+export const VLAN_TAG = 4;
 /** Destination and source MAC address: the tag goes behind them. */
 const MAC_PAIR = 12;
 /** For kernels that do not say which kind of tag it was. */
