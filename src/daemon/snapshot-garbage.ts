@@ -3,13 +3,11 @@
  * takes its time with them, and each holds 130 KB of a table of 65,537 slots. A director whose backends flap for a day would grow by gigabytes before V8 looked. So
  * what was published is counted here, and when it is much, V8 is told to look now.
  *
- * Main collects everything, in a task of its own (about 100 ms of a heap of 40 MB; it handles no packet), and gives the memory that this leaves empty back to the
- * system, most of it room for young objects that V8 once made larger: so what the process holds a few minutes after a change says what it needs. A forwarding thread
- * collects only what is young, at most a millisecond: what it has of a snapshot is young when the next one comes.
+ * Main collects everything and gives back what is empty: so what the process holds a few minutes after a change says what it needs. A forwarding thread collects only
+ * what is young: what it has of a snapshot is young when the next one comes.
  */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import type { SnapshotParts } from '../pipeline/snapshot.ts';
+import { collectAndShrink, collectYoung } from './heap.ts';
 
 /** Bytes of shared memory after which is collected. */
 const MUCH = 8 << 20;
@@ -17,32 +15,6 @@ const MUCH = 8 << 20;
 const LONG = 300;
 
 type Kind = 'minor' | 'major';
-type Collect = (options: { readonly type: Kind; readonly execution: 'sync' | 'async' }) => unknown;
-
-let found: Collect | null = null;
-
-/** V8's own function, which scripts do not see unless it is asked for by a flag; a context made afterwards has it. */
-function collector(): Collect {
-  if (found === null) {
-    setFlagsFromString('--expose-gc');
-    found = runInNewContext('gc') as Collect;
-    setFlagsFromString('--no-expose-gc');
-  }
-  return found;
-}
-
-/** What a developer's "collect garbage" does, and no other function of Node: it also makes the heap smaller. A Node built without it collects all the same. */
-function collectAndShrink(): void {
-  if (!process.features.inspector) {
-    collector()({ type: 'major', execution: 'async' });
-    return;
-  }
-  const { Session } = process.getBuiltinModule('node:inspector');
-  const session = new Session();
-  session.connect();
-  // Not inside the answer: there it would wait for itself, for ever.
-  session.post('HeapProfiler.collectGarbage', () => setImmediate(() => session.disconnect()));
-}
 
 export class SnapshotGarbage {
   readonly #type: Kind;
@@ -68,6 +40,6 @@ export class SnapshotGarbage {
     this.#collectedAt = now;
     this.collections++;
     if (this.#type === 'major') collectAndShrink();
-    else collector()({ type: 'minor', execution: 'sync' });
+    else collectYoung();
   }
 }

@@ -82,6 +82,7 @@ const SOURCE6 = ipv6.SOURCE_AT;
 const DESTINATION4 = ipv4.DESTINATION_AT;
 const DESTINATION6 = ipv6.DESTINATION_AT;
 const TCP_HEADER = tcp.HEADER_LENGTH;
+const UDP_HEADER = udp.HEADER_LENGTH;
 const TCP_OFFSET_AT = tcp.DATA_OFFSET_AT;
 const hash4 = hashTuple4;
 const hash6 = hashTuple6;
@@ -307,8 +308,10 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       if (header < TCP_HEADER || header > packetEnd - transport) return MALFORMED_TRANSPORT;
       tcpFlags[i] = word & 0xff;
     } else {
-      // The length is the datagram's, of which a first fragment holds the beginning.
-      if (part === 0 && udp.check(view, transport, packetEnd) !== WIRE_OK) return MALFORMED_TRANSPORT;
+      // The length is the datagram's, of which a first fragment holds the beginning: it has room for the header at least.
+      if (part === 0 ? udp.check(view, transport, packetEnd) !== WIRE_OK : udp.length(view, transport) < UDP_HEADER) {
+        return MALFORMED_TRANSPORT;
+      }
       tcpFlags[i] = 0;
     }
     const wrong = checkRest(i, transport, packetEnd, words, tally);

@@ -65,6 +65,13 @@ test('a protocol without service is none, also where another has one', () => {
   assert.equal(rig.one(packet().ipv4({ dst: SERVICE4 }).udp({ dport: 443 }).payload(9).bytes()).reason, 'not-a-service');
 });
 
+test('IPv4 of protocol 0 is for a service of any protocol, and for no other', () => {
+  const frame = other(0, [8, 0, 0xaf, 0x73]);
+  assert.equal(new Rig(services(ESP)).one(frame).reason, 'not-a-service');
+  assert.equal(new Rig(specOf()).one(frame).reason, 'not-a-service');
+  assert.equal(new Rig(services(PROTOCOL_ANY)).one(frame).verdict, 'forward');
+});
+
 test('a flow keeps its backend when the table changes, and leaves one that is down', () => {
   const rig = new Rig(services(GRE));
   const first = rig.one(other(GRE));
