@@ -113,11 +113,11 @@ export class Course {
     try {
       await receiver.says('ready');
       await this.#send(bytes, 0, warmUp);
-      const [packets, spent, at] = [this.#received(), processorSeconds(running.pid!), performance.now()];
+      const [packets, spent] = [this.#received(), processorSeconds(running.pid!)];
       await this.#send(bytes, 0, seconds);
       const arrived = this.#received() - packets;
       return {
-        rate: arrived / ((performance.now() - at) / 1000),
+        rate: arrived / seconds,
         processor: (processorSeconds(running.pid!) - spent) / arrived,
       };
     } finally {
@@ -134,11 +134,13 @@ export class Course {
     };
     try {
       await receiver.says('ready');
+      // The last ones are on their way when the sender ends.
+      const settle = () => new Promise((resolve) => setTimeout(resolve, 100));
       await this.#send(bytes, rate, warmUp);
+      await settle();
       await said(2);
       const sent = await this.#send(bytes, rate, seconds);
-      // The last ones are on their way.
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await settle();
       const [packets, p50, p99, p999] = await said(3);
       return { packets, p50, p99, p999, lost: sent - packets };
     } finally {

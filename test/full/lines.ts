@@ -11,7 +11,6 @@ import { decoders } from './decoders.ts';
 import { drain } from './drain.ts';
 import { explainLine } from './explain.ts';
 import { floods } from './floods.ts';
-import { forward } from './forward.ts';
 import { fourThreads } from './four-threads.ts';
 import { fragments } from './fragments.ts';
 import { freshClone } from './fresh-clone.ts';
@@ -25,7 +24,6 @@ import { incident } from './incident.ts';
 import { interop } from './interop.ts';
 import { ipvsBytes } from './ipvs-bytes.ts';
 import { ipvsMh } from './ipvs-mh.ts';
-import { latency } from './latency.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
 import { memory } from './memory.ts';
@@ -64,8 +62,6 @@ export const LINES: readonly Line[] = [
   drain,
   pipelineCost,
   pipelineFloor,
-  forward,
-  latency,
   configs,
   lifecycle,
   fuzz,
