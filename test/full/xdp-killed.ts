@@ -111,7 +111,7 @@ async function run(scale: Scale): Promise<Outcome> {
 export const xdpKilled: Line = {
   name: 'xdp-killed',
   claim:
-    'kill -9 while AF_XDP is attached, 20 times under traffic: the interface works as before within a second, sessions to the host over IPv4 and IPv6 live on, the next start takes over, and its clean end leaves nothing.',
+    'Killed (-9) while AF_XDP is attached, 20 times under traffic: the interface works as before within a second, sessions to the host over IPv4 and IPv6 live on, the next start takes over, and its clean end leaves nothing.',
   twin: 'test/full/xdp-killed.test.ts',
   run,
 };

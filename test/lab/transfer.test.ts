@@ -55,7 +55,6 @@ const ways = [
   ['tap', 'udp'],
   ['tap on a bridge', 'raw'],
   ['packet', 'raw'],
-  ['tun', 'xdp'],
   ['xdp', 'xdp'],
 ] as const;
 
