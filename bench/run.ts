@@ -12,8 +12,11 @@ export interface Bench {
 
 const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   bulk: () => import('./bulk.ts'),
+  forward: () => import('./forward.ts'),
   history: () => import('./history.ts'),
+  latency: () => import('./latency.ts'),
   pipeline: () => import('./pipeline.ts'),
+  rings: () => import('./rings.ts'),
   segment: () => import('./segment.ts'),
   table: () => import('./table.ts'),
   worker: () => import('./worker.ts'),

@@ -307,6 +307,12 @@ export const ingressSchema = z.discriminatedUnion('driver', [
     .strictObject({
       driver: z.literal('packet').describe('Name of the driver.'),
       interface: interfaceName.describe('Interface whose incoming packets are read.'),
+      ring: z
+        .enum(['frames', 'blocks', 'none'])
+        .default('frames')
+        .describe(
+          'How packets wait: frames hands over each at once; blocks many together, 1 ms or more later, for the least CPU; none has them read by calls.',
+        ),
     })
     .describe('AF_PACKET: a copy of what arrives on one interface; a blackhole route silences the originals.'),
   z
@@ -315,6 +321,10 @@ export const ingressSchema = z.discriminatedUnion('driver', [
       interface: interfaceName.describe(
         'Interface whose incoming packets are taken; it has as many receive queues as there are threads.',
       ),
+      'zero-copy': z
+        .boolean()
+        .default(false)
+        .describe('Have the device read and write the frames itself, where it can (untried); elsewhere the kernel copies.'),
     })
     .describe('AF_XDP: packets for services are taken before the kernel sees them, all others are left to it.'),
   z
