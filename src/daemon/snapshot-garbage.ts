@@ -10,6 +10,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { SnapshotParts } from '../pipeline/snapshot.ts';
+import type { SnapshotChange } from './thread-protocol.ts';
 
 /** Bytes of shared memory after which is collected. */
 const MUCH = 8 << 20;
@@ -49,6 +50,8 @@ export class SnapshotGarbage {
   #bytes = 0;
   #collectedAt: number | null = null;
   #tables: ReadonlySet<ArrayBufferLike> = new Set();
+  /** Roots are written again when nobody reads them: those are no garbage. */
+  readonly #roots = new WeakSet<ArrayBufferLike>();
   /** Times that V8 was told. */
   collections = 0;
 
@@ -59,9 +62,21 @@ export class SnapshotGarbage {
 
   /** The next snapshot is here: what the one before had and this one has not will be garbage. `now`: seconds. */
   published({ root, tables }: Pick<SnapshotParts, 'root' | 'tables'>, now: number): void {
-    this.#bytes += root.byteLength;
+    if (!this.#roots.has(root)) this.#bytes += root.byteLength;
+    this.#roots.add(root);
     for (const table of tables) if (!this.#tables.has(table)) this.#bytes += table.byteLength;
     this.#tables = new Set(tables);
+    this.#collect(now);
+  }
+
+  /** The same in a thread, which is told what is new. */
+  received({ root, isNewRoot, tables }: SnapshotChange, now: number): void {
+    if (isNewRoot) this.#bytes += root.byteLength;
+    for (const [, table] of tables) this.#bytes += table.byteLength;
+    this.#collect(now);
+  }
+
+  #collect(now: number): void {
     this.#collectedAt ??= now;
     if (this.#bytes < MUCH && now - this.#collectedAt < LONG) return;
     this.#bytes = 0;

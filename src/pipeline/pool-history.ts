@@ -2,6 +2,7 @@
  * A pool's current table and the one before it, and both of them across a restart: what they were made of is written down as plain data that
  * JSON can hold, and the tables are made again.
  */
+import { formatAddress } from '../base/address.ts';
 import * as L from './layout.ts';
 import { buildPoolTable, digestOf, slotCounts } from './pool-table.ts';
 import { type SchemeBlock, schemeBlock } from './scheme-block.ts';
@@ -64,19 +65,21 @@ export interface SavedPool {
 /** What the pool's table is made of, as text: pools with the same have the same table, for the same backends. */
 export function contentOf(pool: PoolSpec, numbers: readonly Numbered[]): string {
   const name = pool.scheme?.name ?? 'maglev';
-  return JSON.stringify([
-    name === 'maglev' ? null : pool.scheme,
-    pool.tableSize,
-    pool.seed,
-    // Only ipvs-mh has an order of its own, and tells those that are down from those that are draining. With maglev both keep their place.
-    pool.backends
-      .map((spec, i) => [numbers[i].id, numbers[i].since, ...spec.address, spec.weight, stateIn(name, spec)] as const)
-      .filter(
-        (_, i) =>
-          name === 'ipvs-mh' || name === 'glb' || (pool.backends[i].weight > 0 && stateIn(name, pool.backends[i]) !== 'out'),
-      )
-      .sort(name === 'ipvs-mh' ? () => 0 : (a, b) => a[0] - b[0]),
-  ]);
+  const isPeers = name === 'ipvs-mh' || name === 'glb';
+  const order: number[] = [];
+  for (let i = 0; i < numbers.length; i++) {
+    const backend = pool.backends[i];
+    if (isPeers || (backend.weight > 0 && stateIn(name, backend) !== 'out')) order.push(i);
+  }
+  // Only ipvs-mh has an order of its own, and tells those that are down from those that are draining. With maglev both keep their place.
+  if (name !== 'ipvs-mh') order.sort((a, b) => numbers[a].id - numbers[b].id);
+  let content = `${name === 'maglev' ? '' : JSON.stringify(pool.scheme)} ${pool.tableSize} ${pool.seed}`;
+  for (const i of order) {
+    const backend = pool.backends[i];
+    const { id, since } = numbers[i];
+    content += `\n${id} ${since} ${formatAddress(backend.address)} ${backend.weight} ${stateIn(name, backend)}`;
+  }
+  return content;
 }
 
 /** What a backend's state means for the table: `out` of it, or how it stands in it. */
@@ -140,8 +143,12 @@ export function restoredHistory({ name, current, previous, changedAt }: SavedPoo
   return { current: remake(current), previous: previous === null || !answers ? null : remake(previous), changedAt };
 }
 
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
 function hexOf(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  let text = '';
+  for (const byte of bytes) text += HEX[byte];
+  return text;
 }
 
 function bytesOf(hex: string): Uint8Array {

@@ -1,0 +1,41 @@
+/** Snapshots on their way to a thread: main says what is another than before, the thread puts it together. */
+import type { SharedSnapshot } from '../pipeline/snapshot.ts';
+import type { SnapshotChange } from './thread-protocol.ts';
+
+/** Main's side, for one thread: knows what that thread has. */
+export class SnapshotSender {
+  #tables: readonly SharedArrayBuffer[];
+  readonly #roots = new WeakSet<SharedArrayBuffer>();
+
+  /** `first`: what the thread was started with. */
+  constructor({ root, tables }: SharedSnapshot) {
+    this.#tables = tables;
+    this.#roots.add(root);
+  }
+
+  /** What brings the thread from the last snapshot to this one. */
+  changeTo({ generation, root, tables }: SharedSnapshot): SnapshotChange {
+    const before = this.#tables;
+    const changed = tables.flatMap((table, number) => (before[number] === table ? [] : [[number, table] as const]));
+    const isNewRoot = !this.#roots.has(root);
+    this.#roots.add(root);
+    this.#tables = tables;
+    return { generation, root, isNewRoot, tableCount: tables.length, tables: changed };
+  }
+}
+
+/** The thread's side. */
+export class SnapshotReceiver {
+  #tables: readonly SharedArrayBuffer[];
+
+  constructor({ tables }: SharedSnapshot) {
+    this.#tables = tables;
+  }
+
+  take({ generation, root, tableCount, tables: changed }: SnapshotChange): SharedSnapshot {
+    const tables = this.#tables.slice(0, tableCount);
+    for (const [number, table] of changed) tables[number] = table;
+    this.#tables = tables;
+    return { generation, root, tables };
+  }
+}
