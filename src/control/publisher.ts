@@ -50,7 +50,7 @@ export class Publisher {
   constructor(options: PublisherOptions) {
     this.#builder = options.builder;
     this.#now = options.now;
-    this.#interval = options.interval ?? 5;
+    this.#interval = options.interval ?? 1;
   }
 
   /** The published snapshot, or null before the first. */
