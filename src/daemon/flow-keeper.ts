@@ -47,6 +47,8 @@ export interface FlowReport {
 
 /** Bytes of changes, at least, before the identities are written as a whole again. */
 const LEAST_ADDED = 1 << 20;
+/** Pools, at most, of a change that is added. */
+const MOST_ADDED = 50;
 const NOTHING = { entries: 0, confirmed: 0 };
 
 export class FlowKeeper {
@@ -64,6 +66,7 @@ export class FlowKeeper {
   #wholeBytes = 0;
   /** Bytes that were added since. */
   #addedBytes = 0;
+  #shorten: NodeJS.Immediate | null = null;
   #outcome: Pick<FlowReport, 'outcome' | 'reason' | 'pickedUp'> = { outcome: 'memory', reason: '', pickedUp: NOTHING };
   /** Its predecessor has the file still, or its successor has it already. */
   #isOthers = false;
@@ -241,9 +244,11 @@ export class FlowKeeper {
     const whole = this.#wholeBytes;
     // Until it has gone well the file is not what it should be.
     this.#wholeBytes = 0;
-    if (whole > 0 && this.#addedBytes < Math.max(whole, LEAST_ADDED)) {
+    if (whole > 0 && this.#builder.changedPools <= MOST_ADDED) {
       this.#addedBytes += addToIdentities(file.path, this.#builder.takeChanges());
       this.#wholeBytes = whole;
+      // In a task of its own: whoever waits for this change does not wait for that.
+      if (this.#addedBytes > Math.max(whole, LEAST_ADDED)) this.#shorten ??= setImmediate(() => this.#rewriteShort(file));
     } else {
       this.#wholeBytes = writeIdentities(file.path, file.id, this.#builder.save());
       this.#addedBytes = 0;
@@ -251,8 +256,16 @@ export class FlowKeeper {
     }
   }
 
+  #rewriteShort(file: FlowFile): void {
+    this.#shorten = null;
+    if (file !== this.#file || this.#isOthers) return;
+    this.#wholeBytes = 0;
+    this.#write(file);
+  }
+
   /** Lets go of the file, which stays for the next director. After the threads have stopped. */
   close(): void {
+    if (this.#shorten !== null) clearImmediate(this.#shorten);
     this.#words = null;
     this.#file?.close(this.#options.clock.seconds(), { handedOver: this.#isOthers });
     this.#file = null;

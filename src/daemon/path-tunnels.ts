@@ -1,11 +1,13 @@
 /** The tunnels to all backends, as the keeper of path MTUs wants them: worked out again for pools that are another object, and told only when one of them is another. */
 import { formatAddress } from '../base/address.ts';
 import type { PathMtuTunnel } from '../host/path-mtu-watch.ts';
-import type { SnapshotNames } from '../pipeline/snapshot.ts';
+import { backendNames, type SnapshotNames } from '../pipeline/snapshot.ts';
 import { RULE_PORTS } from '../pipeline/source-port.ts';
-import { DEFAULT_HEADERS, type PoolSpec, type Spec } from '../pipeline/spec.ts';
+import { DEFAULT_HEADERS, type PoolSpec, type Spec, type TunnelSpec } from '../pipeline/spec.ts';
 import { tunnelSource } from '../pipeline/tunnel-ends.ts';
 import { mostOverheadOf, outerPorts, outerProtocols } from '../pipeline/tunnel-kind.ts';
+
+type NamedBackend = SnapshotNames['backends'][number];
 
 interface Known {
   readonly pool: PoolSpec;
@@ -21,7 +23,7 @@ export class PathTunnels {
   of(spec: Spec, names: SnapshotNames): PathMtuTunnel[] | null {
     const before = this.#known;
     const changed = spec.pools.filter((pool) => before.get(pool.name)?.pool !== pool);
-    const ids = changed.length === 0 ? new Map() : idsOf(new Set(changed.map(({ name }) => name)), names);
+    const named = changed.length === 0 ? new Map<string, readonly NamedBackend[]>() : backendNames(names);
     const next = new Map<string, Known>();
     for (const pool of spec.pools) {
       const known = before.get(pool.name);
@@ -29,14 +31,17 @@ export class PathTunnels {
         next.set(pool.name, known);
         continue;
       }
-      const tunnels = tunnelsOf(pool, ids.get(pool.name) ?? new Map());
+      const tunnels = tunnelsOf(pool, named.get(pool.name) ?? []);
       const isSame = known !== undefined && JSON.stringify(known.tunnels) === JSON.stringify(tunnels);
       if (!isSame) this.#isNew = true;
       next.set(pool.name, { pool, tunnels: isSame ? known.tunnels : tunnels });
     }
     if (before.size !== next.size) this.#isNew = true;
     this.#known = next;
-    return this.#isNew ? [...next.values()].flatMap(({ tunnels }) => tunnels) : null;
+    if (!this.#isNew) return null;
+    const all: PathMtuTunnel[] = [];
+    for (const { tunnels } of next.values()) for (const tunnel of tunnels) all.push(tunnel);
+    return all;
   }
 
   /** What `of` said has been taken. Until then it is said again. */
@@ -45,33 +50,37 @@ export class PathTunnels {
   }
 }
 
-/** Ids by name and address of the backends of some pools, by pool. */
-function idsOf(pools: ReadonlySet<string>, { backends }: SnapshotNames): Map<string, Map<string, number>> {
-  const ids = new Map<string, Map<string, number>>();
-  let last = '';
-  let into: Map<string, number> | null = null;
-  for (const { pool, name, address, id } of backends) {
-    // Backends of a pool stand together.
-    if (pool !== last) {
-      last = pool;
-      into = pools.has(pool) ? (ids.get(pool) ?? new Map()) : null;
-      if (into !== null) ids.set(pool, into);
-    }
-    into?.set(`${name} ${address}`, id);
+function tunnelsOf(pool: PoolSpec, named: readonly NamedBackend[]): PathMtuTunnel[] {
+  const common = waysOf();
+  const tunnels: PathMtuTunnel[] = [];
+  for (let i = 0; i < pool.backends.length; i++) {
+    const backend = pool.backends[i];
+    const { name, address, tunnel = pool.tunnel } = backend;
+    const text = formatAddress(address);
+    const isIt = (one: NamedBackend | undefined) => one?.name === name && one.address === text;
+    // The snapshot has them in the same order.
+    const id = (isIt(named[i]) ? named[i] : named.find(isIt))?.id;
+    const { address: source, spread: sourceSpread } = tunnelSource(pool, backend);
+    if (id === undefined || source === null) continue;
+    const { ports, protocols, sourcePorts } = common(tunnel);
+    const way = { id, pool: pool.name, name, address, overhead: mostOverheadOf(tunnel, address.length), source, sourceSpread };
+    tunnels.push(sourcePorts === undefined ? { ...way, ports, protocols } : { ...way, ports, protocols, sourcePorts });
   }
-  return ids;
+  return tunnels;
 }
 
-function tunnelsOf(pool: PoolSpec, ids: ReadonlyMap<string, number>): PathMtuTunnel[] {
-  return pool.backends.flatMap((backend): PathMtuTunnel[] => {
-    const { name, address, tunnel = pool.tunnel } = backend;
-    const id = ids.get(`${name} ${formatAddress(address)}`);
-    const { address: source, spread: sourceSpread } = tunnelSource(pool, backend);
-    if (id === undefined || source === null) return [];
-    const overhead = mostOverheadOf(tunnel, address.length);
-    const [ports, protocols] = [outerPorts(tunnel), outerProtocols(tunnel.encapsulation)];
+type Way = Pick<PathMtuTunnel, 'ports' | 'protocols' | 'sourcePorts'>;
+
+/** What a tunnel says of its ways, worked out once while the same tunnel is asked for. */
+function waysOf(): (tunnel: TunnelSpec) => Way {
+  let known: TunnelSpec | null = null;
+  let way: Way = { ports: [], protocols: [] };
+  return (tunnel) => {
+    if (tunnel === known) return way;
     const sourcePorts = RULE_PORTS[(tunnel.headers ?? DEFAULT_HEADERS).sourcePort];
-    const way = { source, sourceSpread, ports, protocols, ...(sourcePorts === null ? {} : { sourcePorts }) };
-    return [{ id, pool: pool.name, name, address, overhead, ...way }];
-  });
+    const [ports, protocols] = [outerPorts(tunnel), outerProtocols(tunnel.encapsulation)];
+    way = { ports, protocols, ...(sourcePorts === null ? {} : { sourcePorts }) };
+    known = tunnel;
+    return way;
+  };
 }

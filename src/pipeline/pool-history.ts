@@ -4,7 +4,7 @@
  */
 import { formatAddress } from '../base/address.ts';
 import * as L from './layout.ts';
-import { buildPoolTable, digestOf, slotCounts } from './pool-table.ts';
+import { buildPoolTable, digestOf, schemeKey, slotCounts } from './pool-table.ts';
 import { type SchemeBlock, schemeBlock } from './scheme-block.ts';
 import type { BackendSpec, BackendState, PoolSpec, SchemeSpec, TunnelSpec } from './spec.ts';
 
@@ -25,6 +25,8 @@ export interface PoolTable {
   readonly seed: number;
   readonly members: readonly number[];
   readonly digest: string;
+  /** As schemeKey (pool-table.ts). */
+  readonly key: string;
   readonly slots: ReadonlyMap<number, number>;
   /** What it was made of; null for one that is never a previous table. */
   readonly saved: SavedTable | null;
@@ -90,7 +92,8 @@ function stateIn(scheme: string, { state }: BackendSpec): string {
 
 /** `numbers`: of the pool's backends, in order. */
 export function poolTable(pool: PoolSpec, numbers: readonly Numbered[], content: string): PoolTable {
-  const ids = new Map(pool.backends.map((spec, i) => [spec, numbers[i].id]));
+  const ids = new Map<BackendSpec, number>();
+  for (let i = 0; i < numbers.length; i++) ids.set(pool.backends[i], numbers[i].id);
   const built = buildPoolTable(pool);
   const length = built.slots.length;
   const buffer = new SharedArrayBuffer((built.seconds === null ? 1 : 2) * built.slots.byteLength);
@@ -99,6 +102,9 @@ export function poolTable(pool: PoolSpec, numbers: readonly Numbered[], content:
   if (built.seconds !== null) slots.set(built.seconds, length);
   const numbered = built.backends.map((spec) => ids.get(spec) ?? -1);
   const counts = slotCounts(built);
+  const owned = new Map<number, number>();
+  for (let i = 0; i < numbered.length; i++) if (counts[i] > 0) owned.set(numbered[i], counts[i]);
+  let saved: SavedTable | null | undefined;
   return {
     scheme: schemeBlock(pool, built.unavailable),
     content,
@@ -107,8 +113,13 @@ export function poolTable(pool: PoolSpec, numbers: readonly Numbered[], content:
     seed: pool.seed,
     members: numbered.map((id, i) => (built.unavailable[i] ? id | L.MEMBER_UNAVAILABLE : id)),
     digest: digestOf(pool, built),
-    slots: new Map(numbered.flatMap((id, i) => (counts[i] > 0 ? [[id, counts[i]] as const] : []))),
-    saved: savedTable(pool, numbers),
+    key: schemeKey(pool),
+    slots: owned,
+    // Wanted when it is written down, and by whoever compares two tables: not by most.
+    get saved() {
+      if (saved === undefined) saved = savedTable(pool, numbers);
+      return saved;
+    },
   };
 }
 

@@ -65,6 +65,7 @@ export function poolRecord(spec: PoolSpec, numbers: readonly { readonly id: numb
 
 /** The names of a pool's backends, while its record and its table are these. */
 export function namesOf({ spec, backends }: PoolRecord, table: PoolTable): NamedBackend[] {
+  const ports = outerPorts(spec.tunnel);
   return backends.map(({ id, spec: backend }) => {
     const tunnel = backend.tunnel ?? spec.tunnel;
     return {
@@ -76,7 +77,7 @@ export function namesOf({ spec, backends }: PoolRecord, table: PoolTable): Named
       state: backend.state,
       weight: backend.weight,
       encapsulation: tunnel.encapsulation,
-      ports: outerPorts(tunnel),
+      ports: tunnel === spec.tunnel ? ports : outerPorts(tunnel),
       overhead: mostOverheadOf(tunnel, backend.address.length),
     };
   });

@@ -84,6 +84,13 @@ export class SnapshotBuilder {
     this.#told = new Map(this.#histories);
   }
 
+  /** How many pools `takeChanges` would tell. */
+  get changedPools(): number {
+    let changed = 0;
+    for (const [name, history] of this.#histories) if (this.#told.get(name) !== history) changed++;
+    return changed;
+  }
+
   /** What to change of what `save` said at the last `told` or `takeChanges`, to have what it would say now. */
   takeChanges(): SavedChanges {
     const told = this.#told;
@@ -91,7 +98,8 @@ export class SnapshotBuilder {
     const pools = [...this.#histories].flatMap(([name, history]) =>
       told.get(name) === history ? [] : (savedPool(name, history) ?? []),
     );
-    const kept = (name: string) => (this.#histories.get(name)?.current.saved ?? null) !== null;
+    // A table of scheme glb is not written down.
+    const kept = (name: string) => (this.#histories.get(name)?.current.scheme.number ?? L.SCHEME_GLB) !== L.SCHEME_GLB;
     const gone = [...told.keys()].filter((name) => !kept(name));
     return { backends: this.#backendIds.takeChanges(), services: this.#serviceIds.takeChanges(), pools, gone };
   }
@@ -152,7 +160,8 @@ export class SnapshotBuilder {
     this.#services = services;
     this.#numbers = tables;
     this.#generation = generation;
-    return { generation, root, tables: tables.list, names: { services: services.names, ...poolNames(pools, all) } };
+    const names = namesFor(services.names, pools, all);
+    return { generation, root, tables: tables.list, names };
   }
 
   /** Ids of the backends of the pools that are new or another; those of the others stay. By pool, in its order. */
@@ -210,8 +219,10 @@ function builtOf(pool: PoolSpec, numbers: readonly { id: number; since: number }
   return { record, history, names: namesOf(record, history.current), ends: tunnelEnds([pool]) };
 }
 
-function poolNames(pools: readonly PoolSpec[], built: readonly Built[]): Pick<SnapshotNames, 'pools' | 'backends'> {
-  return {
+function namesFor(services: SnapshotNames['services'], pools: readonly PoolSpec[], built: readonly Built[]): SnapshotNames {
+  let all: NamedBackend[] | null = null;
+  const names: SnapshotNames = {
+    services,
     pools: pools.map((pool, i) => {
       const { history } = built[i];
       const { size, seed, digest } = history.current;
@@ -219,8 +230,29 @@ function poolNames(pools: readonly PoolSpec[], built: readonly Built[]): Pick<Sn
       const previous = history.previous !== null;
       return { name: pool.name, scheme, tableSize: size, seed, digest, previous, moved: movedShare(history) };
     }),
-    backends: joined(built.map(({ names }) => names)),
+    // One list of them all is made for the first who asks, behind the change that made it.
+    get backends() {
+      all ??= joined(built.map((one) => one.names));
+      return all;
+    },
   };
+  namedByPool.set(names, () => new Map(built.map((one) => [one.record.spec.name, one.names])));
+  return names;
+}
+
+const namedByPool = new WeakMap<SnapshotNames, () => ReadonlyMap<string, readonly NamedBackend[]>>();
+
+/** The names of the backends by pool, each list in the order of the pool's spec. */
+export function backendNames(names: SnapshotNames): ReadonlyMap<string, readonly NamedBackend[]> {
+  const known = namedByPool.get(names);
+  if (known !== undefined) return known();
+  const byPool = new Map<string, NamedBackend[]>();
+  for (const one of names.backends) {
+    const others = byPool.get(one.pool);
+    if (others === undefined) byPool.set(one.pool, [one]);
+    else others.push(one);
+  }
+  return byPool;
 }
 
 /** As `lists.flat()`, which grows its result little by little. */
