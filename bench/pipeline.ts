@@ -1,9 +1,10 @@
 /**
  * `npm run bench -- pipeline`: cost of the packet path itself, no I/O. Method of the peers' baseline: 60-byte IPv4 and 80-byte IPv6 TCP
  * packets to one service with 100 backends; flows in permuted order (a multiplicative permutation of a counter, so consecutive
- * packets are unrelated); the floor, the same loop without the pipeline, is measured in the same round and taken off.
+ * packets are unrelated); the floor, the same loop without the pipeline, is measured in the same round and taken off. Beside it runs the same
+ * algorithm in C (floor/pipeline.c), round by round in turn.
  */
-import { PerformanceObserver, performance } from 'node:perf_hooks';
+import { PerformanceObserver } from 'node:perf_hooks';
 import { setFlagsFromString } from 'node:v8';
 import { Arena, SMALL_STRIDE } from '../src/base/arena.ts';
 import { Batch, LINK_RAW_IP } from '../src/base/batch.ts';
@@ -15,7 +16,10 @@ import { FlowTable } from '../src/pipeline/flow-table.ts';
 import { Pipeline } from '../src/pipeline/pipeline.ts';
 import { Snapshot, SnapshotBuilder } from '../src/pipeline/snapshot.ts';
 import type { BackendSpec, ChecksumMode, Encapsulation, Spec } from '../src/pipeline/spec.ts';
+import { boottimeClock } from '../src/raw-socket/clock.ts';
 import { adviseHugePages } from '../src/raw-socket/memory.ts';
+import { COMPILER_HINT } from './floor/build.ts';
+import { PipelineFloor, type Round } from './floor/pipeline.ts';
 
 for (const flag of COMPILER_FLAGS) setFlagsFromString(flag);
 
@@ -24,8 +28,12 @@ export const name = 'pipeline';
 const CAPACITY = 64;
 const BACKENDS = 100;
 const FLOW_ENTRIES = 4_194_304;
+const KEY = Int32Array.of(0x1234567, 0x89abcdef);
 const VIP4 = Uint8Array.of(192, 0, 2, 1);
 const VIP6 = Uint8Array.from([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+
+/** CPU time of this thread: while others have the processor it stands still. */
+const clock = boottimeClock();
 
 /** Katran's and glb-director-xdp's figures for the same packets on the same kind of machine (docs/performance.md). */
 const PEERS: Record<string, string> = {
@@ -98,7 +106,7 @@ function template(family: 4 | 6): Uint8Array {
   return bytes;
 }
 
-interface Case {
+export interface Case {
   readonly label: string;
   readonly family: 4 | 6;
   readonly checksum: ChecksumMode;
@@ -112,7 +120,7 @@ interface Case {
 
 const FLOWS = { 'one flow': 1, '1,000 flows': 1000, '1,000,000 flows': 1_000_000, 'new flows': 0 };
 
-const CASES: readonly Case[] = [
+export const CASES: readonly Case[] = [
   ...([4, 6] as const).flatMap((family) =>
     (['none', 'full'] as const).flatMap((checksum) =>
       Object.entries(FLOWS).map(([words, flows]) => {
@@ -164,7 +172,7 @@ export class PipelineBench {
   constructor(options: Omit<Case, 'label'>, dropNotes?: DropNotes) {
     const arena = Arena.inProcess(CAPACITY, SMALL_STRIDE);
     this.batch = new Batch(arena, { link: LINK_RAW_IP, hopDone: true, canPass: false, headerVerified: true });
-    this.#table = new FlowTable(FLOW_ENTRIES, Int32Array.of(0x1234567, 0x89abcdef));
+    this.#table = new FlowTable(FLOW_ENTRIES, KEY);
     adviseHugePages(this.#table.words);
     this.pipeline = new Pipeline({
       snapshot: this.#snapshotOf(options),
@@ -234,15 +242,15 @@ export class PipelineBench {
     for (let b = 0; b < packets / CAPACITY; b++) this.step();
   }
 
-  /** ns per packet over `batches` batches with and without the pipeline. */
-  round(batches: number): { gross: number; floor: number } {
-    const start = performance.now();
+  /** ns of CPU time per packet over `batches` batches with and without the pipeline. */
+  round(batches: number): Round {
+    const start = clock.threadCpuSeconds();
     for (let b = 0; b < batches; b++) this.step();
-    const middle = performance.now();
+    const middle = clock.threadCpuSeconds();
     for (let b = 0; b < batches; b++) this.fill();
-    const end = performance.now();
+    const end = clock.threadCpuSeconds();
     const packets = batches * CAPACITY;
-    return { gross: ((middle - start) * 1e6) / packets, floor: ((end - middle) * 1e6) / packets };
+    return { gross: ((middle - start) * 1e9) / packets, floor: ((end - middle) * 1e9) / packets };
   }
 
   /** Every packet of a batch leaves encapsulated: a bench of packets that are dropped would be fast and worthless. */
@@ -293,37 +301,77 @@ export async function allocation(packets: number): Promise<{ packets: number; gc
   return { packets, gcEvents, heapGrowth };
 }
 
+/** What bench/floor/pipeline.c does too. */
+export const hasFloor = ({ encapsulation = 'gue', checksum }: Omit<Case, 'label'>) =>
+  encapsulation === 'gue' && checksum !== 'remcsum';
+
+export interface CaseRounds {
+  readonly chosen: Case;
+  readonly ours: Round[];
+  /** Of the same algorithm in C, round by round; empty where it has none, or there is no compiler. */
+  readonly floor: Round[];
+}
+
 /**
- * Rounds go over all cases in turn, so that a busy minute of a shared machine does not hit one case alone. `min`, the best
- * round less the best floor, comes nearest to what the machine does undisturbed; the floor (filling the batch) says how disturbed it was: 4.3 ns when quiet.
+ * `rounds` rounds over all `cases` in turn, so that a busy minute of a shared machine does not hit one case alone; each round of ours is
+ * followed, or preceded, by one of the same case in C. One round more comes first, for the compiler: it has then seen every case.
  */
+export async function measure(cases: readonly Case[], rounds: number, batches: number): Promise<CaseRounds[]> {
+  const results = cases.map((chosen): CaseRounds => ({ chosen, ours: [], floor: [] }));
+  const paired = cases.filter(hasFloor);
+  const snapshots = paired.map((chosen) => benchFor(chosen).pipeline.snapshot);
+  const floor = PipelineFloor.start(KEY, FLOW_ENTRIES, snapshots);
+  try {
+    for (let round = -1; round < rounds; round++) {
+      for (const { chosen, ours, floor: inC } of results) {
+        const number = paired.indexOf(chosen);
+        const runFloor = async () => {
+          if (floor === null || number < 0) return;
+          await floor.select(number, chosen.family, chosen.flows);
+          const result = await floor.round(batches);
+          if (round >= 0) inC.push(result);
+        };
+        if (round % 2 === 0) await runFloor();
+        const bench = benchFor(chosen);
+        bench.warmUp();
+        const result = bench.round(batches);
+        bench.check();
+        if (round >= 0) ours.push(result);
+        if (round % 2 !== 0) await runFloor();
+      }
+    }
+  } finally {
+    floor?.stop();
+  }
+  return results;
+}
+
+const net = (rounds: readonly Round[]) => rounds.map((r) => r.gross - r.floor);
+/** The best round less the best floor: it comes nearest to what the machine does undisturbed. */
+const best = (rounds: readonly Round[]) => Math.min(...rounds.map((r) => r.gross)) - Math.min(...rounds.map((r) => r.floor));
+
+/** The figures of a case. `floor`, filling the batch, says how disturbed the machine was: 4.3 ns when quiet. */
+export function rowOf({ chosen, ours, floor }: CaseRounds): Record<string, string | number> {
+  const inC = net(floor);
+  return {
+    case: chosen.label,
+    'ns/packet': Number(median(net(ours)).toFixed(1)),
+    min: Number(best(ours).toFixed(1)),
+    max: Number(Math.max(...net(ours)).toFixed(1)),
+    floor: Number(median(ours.map((r) => r.floor)).toFixed(1)),
+    'in C': inC.length === 0 ? '-' : Number(median(inC).toFixed(1)),
+    'C min': inC.length === 0 ? '-' : Number(best(floor).toFixed(1)),
+    '× C': inC.length === 0 ? '-' : Number(median(net(ours).map((ns, r) => ns / inC[r])).toFixed(2)),
+    'katran / glb-xdp': PEERS[chosen.label] ?? '-',
+  };
+}
+
 export async function run(options: { quick: boolean }): Promise<{ name: string; rows: Record<string, string | number>[] }> {
-  const rounds = options.quick ? 3 : 15;
-  const batches = options.quick ? 8_000 : 16_000;
   // First, while there is no garbage of the other cases that a collection could be for.
   const { packets, gcEvents, heapGrowth } = await allocation(options.quick ? 2_000_000 : 10_000_000);
-  const results = CASES.map(() => [] as { gross: number; floor: number }[]);
-  // The first round is for the compiler: it has then seen every case.
-  for (let round = -1; round < rounds; round++) {
-    CASES.forEach((chosen, c) => {
-      const bench = benchFor(chosen);
-      bench.warmUp();
-      const result = bench.round(batches);
-      bench.check();
-      if (round >= 0) results[c].push(result);
-    });
-  }
-  const rows: Record<string, string | number>[] = CASES.map((chosen, c) => {
-    const net = results[c].map((r) => r.gross - r.floor);
-    return {
-      case: chosen.label,
-      'ns/packet': Number(median(net).toFixed(1)),
-      min: Number((Math.min(...results[c].map((r) => r.gross)) - Math.min(...results[c].map((r) => r.floor))).toFixed(1)),
-      max: Number(Math.max(...net).toFixed(1)),
-      floor: Number(median(results[c].map((r) => r.floor)).toFixed(1)),
-      'katran / glb-xdp': PEERS[chosen.label] ?? '-',
-    };
-  });
+  const results = await measure(CASES, options.quick ? 3 : 15, options.quick ? 8_000 : 16_000);
+  const rows = results.map(rowOf);
+  if (results.every(({ floor }) => floor.length === 0)) console.error(`without the same in C: ${COMPILER_HINT}`);
   rows.push({ case: 'allocation', packets, 'GC events': gcEvents, 'heap growth, bytes': heapGrowth });
   return { name, rows };
 }

@@ -8,12 +8,17 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, appendFileSync, closeSync, constants, existsSync, openSync, readdirSync } from 'node:fs';
 import { release } from 'node:os';
+import { CodedError } from '../src/base/errors.ts';
+import { BpfMap } from '../src/raw-socket/bpf/map.ts';
+import { closeDescriptor } from '../src/raw-socket/file.ts';
+import { AF_XDP, openSocket, SOCK_RAW } from '../src/raw-socket/socket.ts';
 
 export const PARTS = [
   'root',
   'namespaces',
   'tun',
   'tunnel-gso',
+  'xdp',
   'tshark',
   'tcpdump',
   'curl',
@@ -91,6 +96,11 @@ const descriptions: Record<Part, Description> = {
   namespaces: { packages: ['iproute2'], otherwise: 'run as root, with CAP_SYS_ADMIN', present: canMakeNamespaces },
   tun: { packages: [], otherwise: 'make /dev/net/tun available', present: tunOpens },
   'tunnel-gso': { packages: [], otherwise: 'boot Linux 6.17 or later', present: () => kernelIsAtLeast(6, 17) },
+  xdp: {
+    packages: [],
+    otherwise: 'run as root on a kernel with CONFIG_BPF_SYSCALL and CONFIG_XDP_SOCKETS',
+    present: () => process.geteuid?.() === 0 && xdpSocketOpens(),
+  },
   tshark: command('tshark', 'tshark'),
   tcpdump: command('tcpdump', 'tcpdump'),
   curl: command('curl', 'curl'),
@@ -131,6 +141,18 @@ function tunOpens(): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+/** A family that the kernel has not is EAFNOSUPPORT; without bpf(2) the socket would be of no use. */
+function xdpSocketOpens(): boolean {
+  try {
+    closeDescriptor(openSocket(AF_XDP, SOCK_RAW, 0, 'a look'));
+    BpfMap.create({ type: 'array', name: 'gd_look', keyBytes: 4, valueBytes: 4, entries: 1 }).close();
+    return true;
+  } catch (error) {
+    if (error instanceof CodedError) return false;
+    throw error;
   }
 }
 

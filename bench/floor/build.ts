@@ -1,9 +1,10 @@
-// The C programs of the bulk bench, compiled once per run into a temporary folder.
+// The C programs of the benches, compiled once per run into a temporary folder.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import * as layout from '../../src/pipeline/layout.ts';
 import { findCommand } from '../../test/needs.ts';
 
 export interface FloorPrograms {
@@ -14,23 +15,45 @@ export interface FloorPrograms {
 /** What to do for the floor on a machine without a compiler. */
 export const COMPILER_HINT = 'apt-get install -y gcc libc6-dev';
 
-/** Compiles both with the system's `cc -O2`; null without a compiler that works (one without its headers says so on standard error). */
-export function buildFloor(): FloorPrograms | null {
+let folder: string | null = null;
+
+/**
+ * Compiles bench/floor/NAME.c for each name with the system's `cc -O2`; null without a compiler that works (one without its headers says so on
+ * standard error). `defines`: constants that the program has from us.
+ */
+export function compileFloor(names: readonly string[], defines: Readonly<Record<string, number>> = {}): string[] | null {
   const compiler = findCommand('cc') ?? findCommand('gcc');
   if (compiler === null) return null;
-  const folder = mkdtempSync(join(tmpdir(), 'gue-director-floor-'));
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-  const build = (name: string): string => {
-    const program = join(folder, name);
-    execFileSync(compiler, ['-O2', '-Wall', '-Wextra', '-o', program, join(import.meta.dirname, `${name}.c`)], {
-      stdio: ['ignore', 'ignore', 'inherit'],
-    });
-    return program;
-  };
+  if (folder === null) {
+    const made = mkdtempSync(join(tmpdir(), 'gue-director-floor-'));
+    process.once('exit', () => rmSync(made, { recursive: true, force: true }));
+    folder = made;
+  }
+  const into = folder;
+  const options = Object.entries(defines).map(([name, value]) => `-D${name}=${value}`);
   try {
-    return { encapsulate: build('encapsulate'), decapsulate: build('decapsulate') };
+    return names.map((name) => {
+      const program = join(into, name);
+      const source = join(import.meta.dirname, `${name}.c`);
+      execFileSync(compiler, ['-O2', '-Wall', '-Wextra', ...options, '-o', program, source], {
+        stdio: ['ignore', 'ignore', 'inherit'],
+      });
+      return program;
+    });
   } catch (error) {
     console.error(`bench/floor does not compile: ${(error as Error).message}`);
     return null;
   }
+}
+
+/** The programs of the bulk bench. */
+export function buildFloor(): FloorPrograms | null {
+  const programs = compileFloor(['encapsulate', 'decapsulate']);
+  return programs === null ? null : { encapsulate: programs[0], decapsulate: programs[1] };
+}
+
+/** The packet path in C (pipeline.c), which reads snapshots of our layout. */
+export function buildPipelineFloor(): string | null {
+  const numbers = Object.entries(layout).filter((entry): entry is [string, number] => typeof entry[1] === 'number');
+  return compileFloor(['pipeline'], Object.fromEntries(numbers))?.[0] ?? null;
 }

@@ -61,6 +61,8 @@ export interface IngressFacts {
   readonly canPass: boolean;
   /** The kernel has verified the IPv4 header (TUN: it routed the packet). */
   readonly headerVerified: boolean;
+  /** Frames come without a word on whether their transport checksum is whole or only begun (AF_XDP): the stages find out. Absent: the columns say. */
+  readonly checksumsUnknown?: boolean;
   /** Our own address on the link, where ARP and neighbour discovery for service addresses are ours to answer (TAP). Absent elsewhere. */
   readonly linkAddress?: LinkAddress;
 }

@@ -23,7 +23,7 @@ export type IngressConfig =
       /** Packets (txqueuelen). */
       readonly queueLength: number;
     }
-  | { readonly driver: 'packet'; readonly interface: string }
+  | { readonly driver: 'packet' | 'xdp'; readonly interface: string }
   | {
       readonly driver: 'pcap-file';
       /** Absolute, or relative to the working directory. */

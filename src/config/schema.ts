@@ -311,6 +311,14 @@ export const ingressSchema = z.discriminatedUnion('driver', [
     .describe('AF_PACKET: a copy of what arrives on one interface; a blackhole route silences the originals.'),
   z
     .strictObject({
+      driver: z.literal('xdp').describe('Name of the driver.'),
+      interface: interfaceName.describe(
+        'Interface whose incoming packets are taken; it has as many receive queues as there are threads.',
+      ),
+    })
+    .describe('AF_XDP: packets for services are taken before the kernel sees them, all others are left to it.'),
+  z
+    .strictObject({
       driver: z.literal('pcap-file').describe('Name of the driver.'),
       path: path.describe('Capture to read; relative to the configuration file.'),
     })

@@ -26,6 +26,7 @@ import { EventDescriptor } from '../raw-socket/event.ts';
 import { TraceTap } from '../trace/tap.ts';
 import { flowWords } from './flow-memory.ts';
 import { forward } from './forwarding-loop.ts';
+import { collectAll } from './heap.ts';
 import { SnapshotGarbage } from './snapshot-garbage.ts';
 import { SnapshotReceiver } from './snapshot-mail.ts';
 import { takeBaton } from './takeover/baton.ts';
@@ -56,9 +57,9 @@ function pathFacts(ingress: Ingress, egress: Egress): PathFacts {
 }
 
 function run(start: ThreadStart): void {
-  const { number, threads, services, queue } = start;
+  const { number, threads, services, queue, gate } = start;
   let left = false;
-  const ingress = openIngress(start.ingress, { thread: number, threads, services, ...(queue === null ? {} : { queue }) });
+  const ingress = openIngress(start.ingress, { thread: number, threads, services, gate, ...(queue === null ? {} : { queue }) });
   try {
     const egress = openEgress(start.egress, start.bank, start.egressQueue ?? undefined);
     try {
@@ -103,7 +104,11 @@ function run(start: ThreadStart): void {
         const garbage = new SnapshotGarbage('minor');
         const received = new SnapshotReceiver(start.snapshot);
         // tap-offload adds a hop that the kernel takes off again: what leaves has one less.
-        const tap = new TraceTap(mapped.batch, pipeline, clock, { raisesHops: egress.facts.trains === 'tunnel-gso' });
+        const untraced = (error: unknown): void => tell({ kind: 'untraced', message: String(error) });
+        const tap = new TraceTap(mapped.batch, pipeline, clock, {
+          raisesHops: egress.facts.trains === 'tunnel-gso',
+          fault: untraced,
+        });
         let baton = -1;
         /** What the ingress is to take in. While another process reads our queue it is not told: the filter of a packet socket is one for both. */
         let wanted = services;
@@ -115,7 +120,7 @@ function run(start: ThreadStart): void {
             change();
           } catch (error) {
             tap.follow(null);
-            tell({ kind: 'untraced', message: String(error) });
+            untraced(error);
           }
         };
 
@@ -158,10 +163,11 @@ function run(start: ThreadStart): void {
           clearCounters(start.bank);
           // What was made up and dropped is no drop.
           clearDropNotes(start.dropNotes);
+          collectAll();
           tell({ kind: 'poised', batches });
           if (!takeBaton({ baton: start.baton, wake: start.wake, words: start.words, readMail, clock })) return;
           isOurs = true;
-        }
+        } else collectAll();
         // A queue that somebody read before us has the filter that it had then.
         if (queue !== null) ingress.setServices?.(wanted);
         tell({

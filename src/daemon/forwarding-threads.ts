@@ -7,6 +7,7 @@
  * An interface that somebody removes is no failure. A TUN or TAP device, also that of the egress, is made anew at once. The interface of a packet ingress is
  * somebody else's: its threads end, their seats stay empty until it is there again.
  */
+
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
@@ -19,6 +20,7 @@ import { closeDescriptor } from '../raw-socket/file.ts';
 import { errnoName } from '../raw-socket/library.ts';
 import { openTunQueue } from '../raw-socket/tun.ts';
 import { type FlowMemory, flowWords, processMemory } from './flow-memory.ts';
+import { GateKeeper } from './gate-keeper.ts';
 import { EGRESS_GONE, INGRESS_GONE, type PathFacts } from './thread-protocol.ts';
 import { Seat, type SeatStart, type ThreadEnd } from './thread-seat.ts';
 
@@ -71,7 +73,7 @@ export class ForwardingThreads {
   /** Their words, those of all threads together, which write them: to be read only. */
   readonly flowWords: Int32Array;
   readonly #options: ForwardingThreadsOptions;
-  readonly #common: Omit<SeatStart, 'services' | 'snapshot' | 'queue' | 'egressQueue' | 'baton'>;
+  readonly #common: Omit<SeatStart, 'services' | 'snapshot' | 'queue' | 'egressQueue' | 'gate' | 'baton'>;
   /** Seconds of recent failures, oldest first. */
   #failures: number[] = [];
   #phase: 'starting' | 'running' | 'leaving' | 'stopping' = 'starting';
@@ -90,12 +92,14 @@ export class ForwardingThreads {
   readonly #parked = new Set<Seat>();
   /** Queues of the TUN or TAP device, by seat. */
   readonly #queues = new Map<Seat, number>();
+  readonly #gate: GateKeeper;
   /** Queues of the egress's TAP device, by seat, and the index that the device had. */
   readonly #egressQueues = new Map<Seat, { readonly queue: number; readonly interfaceIndex: number }>();
 
   constructor(options: ForwardingThreadsOptions) {
     this.#options = options;
     const { threads, ingress, egress } = options;
+    this.#gate = new GateKeeper(options);
     const flows = options.flows ?? processMemory(options.flowEntries, threads);
     this.flowEntries = capacityOf(flows.geometry, threads);
     this.flowWords = flowWords(flows);
@@ -151,6 +155,7 @@ export class ForwardingThreads {
       this.#settle = done;
     });
     try {
+      this.#gate.open();
       // All queues before the first thread: a queue more makes the kernel steer anew.
       for (const seat of this.seats) {
         this.#inherit(seat);
@@ -199,8 +204,16 @@ export class ForwardingThreads {
     return this.seats.map((seat) => seat.beganAt);
   }
 
-  /** What each thread reads, for another process: by seat. null when not every thread forwards, or one reads no descriptor. */
+  /**
+   * What each thread reads, for another process: by seat. null when not every thread forwards, or one reads no descriptor. Throws GD_TAKEOVER_XDP for an
+   * ingress whose queues are of no use without its memory.
+   */
   descriptors(): { queue: number; egressQueue: number | null }[] | null {
+    if (this.#gate.end !== null) {
+      throw new CodedError('GD_TAKEOVER_XDP', 'the sockets of an xdp ingress can not be handed over to another process', {
+        hint: 'systemctl restart gue-director',
+      });
+    }
     if (this.#phase !== 'running' || this.#forwarding.size < this.seats.length) return null;
     if (this.seats.some((seat) => seat.descriptor < 0)) return null;
     return this.seats.map((seat) => ({ queue: seat.descriptor, egressQueue: this.#egressQueues.get(seat)?.queue ?? null }));
@@ -263,6 +276,7 @@ export class ForwardingThreads {
       this.#closeEgressQueue(seat);
       seat.close();
     }
+    this.#gate.close();
   }
 
   /** Tests only: makes one thread fail as a program error would. */
@@ -294,8 +308,9 @@ export class ForwardingThreads {
         if (this.#egressQueues.get(seat)?.interfaceIndex !== index) seat.post({ kind: 'reopen', part: 'egress' });
       }
     }
-    if (ingress.driver !== 'packet') return;
+    if (ingress.driver !== 'packet' && ingress.driver !== 'xdp') return;
     const index = interfaceIndex(ingress.interface);
+    this.#gate.linksChanged(index);
     for (const seat of this.#forwarding) if (seat.interfaceIndex !== index) seat.post({ kind: 'reopen', part: 'ingress' });
     this.#unpark();
   }
@@ -313,10 +328,16 @@ export class ForwardingThreads {
    */
   #unpark(): void {
     const { ingress, interfaceIndex, publisher } = this.#options;
-    if (this.#parked.size === 0 || ingress.driver !== 'packet') return;
+    if (this.#parked.size === 0 || (ingress.driver !== 'packet' && ingress.driver !== 'xdp')) return;
     const index = interfaceIndex(ingress.interface);
     if (index === 0 || this.seats.some((seat) => seat.occupied && seat.interfaceIndex !== 0 && seat.interfaceIndex !== index))
       return;
+    try {
+      this.#gate.open(index);
+    } catch (error) {
+      this.#giveUp(error);
+      return;
+    }
     for (const seat of this.#parked) {
       this.#parked.delete(seat);
       publisher.subscribe(seat);
@@ -328,9 +349,13 @@ export class ForwardingThreads {
     try {
       this.#seat(seat);
     } catch (error) {
-      const coded = error instanceof CodedError ? error : new CodedError('GD_DAEMON_THREAD', String(error), { cause: error });
-      this.#options.gaveUp(coded);
+      this.#giveUp(error);
     }
+  }
+
+  #giveUp(error: unknown): void {
+    const coded = error instanceof CodedError ? error : new CodedError('GD_DAEMON_THREAD', String(error), { cause: error });
+    this.#options.gaveUp(coded);
   }
 
   report(): { number: number; failures: number; heartbeatAge: number; ingress: string; egress: string }[] {
@@ -398,6 +423,7 @@ export class ForwardingThreads {
         services: spec.services,
         snapshot,
         queue: this.#openQueue(seat),
+        gate: this.#gate.end,
         egressQueue: this.#openEgressQueue(seat),
         // Only its first thread waits for another process.
         baton: this.#known.has(seat) ? null : (this.#options.inherited?.[seat.number]?.baton ?? null),
@@ -480,7 +506,7 @@ export class ForwardingThreads {
     } else if (code === EGRESS_GONE) {
       this.#closeEgressQueue(seat);
       this.#replace(seat);
-    } else if (gone && this.#options.ingress.driver === 'packet') {
+    } else if (gone && 'interface' in this.#options.ingress) {
       this.#closeQueue(seat);
       this.#park(seat);
     } else {
@@ -493,8 +519,6 @@ export class ForwardingThreads {
   /** True when a thread ended because somebody removed its interface, also one that it was about to open. */
   #interfaceGone(code: string): boolean {
     const { ingress, interfaceIndex } = this.#options;
-    return (
-      code === INGRESS_GONE || code === EGRESS_GONE || (ingress.driver === 'packet' && interfaceIndex(ingress.interface) === 0)
-    );
+    return code === INGRESS_GONE || code === EGRESS_GONE || ('interface' in ingress && interfaceIndex(ingress.interface) === 0);
   }
 }

@@ -41,6 +41,7 @@ export function neededCapabilities(config: Pick<Config, 'ingress' | 'egress' | '
   const raw = egress.driver === 'raw' || egress.driver === 'auto';
   if (isLive(ingress) || egress.driver === 'tap-offload') names.push('CAP_NET_ADMIN');
   if (isLive(ingress) || raw) names.push('CAP_NET_RAW');
+  if (ingress.driver === 'xdp') names.push('CAP_BPF');
   const lowest = Number(readSysctl('net/ipv4/ip_unprivileged_port_start') ?? 1024);
   const port = listen.metrics?.port ?? 0;
   if (port > 0 && port < lowest) names.push('CAP_NET_BIND_SERVICE');

@@ -5,22 +5,26 @@ import type { SnapshotChange } from './thread-protocol.ts';
 /** Main's side, for one thread: knows what that thread has. */
 export class SnapshotSender {
   #tables: readonly SharedArrayBuffer[];
-  readonly #roots = new WeakSet<SharedArrayBuffer>();
+  /** Memory that the thread has or had. */
+  readonly #sent = new WeakSet<SharedArrayBuffer>();
 
   /** `first`: what the thread was started with. */
   constructor({ root, tables }: SharedSnapshot) {
     this.#tables = tables;
-    this.#roots.add(root);
+    for (const memory of [root, ...tables]) this.#sent.add(memory);
   }
 
   /** What brings the thread from the last snapshot to this one. */
   changeTo({ generation, root, tables }: SharedSnapshot): SnapshotChange {
     const before = this.#tables;
     const changed = tables.flatMap((table, number) => (before[number] === table ? [] : [[number, table] as const]));
-    const isNewRoot = !this.#roots.has(root);
-    this.#roots.add(root);
+    let newBytes = 0;
+    for (const memory of [root, ...changed.map(([, table]) => table)]) {
+      if (!this.#sent.has(memory)) newBytes += memory.byteLength;
+      this.#sent.add(memory);
+    }
     this.#tables = tables;
-    return { generation, root, isNewRoot, tableCount: tables.length, tables: changed };
+    return { generation, root, newBytes, tableCount: tables.length, tables: changed };
   }
 }
 

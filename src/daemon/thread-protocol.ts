@@ -5,9 +5,11 @@
  *
  *     words (Int32):  | mail | generation | heartbeat | reserved |      drops (Float64):  | kernel drops |
  */
+
 import type { MessagePort } from 'node:worker_threads';
 import type { IngressFacts } from '../base/batch.ts';
 import type { EgressConfig, FragmentLimits, IngressConfig } from '../config/config.ts';
+import type { GateEnd } from '../io/xdp/gate.ts';
 import type { PipelineOptions } from '../pipeline/pipeline.ts';
 import type { SharedSnapshot, SnapshotNames } from '../pipeline/snapshot.ts';
 import type { ServiceSpec } from '../pipeline/spec.ts';
@@ -33,6 +35,8 @@ export interface ThreadStart {
   readonly queue: number | null;
   /** The same of the egress `tap-offload`; null for other drivers. */
   readonly egressQueue: number | null;
+  /** Of the ingress `xdp`: what main holds for all threads; null for other drivers. */
+  readonly gate: GateEnd | null;
   readonly ingress: IngressConfig;
   readonly egress: EgressConfig;
   readonly services: readonly ServiceSpec[];
@@ -64,8 +68,8 @@ export interface ThreadStart {
 export interface SnapshotChange {
   readonly generation: number;
   readonly root: SharedArrayBuffer;
-  /** The root is memory that the thread has not had before. */
-  readonly isNewRoot: boolean;
+  /** Bytes of it that the thread has not had before. */
+  readonly newBytes: number;
   /** How many tables there are, and those that are others than before, by number. */
   readonly tableCount: number;
   readonly tables: readonly (readonly [number, SharedArrayBuffer])[];

@@ -77,8 +77,8 @@ function interfacesOf(wanted: Wanted): { name: string; incoming: boolean }[] {
   const names = new Map<string, boolean>();
   for (const { address } of wanted.backends) {
     const name = routeTo(address, links)?.interface ?? '';
-    if (name !== '' && name !== 'lo') names.set(name, ingress.driver !== 'packet');
+    if (name !== '' && name !== 'lo') names.set(name, !('interface' in ingress));
   }
-  if (ingress.driver === 'packet') names.set(ingress.interface, true);
+  if ('interface' in ingress) names.set(ingress.interface, true);
   return [...names].map(([name, incoming]) => ({ name, incoming }));
 }

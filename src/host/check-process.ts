@@ -18,7 +18,12 @@ export function missingCapabilities(status: string): CapabilityName[] {
 
 /** What a driver does with a capability. */
 function useOf(capability: CapabilityName, { driver }: WantedIngress): string {
-  if (capability === 'CAP_NET_ADMIN') return driver === 'packet' ? 'blackhole routes' : 'its device and routes';
+  if (capability === 'CAP_NET_ADMIN')
+    return driver === 'packet'
+      ? 'blackhole routes'
+      : driver === 'xdp'
+        ? 'its program and blackhole routes'
+        : 'its device and routes';
   return driver === 'packet' ? 'packet and raw sockets' : 'raw sockets';
 }
 
@@ -100,7 +105,7 @@ export function checkDevices(wanted: Wanted, links: readonly Link[]): Finding[] 
       });
     }
   }
-  if (ingress.driver === 'packet') {
+  if (ingress.driver === 'packet' || ingress.driver === 'xdp') {
     const link = links.find(({ name }) => name === ingress.interface);
     if (link === undefined) {
       findings.push({

@@ -1,7 +1,7 @@
 /** What a configuration wants from the host it runs on: plain data that the daemon builds from the configuration. */
 import { formatPrefix, type Prefix } from '../base/address.ts';
 
-/** The way in. Only `tun`, `tap` and `packet` touch the kernel around us. */
+/** The way in. Only `tun`, `tap`, `packet` and `xdp` touch the kernel around us. */
 export type WantedIngress =
   | {
       readonly driver: 'tun';
@@ -20,8 +20,8 @@ export type WantedIngress =
       readonly bridge: string | null;
     }
   | {
-      readonly driver: 'packet';
-      /** Interface whose packets are copied to us. */
+      readonly driver: 'packet' | 'xdp';
+      /** Interface whose packets are copied to us, or taken. */
       readonly interface: string;
     }
   | { readonly driver: 'pcap-file' | 'memory' };
@@ -63,7 +63,7 @@ export interface Wanted {
 
 /** True for an ingress that needs something of the kernel around us: privilege, routes, silence for what is not ours. */
 export function isLive({ driver }: WantedIngress): boolean {
-  return driver === 'tun' || driver === 'tap' || driver === 'packet';
+  return driver === 'tun' || driver === 'tap' || driver === 'packet' || driver === 'xdp';
 }
 
 /** The device of ours into which the kernel forwards what comes for a service, null when there is none. */

@@ -10,6 +10,12 @@ export interface DriverStatistics {
   readonly kernelDrops: number;
 }
 
+export interface MappedBatch {
+  readonly batch: Batch;
+  /** Gives the memory back; the batch must not be used any more. */
+  release(): void;
+}
+
 /** A way in, as one forwarding thread holds it (one queue). */
 export interface Ingress {
   /** For logs and metrics: `tun:gd0`, `packet:eth0`, `pcap-file:in.pcap`, `memory`. */
@@ -37,6 +43,8 @@ export interface Ingress {
   readonly interfaceIndex?: number;
   /** Only what these want is to come in from now on; absent where that is not the driver's to choose. */
   setServices?(services: readonly ServiceMatch[]): void;
+  /** Where the frames' memory is the driver's own: a batch of `capacity` packets over it, the only kind that `receive` takes. */
+  createBatch?(capacity: number): MappedBatch;
   /** True when `statistics` counts since the device came to be, whoever read its queues; absent: since this driver was opened. */
   readonly countsDevice?: boolean;
   statistics(): DriverStatistics;

@@ -4,7 +4,7 @@ import { Batch } from '../base/batch.ts';
 import { createBank } from '../base/counters.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { AutoEgress } from './auto/egress.ts';
-import type { Egress, Ingress } from './driver.ts';
+import type { Egress, Ingress, MappedBatch } from './driver.ts';
 import { MemoryEgress } from './memory/egress.ts';
 import { MemoryIngress } from './memory/ingress.ts';
 import { fanoutGroup } from './packet/fanout.ts';
@@ -18,6 +18,10 @@ import { TapIngress } from './tap/ingress.ts';
 import { TapOffloadEgress } from './tap-offload/egress.ts';
 import { TunIngress } from './tun/ingress.ts';
 import { UdpEgress } from './udp/egress.ts';
+import type { GateEnd } from './xdp/gate.ts';
+import { XdpIngress } from './xdp/ingress.ts';
+
+export type { MappedBatch } from './driver.ts';
 
 /** The ingress part of a configuration; `config/` produces exactly this shape. */
 export type IngressSettings =
@@ -31,7 +35,7 @@ export type IngressSettings =
       readonly bridge?: string | null;
       readonly queueLength?: number;
     }
-  | { readonly driver: 'packet'; readonly interface: string }
+  | { readonly driver: 'packet' | 'xdp'; readonly interface: string }
   | { readonly driver: 'pcap-file'; readonly path: string }
   | { readonly driver: 'memory' };
 
@@ -55,6 +59,8 @@ export interface IngressOptions {
    * that another process opened.
    */
   readonly queue?: number;
+  /** For `xdp`: the interface's gate, which another thread holds. */
+  readonly gate?: GateEnd | null;
 }
 
 /** Opens one queue for one thread. Throws CodedError: missing device, privilege, a kernel without the feature. */
@@ -82,6 +88,14 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
         services: options.services,
         fanoutGroup: options.threads > 1 ? fanoutGroup() : null,
         ...(options.queue === undefined ? {} : { queue: options.queue }),
+      });
+    case 'xdp':
+      return new XdpIngress({
+        device: settings.interface,
+        services: options.services,
+        queue: options.thread,
+        queues: options.threads,
+        ...(options.gate == null ? {} : { gate: options.gate }),
       });
     case 'pcap-file':
       if (options.threads > 1) {
@@ -118,14 +132,12 @@ export function openEgress(settings: EgressSettings, bank = createBank(), queue?
   }
 }
 
-export interface MappedBatch {
-  readonly batch: Batch;
-  /** Gives the memory back; the batch must not be used any more. */
-  release(): void;
-}
-
-/** A batch of `capacity` packets over memory mapped by, and for, the calling thread. Slots take super-packets unless told otherwise. */
+/**
+ * A batch of `capacity` packets over memory mapped by, and for, the calling thread. Slots take super-packets unless told otherwise, or unless the driver has
+ * frames of its own.
+ */
 export function createBatch(ingress: Ingress, capacity = 64, stride: number = LARGE_STRIDE): MappedBatch {
+  if (ingress.createBatch !== undefined) return ingress.createBatch(capacity);
   const memory = mapPacketMemory(Arena.bytesFor(capacity, stride, BATCH_RECORDS));
   const arena = new Arena(memory.buffer, capacity, stride, memory.address, BATCH_RECORDS);
   memory.summedThrough(arena.view);

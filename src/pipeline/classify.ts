@@ -29,6 +29,7 @@ import { H_PROTOCOLS, USES_AH } from './layout.ts';
 import { answerArp, answerSolicitation, isAddressedTo } from './neighbour.ts';
 import { otherProtocols } from './other-protocols.ts';
 import { isOwnTunnel } from './own-tunnel.ts';
+import { completeChecksum as completeBegun, isChecksumBegun } from './partial-checksum.ts';
 import { recentServices } from './recent-services.ts';
 import { refusalReason } from './refusal.ts';
 import { findService4, findService6 } from './service-index.ts';
@@ -81,6 +82,7 @@ const SOURCE6 = ipv6.SOURCE_AT;
 const DESTINATION4 = ipv4.DESTINATION_AT;
 const DESTINATION6 = ipv6.DESTINATION_AT;
 const TCP_HEADER = tcp.HEADER_LENGTH;
+const UDP_HEADER = udp.HEADER_LENGTH;
 const TCP_OFFSET_AT = tcp.DATA_OFFSET_AT;
 const hash4 = hashTuple4;
 const hash6 = hashTuple6;
@@ -155,6 +157,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
   const { canPass, hopDone, headerVerified, linkAddress } = batch.ingress;
   /** Nobody else answers on the link for who has a service address. */
   const isOurLink = linkAddress !== undefined;
+  const checksumsUnknown = batch.ingress.checksumsUnknown === true;
   const minimumTtl = hopDone ? 1 : 2;
   const classifyIcmp = icmpStage(batch);
   const matchOther = otherProtocols(batch, minimumTtl);
@@ -264,6 +267,11 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     } else if ((virtioFlags[i] & NEEDS_CSUM) !== 0) {
       const wrong = completeChecksum(batch, i, protocol[i], transport, packetEnd, tally);
       if (wrong !== 0) return wrong;
+    } else if (checksumsUnknown && (batch.fragments === 0 || fragment[i] === 0)) {
+      if (isChecksumBegun(view, family[i], protocol[i], networkAt[i], transport, packetEnd)) {
+        batch.partialChecksum[i] = completeBegun(view, protocol[i], transport, packetEnd);
+        tally.completedChecksums++;
+      }
     }
     return protocol[i] === UDP && isOwnTunnel(batch, i, words) ? ENCAPSULATION_LOOP : 0;
   }
@@ -300,8 +308,10 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       if (header < TCP_HEADER || header > packetEnd - transport) return MALFORMED_TRANSPORT;
       tcpFlags[i] = word & 0xff;
     } else {
-      // The length is the datagram's, of which a first fragment holds the beginning.
-      if (part === 0 && udp.check(view, transport, packetEnd) !== WIRE_OK) return MALFORMED_TRANSPORT;
+      // The length is the datagram's, of which a first fragment holds the beginning: it has room for the header at least.
+      if (part === 0 ? udp.check(view, transport, packetEnd) !== WIRE_OK : udp.length(view, transport) < UDP_HEADER) {
+        return MALFORMED_TRANSPORT;
+      }
       tcpFlags[i] = 0;
     }
     const wrong = checkRest(i, transport, packetEnd, words, tally);

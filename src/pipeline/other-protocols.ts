@@ -14,6 +14,7 @@ import { checkFirst, isByAddress } from './fragment-facts.ts';
 import { AFFINITY_PORTS, H_PROTOCOLS, H_SERVICES, S_AFFINITY, SERVICE_WORDS, USES_PORTS } from './layout.ts';
 import { isOwnTunnel } from './own-tunnel.ts';
 import { findService4, findService6 } from './service-index.ts';
+import { PROTOCOL_ANY } from './spec.ts';
 
 const MALFORMED_TRANSPORT = dropReason('malformed-transport');
 const BAD_VIRTIO_HEADER = dropReason('bad-virtio-header');
@@ -23,6 +24,7 @@ const TTL_EXPIRED = dropReason('ttl-expired');
 // Local names: an imported constant is loaded from its module at every use.
 const SCTP = sctp.PROTOCOL_SCTP;
 const NEEDS_CSUM = VIRTIO_NEEDS_CSUM;
+const ANY = PROTOCOL_ANY;
 
 /** What `otherProtocols` answers for a packet of no service: classify's own number. */
 const NOT_OURS = -1;
@@ -39,6 +41,7 @@ export function otherProtocols(
     batch;
   const { virtioFlags, gsoType, csumStart, csumOffset } = batch;
   const { view } = batch.arena;
+  const checksumsUnknown = batch.ingress.checksumsUnknown === true;
 
   /** Completes what the sender left to its device; 0, or the reason to drop. */
   function complete(i: number, at: number, end: number, tally: { completedChecksums: number }): number {
@@ -61,9 +64,11 @@ export function otherProtocols(
     const isInner4 = family[i] === 4;
     const hasPorts = kind === SCTP && transport + 4 <= end;
     const ports = hasPorts ? view.getInt32(transport) : 0;
+    // Under 0 the index has addresses as such; IPv4 with that protocol (an IPv6 header's number) is for whoever takes any.
+    const asked = kind === 0 ? ANY : kind;
     const found = isInner4
-      ? findService4(words, view.getInt32(at + ipv4.DESTINATION_AT), kind, ports & 0xffff)
-      : findService6(words, view, at + ipv6.DESTINATION_AT, kind, ports & 0xffff);
+      ? findService4(words, view.getInt32(at + ipv4.DESTINATION_AT), asked, ports & 0xffff)
+      : findService6(words, view, at + ipv6.DESTINATION_AT, asked, ports & 0xffff);
     if (found < 0) return NOT_OURS;
     const isPart = batch.fragments > 0 && fragment[i] !== 0;
     if (isPart) {
@@ -76,6 +81,10 @@ export function otherProtocols(
     if ((virtioFlags[i] & NEEDS_CSUM) !== 0) {
       const wrong = complete(i, transport, end, tally);
       if (wrong !== 0) return wrong;
+    } else if (checksumsUnknown && kind === SCTP && !isPart && sctp.checksum(view, transport) === 0) {
+      // Left to a device, SCTP's field is zero; where zero is the right value this changes nothing.
+      sctp.setChecksum(view, transport, sctp.computeChecksum(view, transport, end));
+      tally.completedChecksums++;
     }
     if (view.getUint8(at + (isInner4 ? ipv4.TTL_AT : ipv6.HOP_LIMIT_AT)) < minimumTtl) return TTL_EXPIRED;
     // IP in IP and GRE are tunnels of ours too.

@@ -90,13 +90,18 @@ function stateIn(scheme: string, { state }: BackendSpec): string {
   return scheme === 'maglev' ? 'placed' : 'out';
 }
 
-/** `numbers`: of the pool's backends, in order. */
-export function poolTable(pool: PoolSpec, numbers: readonly Numbered[], content: string): PoolTable {
+/** `numbers`: of the pool's backends, in order. `memory`: gives the table's. */
+export function poolTable(
+  pool: PoolSpec,
+  numbers: readonly Numbered[],
+  content: string,
+  memory = (bytes: number) => new SharedArrayBuffer(bytes),
+): PoolTable {
   const ids = new Map<BackendSpec, number>();
   for (let i = 0; i < numbers.length; i++) ids.set(pool.backends[i], numbers[i].id);
   const built = buildPoolTable(pool);
   const length = built.slots.length;
-  const buffer = new SharedArrayBuffer((built.seconds === null ? 1 : 2) * built.slots.byteLength);
+  const buffer = memory((built.seconds === null ? 1 : 2) * built.slots.byteLength);
   const slots = new Uint16Array(buffer);
   slots.set(built.slots);
   if (built.seconds !== null) slots.set(built.seconds, length);

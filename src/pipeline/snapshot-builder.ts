@@ -14,6 +14,7 @@ import { RootWriter } from './root-writer.ts';
 import { type NumberedService, type ServicePart, servicePart } from './service-part.ts';
 import type { SnapshotNames, SnapshotParts } from './snapshot.ts';
 import type { PoolSpec, ServiceSpec, Spec } from './spec.ts';
+import { TableMemory } from './table-memory.ts';
 import { movedShare } from './table-moves.ts';
 import { TableNumbers } from './table-numbers.ts';
 import { tunnelEnds } from './tunnel-ends.ts';
@@ -63,6 +64,8 @@ export class SnapshotBuilder {
   #tables = 0;
   #numbers = new TableNumbers();
   readonly #roots = new RootWriter();
+  readonly #memory = new TableMemory();
+  readonly #released = new WeakSet<readonly SharedArrayBuffer[]>();
   /** Histories as `takeChanges` last told them. */
   #told = new Map<string, PoolHistory>();
 
@@ -111,9 +114,12 @@ export class SnapshotBuilder {
     this.#histories = new Map(saved.pools.map((pool) => [pool.name, restoredHistory(pool, now)]));
   }
 
-  /** Nobody reads this snapshot's root any more: its memory is used again. */
-  release({ root }: Pick<SnapshotParts, 'root'>): void {
+  /** Nobody reads this snapshot any more: its memory is used again. */
+  release({ root, tables }: Pick<SnapshotParts, 'root' | 'tables'>): void {
+    if (this.#released.has(tables)) return;
+    this.#released.add(tables);
     this.#roots.release(root);
+    this.#memory.release(tables);
   }
 
   /**
@@ -159,6 +165,7 @@ export class SnapshotBuilder {
     this.#built = new Map(all.map((one) => [one.record.spec.name, one]));
     this.#services = services;
     this.#numbers = tables;
+    this.#memory.use(tables.list);
     this.#generation = generation;
     const names = namesFor(services.names, pools, all);
     return { generation, root, tables: tables.list, names };
@@ -207,7 +214,7 @@ export class SnapshotBuilder {
     const content = contentOf(pool, numbers);
     const history = this.#histories.get(pool.name);
     if (history?.current.content === content) return history;
-    const current = poolTable(pool, numbers, content);
+    const current = poolTable(pool, numbers, content, (bytes) => this.#memory.take(bytes));
     // GLB's directors keep no flows: what the row says is what its workers expect, from the first packet on.
     if (current.scheme.number === L.SCHEME_GLB) return { current, previous: null, changedAt: now };
     return { current, previous: history?.current ?? null, changedAt: now };

@@ -34,6 +34,8 @@ function service(n: number, of: string): ServiceSpec {
   return { name: `s${n}`, prefix, protocol: 6, portFrom: 80, portTo: 80, affinity: '5-tuple', pool: of };
 }
 
+const bytesOf = ({ root, tables }: SnapshotParts) => Buffer.concat([root, ...tables].map((memory) => new Uint8Array(memory)));
+
 /** What a snapshot says, wherever in its root it stands. */
 function said(parts: SnapshotParts) {
   const { words, tables } = new Snapshot(parts);
@@ -112,7 +114,7 @@ test('a builder that takes what is the same object as it was says what one says 
       const quick = new SnapshotBuilder();
       const slow = new SnapshotBuilder();
       let spec = START;
-      /** Roots that somebody reads still, as they were. */
+      /** Snapshots that somebody reads still, as they were. */
       const held: { parts: SnapshotParts; was: Buffer }[] = [];
       let now = 100;
       for (const step of [['nothing', 0, 0] as const, ...steps]) {
@@ -121,10 +123,10 @@ test('a builder that takes what is the same object as it was says what one says 
         const parts = quick.build(spec, now);
         assert.deepEqual(said(parts), said(slow.build(structuredClone(spec), now)));
         assert.deepEqual(quick.save(), slow.save());
-        held.push({ parts, was: Buffer.from(new Uint8Array(parts.root)) });
+        held.push({ parts, was: bytesOf(parts) });
         // The oldest are read by nobody any more; whoever is written to then, it is none of the others.
         while (held.length > 1 + kept) quick.release((held.shift() as (typeof held)[number]).parts);
-        for (const { parts: old, was } of held) assert.ok(was.equals(new Uint8Array(old.root)));
+        for (const { parts: old, was } of held) assert.ok(was.equals(bytesOf(old)));
       }
     }),
     { numRuns: 60 },
@@ -230,3 +232,21 @@ function prefixOf(bytes: number[], length: number) {
   for (let bit = length; bit < all.length * 8; bit++) all[bit >> 3] &= ~(0x80 >> (bit & 7));
   return { bytes: all, length };
 }
+
+test('memory of tables that nobody reads is used again, and not before', () => {
+  const builder = new SnapshotBuilder();
+  const spec = { ...START, pools: [pool(1, [1, 2, 4])] };
+  const flip = (n: number) => changed(spec, ['state', 0, n]);
+  const parts = [1, 2, 4, 5].map((n) => builder.build(flip(n), n));
+  const known = new Set(parts.flatMap(({ tables }) => tables));
+  assert.equal(known.size, 4, 'nothing was released');
+  for (const one of parts.slice(0, 3)) {
+    builder.release(one);
+    // A second time is once.
+    builder.release(one);
+  }
+  const next = builder.build(flip(7), 8);
+  const held = new Set(parts[3].tables);
+  for (const table of next.tables) assert.ok(known.has(table), 'no new memory');
+  assert.equal(next.tables.filter((table) => !held.has(table)).length, 1);
+});

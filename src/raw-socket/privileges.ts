@@ -47,6 +47,7 @@ export const CAPABILITY = {
   CAP_NET_BIND_SERVICE: 10,
   CAP_NET_ADMIN: 12,
   CAP_NET_RAW: 13,
+  CAP_BPF: 39,
 } as const;
 export type CapabilityName = keyof typeof CAPABILITY;
 

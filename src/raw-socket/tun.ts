@@ -41,6 +41,7 @@ const SIOCETHTOOL = 0x8946;
 const ETHTOOL_GTXCSUM = 0x16;
 const ETHTOOL_GFLAGS = 0x25;
 const ETHTOOL_GGRO = 0x2b;
+const ETHTOOL_GCHANNELS = 0x3c;
 const ETH_FLAG_LRO = 1 << 15;
 const TUNGETFEATURES = 0x800454cf;
 const IFF_UP = 0x1;
@@ -188,6 +189,21 @@ function ethtoolValue(device: string, command: number): number {
   deviceCall(device, SIOCETHTOOL, 'offloads', (memory) => storeAddress(memory.int32, 4, value.address));
   retain(value);
   return value.int32[1];
+}
+
+/** Receive queues that the device uses (`ethtool -l`); 1 for one that does not say. */
+export function receiveQueuesOf(device: string): number {
+  // struct ethtool_channels, u32 each: command, most receive, transmit, other, combined; then receive, transmit, other, combined in use.
+  const channels = pin(40);
+  channels.int32[0] = ETHTOOL_GCHANNELS;
+  try {
+    deviceCall(device, SIOCETHTOOL, 'queues', (memory) => storeAddress(memory.int32, 4, channels.address));
+  } catch (error) {
+    if (error instanceof CodedError && errno() === E.EOPNOTSUPP) return 1;
+    throw error;
+  }
+  retain(channels);
+  return Math.max(1, channels.int32[5] + channels.int32[8]);
 }
 
 /** IFF_ bits that this kernel knows for TUN devices. `descriptor` is one of /dev/net/tun; no privilege is asked for. */

@@ -44,6 +44,15 @@ const LEFT_HEADER = record.LEFT_HEADER;
 const REPLY = VERDICT_REPLY;
 const FORWARD = VERDICT_FORWARD;
 
+interface TapOptions {
+  readonly raisesHops?: boolean;
+  readonly fault?: (error: unknown) => void;
+}
+
+const rethrow = (error: unknown): never => {
+  throw error;
+};
+
 const NO_NAMES: SnapshotNames = { services: [], pools: [], backends: [] };
 
 export class TraceTap {
@@ -54,6 +63,7 @@ export class TraceTap {
   readonly #clock: { milliseconds(): number };
   /** The egress writes one hop more into outer headers than leaves the host (io/tap-offload). */
   readonly #raisesHops: boolean;
+  readonly #fault: (error: unknown) => void;
   readonly #selected: Int32Array;
   readonly #parts: Int32Array;
   readonly #matched: Int32Array;
@@ -65,11 +75,18 @@ export class TraceTap {
   #tokens = 0;
   #second = -1;
 
-  constructor(batch: Batch, inForce: InForce, clock: { milliseconds(): number }, { raisesHops = false } = {}) {
+  /** `fault`: hears why a trace ended by itself. Without it such an error is thrown. */
+  constructor(
+    batch: Batch,
+    inForce: InForce,
+    clock: { milliseconds(): number },
+    { raisesHops = false, fault = rethrow }: TapOptions = {},
+  ) {
     this.#batch = batch;
     this.#inForce = inForce;
     this.#clock = clock;
     this.#raisesHops = raisesHops;
+    this.#fault = fault;
     this.#selected = new Int32Array(batch.capacity);
     this.#parts = new Int32Array(batch.capacity);
     this.#matched = new Int32Array(batch.capacity);
@@ -98,8 +115,17 @@ export class TraceTap {
       this.#filter = compileFilter(this.#order.filter, this.#batch, columnNames(this.#inForce.snapshot, names));
   }
 
-  /** Before the batch is processed. Only while `on`. `now`: seconds since boot. */
+  /** Before the batch is processed. Only while `on`. `now`: seconds since boot. An error in it ends the trace, and nothing else: the packets go on. */
   before(now: number): void {
+    try {
+      this.#select(now);
+    } catch (error) {
+      this.follow(null);
+      this.#fault(error);
+    }
+  }
+
+  #select(now: number): void {
     const order = this.#order as TraceOrder;
     const filter = this.#filter as CompiledFilter;
     if (now !== this.#second) {
@@ -126,9 +152,18 @@ export class TraceTap {
     (this.#came as AsItCame).keep(this.#selected, count);
   }
 
-  /** When the batch, or what had been set apart of it, has left. Only while `on`. */
+  /** When the batch, or what had been set apart of it, has left. Only while `on` was true before it. An error in it ends the trace, as in `before`. */
   after(): void {
     if (this.#candidates === 0) return;
+    try {
+      this.#decide();
+    } catch (error) {
+      this.follow(null);
+      this.#fault(error);
+    }
+  }
+
+  #decide(): void {
     const filter = this.#filter as CompiledFilter;
     const matched = filter.decide(this.#selected, this.#parts, this.#candidates, this.#matched);
     if (matched > 0) this.#tell(matched, filter.selects);

@@ -23,7 +23,7 @@ test('the example is accepted without a warning', () => {
 test('the example shows every key of the schema, of its own drivers at least', () => {
   const text = readFileSync(example, 'utf8');
   const shown = new Set([...text.matchAll(/([a-z0-9-]+):(?= |$)/gm)].map((match) => match[1]));
-  const drivers = /\((tap|packet|pcap-file|memory)\)/;
+  const drivers = /\((tap|packet|xdp|pcap-file|memory)\)/;
   const missing = keyRows(jsonSchema())
     .map(({ key }) => key)
     .filter(

@@ -22,6 +22,7 @@ import {
 const CASES = [
   { ingress: '{ driver: packet, interface: eth0 }', egress: '{ driver: raw }', threads: 1 },
   { ingress: '{ driver: packet, interface: eth0 }', egress: '{ driver: udp }', threads: 2 },
+  { ingress: '{ driver: xdp, interface: eth0 }', egress: '{ driver: auto }', threads: 1 },
   { ingress: '{ driver: tun, device: gd0 }', egress: '{ driver: udp }', threads: 2 },
   { ingress: '{ driver: tun, device: gd0 }', egress: '{ driver: auto }', threads: 2 },
   { ingress: '{ driver: tap, mac: "02:00:5e:10:00:01" }', egress: '{ driver: raw }', threads: 1 },
@@ -33,7 +34,14 @@ for (const [index, options] of CASES.entries()) {
   const name = `ingress ${options.ingress}, egress ${options.egress}, threads ${options.threads}`;
   test(
     `${name}: every packet arrives once, a fault is recovered from, nothing stays`,
-    needs('namespaces', 'tun', 'tcpdump', 'ethtool', ...(options.egress.includes('offload') ? ['tunnel-gso' as const] : [])),
+    needs(
+      'namespaces',
+      'tun',
+      'tcpdump',
+      'ethtool',
+      ...(options.egress.includes('offload') ? ['tunnel-gso' as const] : []),
+      ...(options.ingress.includes('xdp') ? ['xdp' as const] : []),
+    ),
     async (t) => {
       const lab = buildLab(t, 1, { offloads: 'none' });
       const director = await RunningDirector.start(t, lab, configuration(lab, options));

@@ -5,48 +5,54 @@ import { test } from 'node:test';
 import { needs } from '../needs.ts';
 import { buildLab, configuration, eventually, RunningDirector, sendDatagrams } from './running-director.ts';
 
-test(
-  'packet: an interface that is removed makes the director not ready; made anew, packets flow again',
-  needs('namespaces', 'tun'),
-  async (t) => {
-    const lab = buildLab(t, 1);
-    const ingress = '{ driver: packet, interface: eth0 }';
-    const director = await RunningDirector.start(t, lab, configuration(lab, { ingress, threads: 2 }));
-    sendDatagrams(lab, lab.vip4, 53, 20, 1);
-    await eventually(() => director.metric('forwarded_packets_total') === 20, 'traffic before');
-    // More often than a director may fail.
-    for (let round = 1; round <= 3; round++) {
-      lab.router.ip('link del director');
-      await eventually(() => director.get('/-/ready').status === 503, 'not ready');
-      await director.event('interface-gone', 2 * round);
-      const { body } = director.get('/-/ready');
-      assert.match(body, /forwarding thread 0 does not forward\n/);
-      assert.match(body, /forwarding thread 1 does not forward\n/);
-      assert.equal(director.get('/-/healthy').status, 200, 'nothing that a restart would mend');
-      lab.router.ip(
-        `link add director mtu 1600 type veth peer name eth0 mtu 1600 netns ${lab.director.name}`,
-        'link set director master lan0 up',
-        'neigh flush dev lan0',
-      );
-      lab.director.ip(
-        'link set eth0 up',
-        `addr add ${lab.director.address4}/24 dev eth0`,
-        `addr add ${lab.director.address6}/64 dev eth0 nodad`,
-        'route add default via 10.80.1.1',
-        'route add default via fd80:0:0:1::1',
-      );
-      await eventually(() => director.get('/-/ready').status === 200, 'ready again', 8000);
+for (const [driver, threads, rounds] of [
+  ['packet', 2, 3],
+  // The interface has one queue.
+  ['xdp', 1, 1],
+] as const) {
+  test(
+    `${driver}: an interface that is removed makes the director not ready; made anew, packets flow again`,
+    needs('namespaces', 'tun', ...(driver === 'xdp' ? (['xdp'] as const) : [])),
+    async (t) => {
+      const lab = buildLab(t, 1);
+      const ingress = `{ driver: ${driver}, interface: eth0 }`;
+      const director = await RunningDirector.start(t, lab, configuration(lab, { ingress, threads }));
       sendDatagrams(lab, lab.vip4, 53, 20, 1);
-      await eventually(() => director.metric('forwarded_packets_total') === 20 + 20 * round, 'traffic afterwards');
-    }
-    assert.equal(director.metric('thread_failures_total{thread="0"}'), 0);
-    assert.equal(await director.actor.stop(), 0);
-    assert.deepEqual(
-      lab.leftovers().filter((fact) => /proto 77/.test(fact)),
-      [],
-    );
-  },
-);
+      await eventually(() => director.metric('forwarded_packets_total') === 20, 'traffic before');
+      // More often than a director may fail.
+      for (let round = 1; round <= rounds; round++) {
+        lab.router.ip('link del director');
+        await eventually(() => director.get('/-/ready').status === 503, 'not ready');
+        await director.event('interface-gone', threads * round);
+        const { body } = director.get('/-/ready');
+        assert.match(body, /forwarding thread 0 does not forward\n/);
+        if (threads > 1) assert.match(body, /forwarding thread 1 does not forward\n/);
+        assert.equal(director.get('/-/healthy').status, 200, 'nothing that a restart would mend');
+        lab.router.ip(
+          `link add director mtu 1600 type veth peer name eth0 mtu 1600 netns ${lab.director.name}`,
+          'link set director master lan0 up',
+          'neigh flush dev lan0',
+        );
+        lab.director.ip(
+          'link set eth0 up',
+          `addr add ${lab.director.address4}/24 dev eth0`,
+          `addr add ${lab.director.address6}/64 dev eth0 nodad`,
+          'route add default via 10.80.1.1',
+          'route add default via fd80:0:0:1::1',
+        );
+        await eventually(() => director.get('/-/ready').status === 200, 'ready again', 8000);
+        sendDatagrams(lab, lab.vip4, 53, 20, 1);
+        await eventually(() => director.metric('forwarded_packets_total') === 20 + 20 * round, 'traffic afterwards');
+      }
+      assert.equal(director.metric('thread_failures_total{thread="0"}'), 0);
+      assert.equal(await director.actor.stop(), 0);
+      assert.deepEqual(
+        lab.leftovers().filter((fact) => /proto 77/.test(fact)),
+        [],
+      );
+    },
+  );
+}
 
 for (const ingress of ['{ driver: tun, device: gd0 }', '{ driver: tap, device: gd0 }']) {
   test(`${ingress}: a device that is removed again and again is no failure of ours`, needs('namespaces', 'tun'), async (t) => {

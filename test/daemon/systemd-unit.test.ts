@@ -2,13 +2,16 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { STUCK_AFTER } from '../../src/daemon/forwarding-threads.ts';
 import { nodeCommand } from '../../src/demo/cast.ts';
 import { needs } from '../needs.ts';
 import { setting, settings, UNIT } from './unit-file.ts';
+
+const XDP = resolve(import.meta.dirname, '../../deploy/systemd/xdp.conf');
 
 test('its commands and options exist', () => {
   const commands = settings.filter(([key]) => key.startsWith('Exec'));
@@ -59,10 +62,31 @@ test('the watchdog leaves main time for large tables, and a silent thread is fou
   assert.ok(seconds > 2 * STUCK_AFTER && seconds <= 30, String(seconds));
 });
 
-test('systemd rates its exposure 2.5 or less', needs('systemd'), () => {
-  // The threshold counts tenths; above it the exit code is 1.
-  const rated = spawnSync('systemd-analyze', ['security', '--offline=true', '--no-pager', '--threshold=25', UNIT], {
-    encoding: 'utf8',
-  });
-  assert.equal(rated.status, 0, rated.stdout.split('\n').slice(-3).join('\n') + rated.stderr);
+test('what an xdp driver needs beside it is in its own file, and not in the unit', () => {
+  const added = readFileSync(XDP, 'utf8').match(/^[A-Z]\w+=.*$/gm);
+  assert.deepEqual(added, [
+    'AmbientCapabilities=CAP_BPF',
+    'CapabilityBoundingSet=CAP_BPF',
+    'SystemCallFilter=bpf',
+    'RestrictAddressFamilies=AF_XDP',
+    'LimitMEMLOCK=infinity',
+  ]);
+  const unit = settings.map(([key, value]) => `${key}=${value}`).join('\n');
+  assert.doesNotMatch(unit, /BPF|XDP|MEMLOCK/i);
+});
+
+test('systemd rates its exposure 2.5 or less, also with that of xdp', needs('systemd'), (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'gue-director-unit-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  mkdirSync(join(folder, `${basename(UNIT)}.d`));
+  copyFileSync(UNIT, join(folder, basename(UNIT)));
+  for (const more of [null, XDP]) {
+    if (more !== null) copyFileSync(more, join(folder, `${basename(UNIT)}.d`, basename(more)));
+    // The threshold counts tenths; above it the exit code is 1.
+    const words = ['security', '--offline=true', '--no-pager', '--threshold=25', join(folder, basename(UNIT))];
+    const rated = spawnSync('systemd-analyze', words, { encoding: 'utf8' });
+    assert.equal(rated.status, 0, rated.stdout.split('\n').slice(-3).join('\n') + rated.stderr);
+    // The second one was read.
+    assert.equal(/✗ CapabilityBoundingSet=~CAP_BPF/.test(rated.stdout), more !== null);
+  }
 });

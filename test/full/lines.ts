@@ -29,11 +29,13 @@ import type { Line } from './line.ts';
 import { memory } from './memory.ts';
 import { peers } from './peers.ts';
 import { pipelineCost } from './pipeline-cost.ts';
+import { pipelineFloor } from './pipeline-floor.ts';
 import { privileges } from './privileges.ts';
 import { quic } from './quic.ts';
 import { reloads } from './reloads.ts';
 import { replyPathMtu } from './reply-path-mtu.ts';
 
+import { scaleServices } from './scale-services.ts';
 import { soak } from './soak.ts';
 import { statusPage } from './status-page.ts';
 import { tables } from './tables.ts';
@@ -60,6 +62,7 @@ export const LINES: readonly Line[] = [
   floods,
   drain,
   pipelineCost,
+  pipelineFloor,
   configs,
   lifecycle,
   fuzz,
@@ -84,4 +87,5 @@ export const LINES: readonly Line[] = [
   graphs,
   brokenLabs,
   soak,
+  scaleServices,
 ];

@@ -26,6 +26,11 @@ export class Namespace {
     }
   }
 
+  /** Where `ip link set … netns` finds it. */
+  get path(): string {
+    return `/proc/${process.pid}/fd/${this.#fd}`;
+  }
+
   /** Runs `work` inside and comes back, whatever happens. Sockets opened in it stay inside. */
   inside<T>(work: () => T): T {
     const before = openSync(OWN, 'r');

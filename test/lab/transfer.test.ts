@@ -44,6 +44,7 @@ const ingresses = {
   tap: { yaml: '{ driver: tap, device: gdt0 }', prepare: undefined },
   'tap on a bridge': { yaml: '{ driver: tap, device: gdt0, bridge: br0 }', prepare: bridge },
   packet: { yaml: '{ driver: packet, interface: eth0 }', prepare: undefined },
+  xdp: { yaml: '{ driver: xdp, interface: eth0 }', prepare: undefined },
 } as const;
 const egresses = { raw: '{ driver: raw }', udp: '{ driver: udp }' };
 
@@ -54,20 +55,25 @@ const ways = [
   ['tap', 'udp'],
   ['tap on a bridge', 'raw'],
   ['packet', 'raw'],
+  ['xdp', 'raw'],
 ] as const;
 
 for (const [way, out] of ways) {
   const { yaml: ingress, prepare } = ingresses[way];
   const egress = egresses[out];
-  test(`${way} in, ${out} out: both families, both ways`, needs('namespaces', 'tun'), async (t) => {
-    const stage = await open(t, { ingress, egress }, { offloads: 'all', prepare });
-    const file = join(stage.folder, 'client.pcap');
-    const capture = has('tcpdump') ? await Capture.start(stage.lab.client, 'eth0', file, COMPLAINTS) : null;
-    await transferAll(stage);
-    await capture?.stop();
-    if (capture !== null) assert.equal(readFileSync(file).length, EMPTY_CAPTURE, `complaints reached the client: ${file}`);
-    await end(stage);
-  });
+  test(
+    `${way} in, ${out} out: both families, both ways`,
+    needs('namespaces', 'tun', ...(way === 'xdp' ? ['xdp' as const] : [])),
+    async (t) => {
+      const stage = await open(t, { ingress, egress }, { offloads: 'all', prepare });
+      const file = join(stage.folder, 'client.pcap');
+      const capture = has('tcpdump') ? await Capture.start(stage.lab.client, 'eth0', file, COMPLAINTS) : null;
+      await transferAll(stage);
+      await capture?.stop();
+      if (capture !== null) assert.equal(readFileSync(file).length, EMPTY_CAPTURE, `complaints reached the client: ${file}`);
+      await end(stage);
+    },
+  );
 }
 
 test('IPv4 through IPv6 tunnels, IPv6 through IPv4 tunnels', needs('namespaces', 'tun'), async (t) => {

@@ -246,6 +246,22 @@ for (const family of [4, 6] as const) {
     assert.deepEqual(reasons([first], 6), ['forward'], 'after its time the identification is free');
   });
 
+  test(`IPv${family}: a first fragment whose datagram would be shorter than its header is no packet`, () => {
+    const rig = new HoldingRig(specOf(UDP));
+    const [first] = cut(datagram(family, 1, 4000, 9), 1500, 9);
+    const transport = family === 4 ? 20 : 48;
+    for (const [length, outcome] of [
+      [0, 'malformed-transport'],
+      [7, 'malformed-transport'],
+      [8, 'forward'],
+    ] as const) {
+      const frame = first.slice();
+      frame.set([0, length], transport + 4);
+      const { verdict, reason } = rig.one(frame);
+      assert.equal(verdict === 'forward' ? verdict : reason, outcome, `length ${length}`);
+    }
+  });
+
   test(`IPv${family}: what ends behind 65,535 bytes, or is empty or no multiple of 8, is dropped`, () => {
     const rig = new HoldingRig(specOf(UDP));
     const part = (offset: number, more: boolean, bytes: number) =>

@@ -7,7 +7,7 @@ import * as sctp from '../../src/wire/sctp.ts';
 import { ip } from '../builder/addresses.ts';
 import { packet, patternBytes } from '../builder/packet.ts';
 import { checkEncapsulation } from '../check/outer.ts';
-import { backends, PACKET, Rig, SERVICE4, SERVICE6, type SpecOptions, specOf } from './rig.ts';
+import { backends, PACKET, Rig, SERVICE4, SERVICE6, type SpecOptions, specOf, TUN } from './rig.ts';
 
 const ESP = 50;
 const AH = 51;
@@ -63,6 +63,13 @@ test('a protocol without service is none, also where another has one', () => {
   const rig = new Rig(services(ESP));
   assert.equal(rig.one(other(GRE)).reason, 'not-a-service');
   assert.equal(rig.one(packet().ipv4({ dst: SERVICE4 }).udp({ dport: 443 }).payload(9).bytes()).reason, 'not-a-service');
+});
+
+test('IPv4 of protocol 0 is for a service of any protocol, and for no other', () => {
+  const frame = other(0, [8, 0, 0xaf, 0x73]);
+  assert.equal(new Rig(services(ESP)).one(frame).reason, 'not-a-service');
+  assert.equal(new Rig(specOf()).one(frame).reason, 'not-a-service');
+  assert.equal(new Rig(services(PROTOCOL_ANY)).one(frame).verdict, 'forward');
 });
 
 test('a flow keeps its backend when the table changes, and leaves one that is down', () => {
@@ -173,7 +180,7 @@ test('SCTP with affinity ports: every path of an association, from any address t
   assert.equal(rig.one(other(SCTP, ports(40000, 2905), '203.0.113.77'), { now: 5000 }).backend, before);
 });
 
-test('SCTP whose checksum was left to the device gets it', () => {
+test('SCTP whose checksum was left to the device gets it, where the ingress can not say so too', () => {
   const rig = new Rig(services(SCTP));
   const frame = other(SCTP, [...ports(40000, 2905), 1, 2, 3, 4, 0, 0, 0, 0]);
   const out = rig.one(frame, { virtio: { flags: 1, csumStart: 20, csumOffset: 8 } });
@@ -183,6 +190,10 @@ test('SCTP whose checksum was left to the device gets it', () => {
   assert.equal(sctp.checksum(view, 20), sctp.computeChecksum(view, 20, inner.length));
   assert.equal(rig.bank[counterAt('completed_checksums_total')], 1);
   assert.equal(rig.one(frame, { virtio: { flags: 1, csumStart: 20, csumOffset: 16 } }).reason, 'bad-virtio-header');
+  const unknown = new Rig(services(SCTP), { ...TUN, checksumsUnknown: true });
+  assert.deepEqual(unknown.one(frame).bytes, out.bytes);
+  const wrong = other(SCTP, [...ports(40000, 2905), 1, 2, 3, 4, 9, 9, 9, 9]);
+  assert.deepEqual(unknown.one(wrong).bytes?.slice(-wrong.length + 20), wrong.slice(20));
 });
 
 test('what virtio-net says of other protocols must fit: inside the packet, and never a super-packet', () => {

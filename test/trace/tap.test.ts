@@ -371,3 +371,23 @@ test('a small rate leaves out none of the few that match among many that might h
   }
   assert.deepEqual(reader.tally(), { matched: 3, overRate: 0, noRoom: 0 });
 });
+
+test('an error while a packet is looked at ends the trace, is told once, and leaves the path alone', () => {
+  for (const filter of ['host 203.0.113.9', 'not icmp and dropped', '']) {
+    const batch = new Batch(Arena.inProcess(16, LARGE_STRIDE, BATCH_RECORDS), TUN);
+    const parts = new SnapshotBuilder().build(clampSpec({ backends: backends(1) }));
+    const faults: unknown[] = [];
+    const tap = new TraceTap(batch, pathOver(parts), { milliseconds: () => 1 }, { fault: (error) => faults.push(error) });
+    tap.follow({ filter: parseFilter(filter), snap: 0, rate: 4, until: 50, ring: ringMemory(65_536) }, parts.names);
+    batch.count = 4;
+    // No packet can lie there: reading it throws, as a mistake of ours would.
+    batch.frameAt.fill(batch.arena.view.byteLength);
+    batch.frameLength.fill(60);
+    batch.verdict.fill(VERDICT_DROP);
+    for (let round = 0; round < 2; round++) {
+      if (tap.on) tap.before(1);
+      tap.after();
+    }
+    assert.deepEqual([tap.on, faults.length, faults[0] instanceof RangeError], [false, 1, true], filter);
+  }
+});

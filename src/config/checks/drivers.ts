@@ -15,7 +15,7 @@ const WHOLE_PACKETS: ReadonlySet<string> = new Set(['auto', 'raw', 'tap-offload'
 function devicesOf(ingress: Draft['ingress']): readonly (string | undefined)[] {
   if (ingress?.driver === 'tap') return [ingress.device, ingress.bridge];
   if (ingress?.driver === 'tun') return [ingress.device];
-  return ingress?.driver === 'packet' ? [ingress.interface] : [];
+  return ingress?.driver === 'packet' || ingress?.driver === 'xdp' ? [ingress.interface] : [];
 }
 
 export function checkDrivers(draft: Draft, report: Report): void {

@@ -7,7 +7,7 @@ export type Facts = Readonly<Record<string, string>>;
 
 export function factsOf({ threads, flows, ingress, egress }: Config): Facts {
   const devices: Record<string, string> = {};
-  if (ingress.driver === 'packet') devices['ingress.interface'] = ingress.interface;
+  if (ingress.driver === 'packet' || ingress.driver === 'xdp') devices['ingress.interface'] = ingress.interface;
   if (ingress.driver === 'tun' || ingress.driver === 'tap') devices['ingress.device'] = ingress.device;
   if (ingress.driver === 'tap') devices['ingress.bridge'] = ingress.bridge ?? 'none';
   return {

@@ -50,27 +50,26 @@ export function compileFilter(expression: Expression, batch: Batch, names: Colum
   const candidates = possible(filter);
   const selects = candidates !== true;
   const tables: Uint8Array[] = [];
+  const at =
+    batch.ingress.link === LINK_ETHERNET
+      ? 'const end = (frameAt[i] + frameLength[i]) | 0, at = networkOf(view, frameAt[i], end);'
+      : 'const at = frameAt[i];';
+  const selection = `{ ${at} ${withLength(selectText(parts, candidates), batch)} }`;
+  const matches = decideText(filter, (term) => termText(term, names, tables));
+  const decision = `if (${matches} && verdict[i] !== ${VERDICT_APART}) matched[n++] = i;`;
   const source = [
     '"use strict";',
     'const { frameAt, frameLength, verdict, reason, service, backend } = batch;',
     'const { view } = batch.arena;',
     'function select(selected, parts) {',
     '  const count = batch.count;',
-    '  let n = 0, p = 0, f = 0, w = 0;',
-    '  for (let i = 0; i < count; i++) {',
-    ...(batch.ingress.link === LINK_ETHERNET
-      ? ['const end = (frameAt[i] + frameLength[i]) | 0;', 'const at = networkOf(view, frameAt[i], end);']
-      : ['const at = frameAt[i];']),
-    `    ${withLength(selectText(parts, candidates), batch)}`,
-    '  }',
+    '  let n = 0, p = 0, f = 0, w = 0, i = 0;',
+    ...inFours(selection),
     '  return n;',
     '}',
     'function decide(selected, parts, count, matched) {',
-    '  let n = 0;',
-    '  for (let s = 0; s < count; s++) {',
-    `    const i = ${selects ? 'selected[s]' : 's'};`,
-    `    if (${decideText(filter, (term) => termText(term, names, tables))} && verdict[i] !== ${VERDICT_APART}) matched[n++] = i;`,
-    '  }',
+    '  let n = 0, i = 0;',
+    ...(selects ? [`for (let s = 0; s < count; s++) { i = selected[s]; ${decision} }`] : inFours(decision)),
     '  return n;',
     '}',
     'return { select, decide };',
@@ -100,6 +99,15 @@ export function tryFilter(expression: Expression): void {
   const { select, decide } = compileFilter(expression, new Batch(Arena.inProcess(1), facts), { services: [], backends: [] });
   select(none, none);
   decide(none, none, 0, none);
+}
+
+/**
+ * The loop over `i` from 0 to `count` with four steps in each turn: what a turn costs beside them (V8 looks in each whether somebody wants the thread to stop) is a third of a
+ * step that looks at one word.
+ */
+function inFours(step: string): string[] {
+  const steps = ['i', '(i + 1)', '(i + 2)', '(i + 3)'].map((place) => step.replaceAll(/\bi\b/g, place));
+  return [`for (const most = count - 3; i < most; i += 4) { ${steps.join(' ')} }`, `for (; i < count; i++) { ${step} }`];
 }
 
 /** The packet's bytes to the end of its frame, looked up where they are asked for: for most packets an address has answered before. */

@@ -38,6 +38,19 @@ export function transportOf(packet: Uint8Array): { at: number; protocol: number 
   return { at, protocol };
 }
 
+/** A fragment at offset 0 that others follow (RFC 791 §3.1, RFC 8200 §4.5). */
+export function isFirstFragment(packet: Uint8Array): boolean {
+  if (packet[0] >> 4 === 4) return (word(packet, 6) & 0x3fff) === 0x2000;
+  let protocol = packet[6];
+  for (let at = 40; [0, 43, 44, 51, 60, 135, 139, 140].includes(protocol); ) {
+    if (protocol === 44) return (word(packet, at + 2) & 0xfff9) === 1;
+    const length = protocol === 51 ? (packet[at + 1] + 2) * 4 : (packet[at + 1] + 1) * 8;
+    protocol = packet[at];
+    at += length;
+  }
+  return false;
+}
+
 /** The packet as it leaves this hop: TTL or hop limit one less, the IPv4 header checksum right again. */
 export function hopped(packet: Uint8Array, hopDone: boolean): Uint8Array {
   const next = packet.slice();

@@ -6,7 +6,7 @@ import { decodeOuter } from '../../check/outer.ts';
 import { naiveSum } from '../../reference/checksum.ts';
 import { tooBigAnswer } from '../../reference/too-big.ts';
 import { echoComplaint, isTimeExceeded } from '../echo.ts';
-import { clamped, completed, packetIn, TCP, transportOf, UDP, word } from './anatomy.ts';
+import { clamped, completed, isFirstFragment, packetIn, TCP, transportOf, UDP, word } from './anatomy.ts';
 import type { Case } from './draft.ts';
 import { innerMtuOf, leavingComplaint, mostSegment, type Rules } from './leaving.ts';
 import { overheadOf, reassembled } from './tunnel-fragments.ts';
@@ -48,7 +48,9 @@ function lieOf({ frame, facts }: Case, packet: Uint8Array, networkAt: number): s
   const bytes = packet.length - at;
   if (bytes < (protocol === TCP ? 20 : 8)) return `a transport header of ${bytes} bytes`;
   const claimed = protocol === TCP ? (packet[at + 12] >> 4) * 4 : word(packet, at + 4);
-  if (claimed < (protocol === TCP ? 20 : 8) || claimed > bytes) return `a transport length of ${claimed}, there are ${bytes}`;
+  // A datagram is longer than its first fragment.
+  const most = protocol === UDP && isFirstFragment(packet) ? 65_535 : bytes;
+  if (claimed < (protocol === TCP ? 20 : 8) || claimed > most) return `a transport length of ${claimed}, there are ${bytes}`;
   const { gsoType, gsoSize, headerLength, csumStart, csumOffset, virtioFlags } = facts;
   const isPlaced = csumStart === networkAt + at && csumOffset === (protocol === TCP ? 16 : 6);
   if ((virtioFlags & 1) !== 0 && !isPlaced) return 'a checksum elsewhere';
