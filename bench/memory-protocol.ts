@@ -21,6 +21,8 @@ export interface MemoryThreadStart {
   readonly times: Float64Array;
   /** 0: as fast as it goes; else the thread sleeps so that it is at work for this share of the time, 0–1. */
   readonly load: number;
+  /** 0: the flows of `frames`; else as many, one packet of each in turn: client addresses and ports are written into the frames as they come. */
+  readonly flowCount: number;
   readonly mail: MessagePort;
 }
 

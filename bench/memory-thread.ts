@@ -40,6 +40,17 @@ function run(start: MemoryThreadStart): number {
   let last = 0;
   /** Milliseconds since the last sleep. */
   let worked = 0;
+  const { flowCount } = start;
+  let counter = 0;
+  const writeFlows = ({ arena, frameAt }: Batch, count: number): void => {
+    for (let i = 0; i < count; i++) {
+      counter = counter + 1 >= flowCount ? 0 : counter + 1;
+      // An odd multiplier permutes the 32-bit numbers: flows are distinct, and neighbours unrelated.
+      const flow = Math.imul(counter, 0x9e3779b1);
+      arena.view.setInt32(frameAt[i] + 12, (flow & 0x00ffffff) | 0x0b000000);
+      arena.view.setUint16(frameAt[i] + 20, 1024 + (flow >>> 24));
+    }
+  };
   const ingress: Ingress = {
     name: source.name,
     facts: source.facts,
@@ -60,7 +71,9 @@ function run(start: MemoryThreadStart): number {
         worked = 0;
         last = clock.milliseconds();
       }
-      return source.receive(into);
+      const count = source.receive(into);
+      if (flowCount > 0) writeFlows(into, count);
+      return count;
     },
     reply: (of) => source.reply(of),
     statistics: () => source.statistics(),

@@ -3,7 +3,7 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { counterAt, createBank, sumOf } from '../src/base/counters.ts';
 import type { Subscriber } from '../src/control/publisher.ts';
-import { type FlowMemory, processMemory } from '../src/daemon/flow-memory.ts';
+import { type FlowMemory, flowWords, processMemory } from '../src/daemon/flow-memory.ts';
 import { SnapshotSender } from '../src/daemon/snapshot-mail.ts';
 import { WORD_COUNT, WORD_GENERATION, WORD_MAIL } from '../src/daemon/thread-protocol.ts';
 import type { SharedSnapshot, SnapshotParts } from '../src/pipeline/snapshot.ts';
@@ -20,6 +20,8 @@ export interface MemoryThreadsOptions {
   readonly flowEntries: number;
   /** As MemoryThreadStart.load; default 0. */
   readonly load?: number;
+  /** As MemoryThreadStart.flowCount; default 0. */
+  readonly flows?: number;
 }
 
 class MemoryThread implements Subscriber {
@@ -46,6 +48,7 @@ class MemoryThread implements Subscriber {
       bank: this.bank,
       times: this.times,
       load: options.load ?? 0,
+      flowCount: options.flows ?? 0,
       mail: port2,
     };
     // tsx registers itself in the main thread only.
@@ -103,8 +106,19 @@ export interface BatchTimes {
 export class MemoryThreads {
   readonly threads: readonly MemoryThread[];
 
-  private constructor(threads: readonly MemoryThread[]) {
+  readonly #flows: FlowMemory;
+
+  private constructor(threads: readonly MemoryThread[], flows: FlowMemory) {
     this.threads = threads;
+    this.#flows = flows;
+  }
+
+  /** Entries of the flow table that are in use: all of them are looked at. */
+  entries(): number {
+    const words = flowWords(this.#flows);
+    let entries = 0;
+    for (let at = 2; at < words.length; at += 4) if (words[at] !== 0) entries++;
+    return entries;
   }
 
   /** Resolves when all forward. */
@@ -112,7 +126,7 @@ export class MemoryThreads {
     const flows = processMemory(options.flowEntries, options.threads);
     const threads = Array.from({ length: options.threads }, (_, number) => new MemoryThread(number, options, flows));
     await Promise.all(threads.map(({ running }) => running));
-    return new MemoryThreads(threads);
+    return new MemoryThreads(threads, flows);
   }
 
   /** Packets that all threads have forwarded. */

@@ -14,6 +14,7 @@ const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   bulk: () => import('./bulk.ts'),
   history: () => import('./history.ts'),
   pipeline: () => import('./pipeline.ts'),
+  scale: () => import('./scale.ts'),
   segment: () => import('./segment.ts'),
   table: () => import('./table.ts'),
   worker: () => import('./worker.ts'),
