@@ -45,6 +45,7 @@ export type EgressConfig =
       /** Interface name, 1–15 characters. */
       readonly device: string;
     }
+  | { readonly driver: 'xdp'; readonly interface: string }
   | { readonly driver: 'pcap-file'; readonly path: string }
   | { readonly driver: 'memory' };
 

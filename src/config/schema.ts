@@ -363,6 +363,14 @@ export const egressSchema = z.discriminatedUnion('driver', [
     .describe('A TAP device through which the kernel itself cuts super-packets inside their tunnel. Needs Linux 6.17 or later.'),
   z
     .strictObject({
+      driver: z.literal('xdp').describe('Name of the driver.'),
+      interface: interfaceName.describe(
+        'Interface that frames leave by; of the ingress `xdp` also. Routes to the backends leave by it, or by a VLAN of it.',
+      ),
+    })
+    .describe('AF_XDP: whole frames, to the MAC addresses that the kernel knows for the next hops.'),
+  z
+    .strictObject({
       driver: z.literal('pcap-file').describe('Name of the driver.'),
       path: path.describe('Capture to write; relative to the configuration file.'),
     })

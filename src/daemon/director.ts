@@ -36,6 +36,7 @@ import { HealthKeeper } from './health-keeper.ts';
 import { collectAndShrink } from './heap.ts';
 import { HostKeeper } from './host-keeper.ts';
 import { WINDOW_SECONDS } from './link-advice.ts';
+import { NextHopKeeper } from './next-hop-keeper.ts';
 import { PathKeeper } from './path-keeper.ts';
 import { type Readiness, readinessOf } from './readiness.ts';
 import { refusedChanges } from './refused-changes.ts';
@@ -59,6 +60,7 @@ const DROP_SUMMARY_MS = 10_000;
  */
 const SETTLED_MS = 2000;
 const PATH_MTU_MS = 200;
+const NEXT_HOP_MS = 100;
 const HEALTH_MS = 200;
 /** For so long a thread may be on its way to a new snapshot before routers are told to send packets elsewhere. It takes one within 100 ms. */
 const SNAPSHOT_PATIENCE_MS = 2000;
@@ -86,6 +88,7 @@ export class Director {
   readonly #clock: BoottimeClock = boottimeClock();
   readonly #host: HostKeeper;
   readonly #paths: PathKeeper;
+  readonly #hops: NextHopKeeper;
   readonly #sources: SourceKeeper;
   readonly #cuts: CutWatch;
   readonly #tunnels: TunnelKeeper;
@@ -133,6 +136,7 @@ export class Director {
       publish: (spec) => this.#publish(this.#controller.config, spec, this.#controller.layers),
     });
     this.#paths = new PathKeeper({ egress: options.config.egress, journal: options.journal, clock: this.#clock });
+    this.#hops = new NextHopKeeper({ egress: options.config.egress, journal: options.journal, clock: this.#clock });
     this.#cuts = new CutWatch({
       journal: options.journal,
       clock: this.#clock,
@@ -269,6 +273,7 @@ export class Director {
       flowEntries: config.flows.entries,
       fragments: config.fragments,
       pathMtu: this.#paths.memory,
+      nextHops: this.#hops.memory,
       cutNotes: this.#cuts.memory,
       publisher: this.#publisher,
       clock: this.#clock,
@@ -327,10 +332,13 @@ export class Director {
 
   /** What is to be done now and then. */
   #tend(): void {
+    // What was looked for while the drivers were opened is known by now.
+    this.#hops.tend();
     this.#timers = [
       setInterval(() => this.#host.tend(), HOUSEKEEPING_MS),
       setInterval(() => this.#sources.tend(), HOUSEKEEPING_MS),
       setInterval(() => this.#paths.tend(), PATH_MTU_MS),
+      setInterval(() => this.#hops.tend(), NEXT_HOP_MS),
       setInterval(() => this.#health.tend(this.#publisher.current?.names ?? NO_NAMES, this.#paths), HEALTH_MS),
       setInterval(() => this.#cuts.look(), WINDOW_SECONDS * 1000),
       setInterval(() => this.#summariseDrops(), DROP_SUMMARY_MS),
@@ -451,6 +459,7 @@ export class Director {
     this.#everywhere = everywhere;
     try {
       this.#paths.publish(spec, parts.names);
+      this.#hops.publish(spec, parts.names);
     } catch (error) {
       if (before !== null) this.#everywhere = this.#publisher.publish(before).everywhere;
       throw error;
@@ -491,6 +500,7 @@ export class Director {
     await attempt(() => this.#threads?.stop());
     await attempt(() => this.#flows.close());
     await attempt(() => this.#paths.close());
+    await attempt(() => this.#hops.close());
     await attempt(() => this.#host.close());
     await attempt(() => failures.push(...this.#host.release({ keepBlackholes })));
     this.#publisher.close();

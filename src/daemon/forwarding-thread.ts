@@ -61,7 +61,9 @@ function run(start: ThreadStart): void {
   let left = false;
   const ingress = openIngress(start.ingress, { thread: number, threads, services, gate, ...(queue === null ? {} : { queue }) });
   try {
-    const egress = openEgress(start.egress, start.bank, start.egressQueue ?? undefined);
+    const { nextHops } = start;
+    const link = nextHops === null ? undefined : { ingress, nextHops, thread: number, threads };
+    const egress = openEgress(start.egress, start.bank, start.egressQueue ?? undefined, link);
     try {
       const mapped = createBatch(ingress);
       try {

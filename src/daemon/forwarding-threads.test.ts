@@ -157,3 +157,8 @@ test('threads that leave close their batons; a director that goes on has as many
   publisher.close();
   assert.equal(told.gaveUp.length, 0);
 });
+
+test('what an xdp driver has can not be handed over', () => {
+  const { subject } = make(1, { egress: { driver: 'xdp', interface: 'eth0' } });
+  assert.throws(() => subject.descriptors(), { code: 'GD_TAKEOVER_XDP' });
+});

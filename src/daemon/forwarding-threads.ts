@@ -41,6 +41,8 @@ export interface ForwardingThreadsOptions {
   readonly fragments: FragmentLimits;
   /** Path MTU by backend id (path-keeper.ts); absent or null: no limit. */
   readonly pathMtu?: SharedArrayBuffer | null;
+  /** Next hops by backend id (next-hop-keeper.ts), for the egress `xdp`; absent or null for others. */
+  readonly nextHops?: SharedArrayBuffer | null;
   /** Where packets that were cut for their size are noted (cut-watch.ts); absent: nowhere. */
   readonly cutNotes?: SharedArrayBuffer;
   readonly publisher: Publisher;
@@ -93,6 +95,8 @@ export class ForwardingThreads {
   /** Queues of the TUN or TAP device, by seat. */
   readonly #queues = new Map<Seat, number>();
   readonly #gate: GateKeeper;
+  /** Index of the interface that the thread's `xdp` egress was to be opened on, by seat. */
+  readonly #egressIndexes = new Map<Seat, number>();
   /** Queues of the egress's TAP device, by seat, and the index that the device had. */
   readonly #egressQueues = new Map<Seat, { readonly queue: number; readonly interfaceIndex: number }>();
 
@@ -116,6 +120,7 @@ export class ForwardingThreads {
       fragmentMemory,
       pathMtu: options.pathMtu ?? null,
       cutNotes: options.cutNotes ?? null,
+      nextHops: options.nextHops ?? null,
     };
     const events = {
       forwarding: (seat: Seat, drivers: { ingress: string; egress: string }) => this.#onForwarding(seat, drivers),
@@ -209,8 +214,8 @@ export class ForwardingThreads {
    * ingress whose queues are of no use without its memory.
    */
   descriptors(): { queue: number; egressQueue: number | null }[] | null {
-    if (this.#gate.end !== null) {
-      throw new CodedError('GD_TAKEOVER_XDP', 'the sockets of an xdp ingress can not be handed over to another process', {
+    if (this.#gate.end !== null || this.#options.egress.driver === 'xdp') {
+      throw new CodedError('GD_TAKEOVER_XDP', 'the sockets of an xdp driver can not be handed over to another process', {
         hint: 'systemctl restart gue-director',
       });
     }
@@ -308,10 +313,17 @@ export class ForwardingThreads {
         if (this.#egressQueues.get(seat)?.interfaceIndex !== index) seat.post({ kind: 'reopen', part: 'egress' });
       }
     }
-    if (ingress.driver !== 'packet' && ingress.driver !== 'xdp') return;
-    const index = interfaceIndex(ingress.interface);
-    this.#gate.linksChanged(index);
-    for (const seat of this.#forwarding) if (seat.interfaceIndex !== index) seat.post({ kind: 'reopen', part: 'ingress' });
+    if (egress.driver === 'xdp') {
+      const index = interfaceIndex(egress.interface);
+      for (const seat of this.#forwarding) {
+        if (this.#egressIndexes.get(seat) !== index) seat.post({ kind: 'reopen', part: 'egress' });
+      }
+    }
+    if ('interface' in ingress) {
+      const index = interfaceIndex(ingress.interface);
+      this.#gate.linksChanged(index);
+      for (const seat of this.#forwarding) if (seat.interfaceIndex !== index) seat.post({ kind: 'reopen', part: 'ingress' });
+    }
     this.#unpark();
   }
 
@@ -328,10 +340,9 @@ export class ForwardingThreads {
    */
   #unpark(): void {
     const { ingress, interfaceIndex, publisher } = this.#options;
-    if (this.#parked.size === 0 || (ingress.driver !== 'packet' && ingress.driver !== 'xdp')) return;
-    const index = interfaceIndex(ingress.interface);
-    if (index === 0 || this.seats.some((seat) => seat.occupied && seat.interfaceIndex !== 0 && seat.interfaceIndex !== index))
-      return;
+    if (this.#parked.size === 0 || this.#foreign().some((name) => interfaceIndex(name) === 0)) return;
+    const index = 'interface' in ingress ? interfaceIndex(ingress.interface) : 0;
+    if (this.seats.some((seat) => seat.occupied && seat.interfaceIndex !== 0 && seat.interfaceIndex !== index)) return;
     try {
       this.#gate.open(index);
     } catch (error) {
@@ -343,6 +354,12 @@ export class ForwardingThreads {
       publisher.subscribe(seat);
       this.#replace(seat);
     }
+  }
+
+  /** Names of the interfaces that somebody else makes and removes. */
+  #foreign(): string[] {
+    const { ingress, egress } = this.#options;
+    return [...('interface' in ingress ? [ingress.interface] : []), ...(egress.driver === 'xdp' ? [egress.interface] : [])];
   }
 
   #replace(seat: Seat): void {
@@ -417,6 +434,8 @@ export class ForwardingThreads {
   #seat(seat: Seat): void {
     const { current: snapshot, spec } = this.#options.publisher;
     if (snapshot === null || spec === null) throw new RangeError('nothing was published before the threads were started');
+    const { egress, interfaceIndex } = this.#options;
+    if (egress.driver === 'xdp') this.#egressIndexes.set(seat, interfaceIndex(egress.interface));
     seat.start(
       {
         ...this.#common,
@@ -503,11 +522,11 @@ export class ForwardingThreads {
       gaveUp(
         new CodedError('GD_DAEMON_THREADS_FAIL', `${this.#failures.length} forwarding threads failed within ${FAILURE_WINDOW} s`),
       );
-    } else if (code === EGRESS_GONE) {
+    } else if (code === EGRESS_GONE && this.#options.egress.driver !== 'xdp') {
       this.#closeEgressQueue(seat);
       this.#replace(seat);
-    } else if (gone && 'interface' in this.#options.ingress) {
-      this.#closeQueue(seat);
+    } else if (gone && this.#foreign().length > 0) {
+      if ('interface' in this.#options.ingress) this.#closeQueue(seat);
       this.#park(seat);
     } else {
       // The queue of a device that somebody removed leads nowhere: a new one brings the device back.
@@ -518,7 +537,7 @@ export class ForwardingThreads {
 
   /** True when a thread ended because somebody removed its interface, also one that it was about to open. */
   #interfaceGone(code: string): boolean {
-    const { ingress, interfaceIndex } = this.#options;
-    return code === INGRESS_GONE || code === EGRESS_GONE || ('interface' in ingress && interfaceIndex(ingress.interface) === 0);
+    const { interfaceIndex } = this.#options;
+    return code === INGRESS_GONE || code === EGRESS_GONE || this.#foreign().some((name) => interfaceIndex(name) === 0);
   }
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { getHeapSpaceStatistics } from 'node:v8';
 import { Worker } from 'node:worker_threads';
@@ -32,6 +33,22 @@ test('memory that is empty goes back to the system', async () => {
   collectAndShrink();
   await new Promise((done) => setTimeout(done, 200));
   assert.ok(process.memoryUsage().heapTotal < full - (4 << 20), `${process.memoryUsage().heapTotal} of ${full}`);
+});
+
+test("memory that C's allocator has left over goes back too, though not all around it is free", async () => {
+  const anonymous = () => Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) / 1024;
+  const before = anonymous();
+  // Below the size from which malloc maps each block for itself; every hundredth stays.
+  const blocks = Array.from({ length: 2000 }, () => Buffer.allocUnsafeSlow(32_768).fill(1));
+  const full = anonymous();
+  assert.ok(full > before + 50, `${before} to ${full} MiB`);
+  const held = blocks.filter((_, i) => i % 100 === 0);
+  blocks.length = 0;
+  // What young collections found dead is freed by a task of V8's.
+  await new Promise((done) => setTimeout(done, 50));
+  collectAndShrink();
+  await new Promise((done) => setTimeout(done, 500));
+  assert.ok(anonymous() < full - 40, `${before} to ${full} to ${anonymous()} MiB, ${held.length} blocks`);
 });
 
 test('threads that begin together all have it', async () => {

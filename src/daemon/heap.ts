@@ -3,6 +3,7 @@
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { trimAllocator } from '../raw-socket/memory.ts';
 
 /** Without options everything, at once. Node 20 takes whatever options there are for those of a minor collection (measured, V8 11.3). */
 type Collect = (options?: { readonly type: 'minor' }) => void;
@@ -37,17 +38,25 @@ export function collectAll(): void {
 
 /**
  * Collects everything of this thread, in a task of its own (about 100 ms of a heap of 40 MB: for main, which handles no packet), and gives the memory that is empty then back
- * to the system, most of it room for young objects that V8 once made larger. It is what a developer's "collect garbage" does, and no other function of Node; a Node built
- * without inspector collects, and gives back when V8 comes to it.
+ * to the system: most of it room for young objects that V8 once made larger, and what C's allocator keeps. The former is what a developer's "collect garbage" does, and no other
+ * function of Node; a Node built without inspector collects, and gives it back when V8 comes to it.
  */
 export function collectAndShrink(): void {
   if (!process.features.inspector) {
-    setImmediate(() => collector()());
+    setImmediate(() => {
+      collector()();
+      trimAllocator();
+    });
     return;
   }
   const { Session } = process.getBuiltinModule('node:inspector');
   const session = new Session();
   session.connect();
   // Not inside the answer: there it would wait for itself, for ever.
-  session.post('HeapProfiler.collectGarbage', () => setImmediate(() => session.disconnect()));
+  session.post('HeapProfiler.collectGarbage', () =>
+    setImmediate(() => {
+      session.disconnect();
+      trimAllocator();
+    }),
+  );
 }

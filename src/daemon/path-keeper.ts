@@ -9,6 +9,7 @@ import type { PathLease, PathMtuChange, PathMtuEntry } from '../host/path-mtu.ts
 import { PathMtuWatch } from '../host/path-mtu-watch.ts';
 import type { UnreachableEntry } from '../host/unreachable.ts';
 import { sourcePortsOf } from '../io/source-ports.ts';
+import { FRAME_IP_BYTES } from '../io/xdp/port.ts';
 import type { EventJournal } from '../observe/events.ts';
 import { RepeatedLines } from '../observe/log.ts';
 import type { SnapshotNames } from '../pipeline/snapshot.ts';
@@ -40,7 +41,8 @@ export class PathKeeper {
     this.#options = options;
     this.#unreachable = new UnreachableJournal(options.journal);
     const sourcePorts = sourcePortsOf(options.egress);
-    this.#watch = sourcePorts === null ? null : new PathMtuWatch({ sourcePorts });
+    const limit = options.egress.driver === 'xdp' ? { mostBytes: FRAME_IP_BYTES } : {};
+    this.#watch = sourcePorts === null ? null : new PathMtuWatch({ sourcePorts, ...limit });
   }
 
   /** One int32 per backend id, bytes of the largest outer packet, 0 while unknown; null where packets go to no network. */

@@ -38,8 +38,8 @@ const MARK = 'GUE_DIRECTOR_SETTLED';
 export function neededCapabilities(config: Pick<Config, 'ingress' | 'egress' | 'listen'>): CapabilityName[] {
   const { ingress, egress, listen } = config;
   const names: CapabilityName[] = [];
-  const raw = egress.driver === 'raw' || egress.driver === 'auto';
-  if (isLive(ingress) || egress.driver === 'tap-offload') names.push('CAP_NET_ADMIN');
+  const raw = egress.driver === 'raw' || egress.driver === 'auto' || egress.driver === 'xdp';
+  if (isLive(ingress) || egress.driver === 'tap-offload' || egress.driver === 'xdp') names.push('CAP_NET_ADMIN');
   if (isLive(ingress) || raw) names.push('CAP_NET_RAW');
   if (ingress.driver === 'xdp') names.push('CAP_BPF');
   const lowest = Number(readSysctl('net/ipv4/ip_unprivileged_port_start') ?? 1024);

@@ -37,6 +37,8 @@ export interface ThreadStart {
   readonly egressQueue: number | null;
   /** Of the ingress `xdp`: what main holds for all threads; null for other drivers. */
   readonly gate: GateEnd | null;
+  /** Of the egress `xdp`: memory of next hops by backend id, which main keeps current; null for other drivers. */
+  readonly nextHops: SharedArrayBuffer | null;
   readonly ingress: IngressConfig;
   readonly egress: EgressConfig;
   readonly services: readonly ServiceSpec[];

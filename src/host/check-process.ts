@@ -105,13 +105,18 @@ export function checkDevices(wanted: Wanted, links: readonly Link[]): Finding[] 
       });
     }
   }
-  if (ingress.driver === 'packet' || ingress.driver === 'xdp') {
-    const link = links.find(({ name }) => name === ingress.interface);
+  const named = 'interface' in ingress ? [{ name: ingress.interface, use: 'take packets from' }] : [];
+  const { egressInterface = null } = wanted;
+  if (egressInterface !== null && named.every(({ name }) => name !== egressInterface)) {
+    named.push({ name: egressInterface, use: 'send packets by' });
+  }
+  for (const { name, use } of named) {
+    const link = links.find((candidate) => candidate.name === name);
     if (link === undefined) {
       findings.push({
         id: 'interface-missing',
         level: 'error',
-        text: `there is no interface "${ingress.interface}" to take packets from`,
+        text: `there is no interface "${name}" to ${use}`,
         fix: 'ip link show',
       });
     } else if (!link.up) {

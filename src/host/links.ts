@@ -42,7 +42,8 @@ export interface Link {
   readonly kind: string;
 }
 
-function decodeLink({ body }: Message): Link {
+/** From the body of RTM_NEWLINK. */
+export function decodeLink({ body }: Message): Link {
   const attributes = decodeAttributes(body, IFINFOMSG_LENGTH);
   const number = (type: number) => {
     const value = attributes.get(type);

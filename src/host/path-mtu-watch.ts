@@ -33,6 +33,8 @@ interface Destination {
 export interface PathMtuWatchOptions extends IcmpListenerOptions {
   /** Source ports of the egress (its facts: `sourcePortBase`, `sourcePortMask` + 1). */
   readonly sourcePorts: SourcePorts;
+  /** Bytes of the largest outer packet that the egress takes; default: as large as the route says. */
+  readonly mostBytes?: number;
   /** Seconds for which ICMP is remembered; default 600. */
   readonly expiresAfter?: number;
   /** Backend ids are below it; default MAX_BACKENDS. */
@@ -175,7 +177,8 @@ export class PathMtuWatch {
       const way = route === null ? '' : `${route.interfaceIndex} ${route.gateway === null ? '' : formatAddress(route.gateway)}`;
       const found = this.#links.find(({ index }) => index === route?.interfaceIndex);
       const link = found === undefined ? null : { name: found.name, mtu: found.mtu };
-      for (const id of destination.ids) this.#table.fromRoute(id, route?.mtu ?? 0, now, way, link);
+      const mtu = Math.min(route?.mtu ?? 0, this.#options.mostBytes ?? Number.POSITIVE_INFINITY);
+      for (const id of destination.ids) this.#table.fromRoute(id, mtu, now, way, link);
     }
   }
 }

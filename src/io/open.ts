@@ -20,6 +20,7 @@ import { TunIngress } from './tun/ingress.ts';
 import { UdpEgress } from './udp/egress.ts';
 import type { GateEnd } from './xdp/gate.ts';
 import { XdpIngress } from './xdp/ingress.ts';
+import { openXdpEgress } from './xdp/open-egress.ts';
 
 export type { MappedBatch } from './driver.ts';
 
@@ -45,8 +46,20 @@ export type EgressSettings =
   | { readonly driver: 'raw' }
   | { readonly driver: 'udp'; readonly sourcePortBase: number; readonly sourcePorts: number }
   | { readonly driver: 'tap-offload'; readonly device: string }
+  | { readonly driver: 'xdp'; readonly interface: string }
   | { readonly driver: 'pcap-file'; readonly path: string }
   | { readonly driver: 'memory' };
+
+/** What an egress that writes link headers needs beside its settings. */
+export interface LinkOptions {
+  /** The thread's ingress: on the same interface both share a socket and its memory. */
+  readonly ingress: Ingress | null;
+  /** Memory of `NextHops`, which main keeps current. */
+  readonly nextHops: ArrayBufferLike;
+  /** Number of this forwarding thread, from 0, and how many there are: each sends by one queue. */
+  readonly thread: number;
+  readonly threads: number;
+}
 
 export interface IngressOptions {
   /** Number of this forwarding thread, from 0, and how many there are: each opens one queue. Thread 0 reports device-wide drops. */
@@ -112,10 +125,10 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
 
 /**
  * Opens the way out for one thread, which counts what is refused in `bank`; default: for nobody. `queue`, for `tap-offload`: one that another
- * thread opened (`openTunQueue`, offloads `tunnel`), and closes. Throws CodedError: missing privilege, ports taken, a kernel without the
+ * thread opened (`openTunQueue`, offloads `tunnel`), and closes. `link`, for `xdp`. Throws CodedError: missing privilege, ports taken, a kernel without the
  * feature.
  */
-export function openEgress(settings: EgressSettings, bank = createBank(), queue?: number): Egress {
+export function openEgress(settings: EgressSettings, bank = createBank(), queue?: number, link?: LinkOptions): Egress {
   switch (settings.driver) {
     case 'auto':
       return new AutoEgress({ sourcePortBase: settings.sourcePortBase, sourcePorts: settings.sourcePorts, bank });
@@ -125,6 +138,9 @@ export function openEgress(settings: EgressSettings, bank = createBank(), queue?
       return new UdpEgress({ sourcePortBase: settings.sourcePortBase, sourcePorts: settings.sourcePorts, bank });
     case 'tap-offload':
       return new TapOffloadEgress({ device: settings.device, bank, ...(queue === undefined ? {} : { queue }) });
+    case 'xdp':
+      if (link === undefined) throw new RangeError('an xdp egress is of no use without next hops');
+      return openXdpEgress({ device: settings.interface, bank, ...link });
     case 'pcap-file':
       return new PcapFileEgress(settings.path);
     case 'memory':

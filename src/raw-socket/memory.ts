@@ -14,10 +14,13 @@ import { addressOf, libc, must, viewOf } from './library.ts';
 const mmap = libc<(at: number, bytes: number, protection: number, flags: number, fd: number, offset: number) => number | bigint>(
   'uintptr_t mmap(uintptr_t at, size_t bytes, int protection, int flags, int fd, long offset)',
 );
+const memcpy = libc<(to: number, from: number, bytes: number) => void>('void memcpy(uintptr_t to, uintptr_t from, size_t bytes)');
 const munmap = libc<(at: number, bytes: number) => number>('int munmap(uintptr_t at, size_t bytes)');
 const madvise = libc<(at: number, bytes: number, advice: number) => number>(
   'int madvise(uintptr_t at, size_t bytes, int advice)',
 );
+
+const mallocTrim = libc<(pad: number) => number>('int malloc_trim(size_t pad)');
 
 const PROT_READ_WRITE = 0x3;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
@@ -112,4 +115,17 @@ export function retain(memory: Pinned): void {
 export function storeAddress(words: Int32Array, index: number, address: number): void {
   words[index] = address;
   words[index + 1] = address / 4294967296;
+}
+
+/** Copies between memories by their addresses: a view for each copy, which a typed array would take, is garbage. They do not overlap. */
+export function copyMemory(to: number, from: number, bytes: number): void {
+  memcpy(to, from, bytes);
+}
+
+/**
+ * Gives whole free pages of C's allocator back to the system, those of all threads (malloc_trim(3)): between blocks that are in use it keeps them else for ever. Compilers and
+ * collectors of V8 take much for a moment in threads of their own. Takes some milliseconds, in which a thread that allocates by C may wait.
+ */
+export function trimAllocator(): void {
+  mallocTrim(0);
 }

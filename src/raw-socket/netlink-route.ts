@@ -29,13 +29,20 @@ export const IFF_UP = 0x1;
 export const IFF_LOOPBACK = 0x8;
 export const IFF_RUNNING = 0x40;
 
+export const IFLA_ADDRESS = 1;
 export const IFLA_IFNAME = 3;
 export const IFLA_MTU = 4;
+/** Of a VLAN interface: the index of the one below it. */
+export const IFLA_LINK = 5;
 export const IFLA_MASTER = 10;
 export const IFLA_TXQLEN = 13;
 export const IFLA_LINKINFO = 18;
 export const IFLA_AF_SPEC = 26;
+export const IFLA_LINK_NETNSID = 37;
 export const IFLA_INFO_KIND = 1;
+export const IFLA_INFO_DATA = 2;
+export const IFLA_VLAN_ID = 1;
+export const IFLA_VLAN_PROTOCOL = 5;
 export const IFLA_INET_CONF = 1;
 /** Numbers of a device's IPv4 settings (linux/ip.h). */
 export const IPV4_DEVCONF_FORWARDING = 1;
@@ -50,6 +57,8 @@ export const IFA_F_NODAD = 0x02;
 
 export const NDA_DST = 1;
 export const NDA_LLADDR = 2;
+/** The kernel behaves as if it had a packet for the neighbour: it looks for it, or makes sure that it is still there. */
+export const NTF_USE = 0x01;
 
 export const RTA_DST = 1;
 export const RTA_OIF = 4;
@@ -141,8 +150,10 @@ export function rtmsg(header: RouteHeader): Uint8Array {
  *     | family | pad      | index | state | flags | type |      struct ndmsg
  */
 export const NDMSG_LENGTH = 12;
-export function ndmsg(family: number): Uint8Array {
+export function ndmsg(family: number, index = 0, flags = 0): Uint8Array {
   const bytes = new Uint8Array(NDMSG_LENGTH);
   bytes[0] = family;
+  new DataView(bytes.buffer).setInt32(4, index, LITTLE_ENDIAN);
+  bytes[10] = flags;
   return bytes;
 }

@@ -5,18 +5,20 @@ import { test } from 'node:test';
 import { needs } from '../needs.ts';
 import { buildLab, configuration, eventually, RunningDirector, sendDatagrams } from './running-director.ts';
 
-for (const [driver, threads, rounds] of [
-  ['packet', 2, 3],
+for (const [driver, out, threads, rounds] of [
+  ['packet', 'raw', 2, 3],
   // The interface has one queue.
-  ['xdp', 1, 1],
+  ['xdp', 'xdp', 1, 1],
+  ['tun', 'xdp', 1, 1],
 ] as const) {
   test(
-    `${driver}: an interface that is removed makes the director not ready; made anew, packets flow again`,
-    needs('namespaces', 'tun', ...(driver === 'xdp' ? (['xdp'] as const) : [])),
+    `${driver} in, ${out} out: an interface that is removed makes the director not ready; made anew, packets flow again`,
+    needs('namespaces', 'tun', ...(out === 'xdp' ? (['xdp'] as const) : [])),
     async (t) => {
       const lab = buildLab(t, 1);
-      const ingress = `{ driver: ${driver}, interface: eth0 }`;
-      const director = await RunningDirector.start(t, lab, configuration(lab, { ingress, threads }));
+      const ingress = driver === 'tun' ? '{ driver: tun }' : `{ driver: ${driver}, interface: eth0 }`;
+      const egress = out === 'xdp' ? '{ driver: xdp, interface: eth0 }' : '{ driver: raw }';
+      const director = await RunningDirector.start(t, lab, configuration(lab, { ingress, egress, threads }));
       sendDatagrams(lab, lab.vip4, 53, 20, 1);
       await eventually(() => director.metric('forwarded_packets_total') === 20, 'traffic before');
       // More often than a director may fail.

@@ -18,6 +18,9 @@ import { PcapFileEgress } from '../../src/io/pcap-file/egress.ts';
 import { RawEgress } from '../../src/io/raw/egress.ts';
 import { TapOffloadEgress } from '../../src/io/tap-offload/egress.ts';
 import { UdpEgress } from '../../src/io/udp/egress.ts';
+import { NextHops } from '../../src/io/xdp/next-hops.ts';
+import { openXdpEgress } from '../../src/io/xdp/open-egress.ts';
+import { FRAME_IP_BYTES } from '../../src/io/xdp/port.ts';
 import { FlowTable } from '../../src/pipeline/flow-table.ts';
 import { guardStage } from '../../src/pipeline/offsets.ts';
 import { Pipeline } from '../../src/pipeline/pipeline.ts';
@@ -25,10 +28,10 @@ import { Snapshot, SnapshotBuilder } from '../../src/pipeline/snapshot.ts';
 import type { Spec } from '../../src/pipeline/spec.ts';
 import { everyPort } from '../builder/every-port.ts';
 import { DESTINATION4, DESTINATION6, type Shape, superPacket } from '../builder/super-packet.ts';
-import { Capture, FAR4, FAR6, NEAR4, NEAR6, Wire } from '../contract/lab.ts';
+import { Capture, FAR_MAC, FAR4, FAR6, NEAR_MAC, NEAR4, NEAR6, Wire } from '../contract/lab.ts';
 import type { Scale } from '../full/line.ts';
 import { TUN } from '../full/path.ts';
-import { has } from '../needs.ts';
+import { has, type Part } from '../needs.ts';
 import { transportOf } from '../reference/segment.ts';
 
 const ETHERNET = 14;
@@ -63,6 +66,16 @@ function openOffload(): Egress {
   return egress;
 }
 
+function openXdp(): Egress {
+  const memory = new SharedArrayBuffer(NextHops.bytesFor(4));
+  const [source, destination] = [NEAR_MAC, FAR_MAC].map((bytes) => {
+    const view = new DataView(Uint8Array.from(bytes).buffer);
+    return { high: view.getInt32(0), low: view.getUint16(4) };
+  });
+  for (let id = 0; id < 4; id++) new NextHops(memory).set(id, { source, destination, vlan: null, mtu: FRAME_IP_BYTES });
+  return openXdpEgress({ device: 'va', ingress: null, nextHops: memory, thread: 0, threads: 1, bank: createBank() });
+}
+
 function intoMemory(): WayOut {
   const egress = new MemoryEgress();
   return { egress, left: () => egress.packets.splice(0).length, close: () => egress.close() };
@@ -94,6 +107,7 @@ const WAYS_OUT: Readonly<Record<EgressSettings['driver'], () => WayOut>> = {
   raw: () => onWire(() => new RawEgress()),
   udp: () => onWire(() => new UdpEgress()),
   'tap-offload': () => onWire(openOffload),
+  xdp: () => onWire(openXdp),
   'pcap-file': intoFile,
   memory: intoMemory,
 };
@@ -190,7 +204,8 @@ export function staleOffsets(scale: Scale): GuardResult {
   let trainsRefused = 0;
   let left = 0;
   // The kernel cuts what leaves by tap-offload, where it can.
-  const ways = Object.entries(WAYS_OUT).filter(([way]) => way !== 'tap-offload' || has('tunnel-gso'));
+  const parts: Readonly<Record<string, Part>> = { 'tap-offload': 'tunnel-gso', xdp: 'xdp' };
+  const ways = Object.entries(WAYS_OUT).filter(([way]) => parts[way] === undefined || has(parts[way]));
   for (const [way, open] of ways) {
     const out = open();
     try {

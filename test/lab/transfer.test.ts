@@ -46,7 +46,7 @@ const ingresses = {
   packet: { yaml: '{ driver: packet, interface: eth0 }', prepare: undefined },
   xdp: { yaml: '{ driver: xdp, interface: eth0 }', prepare: undefined },
 } as const;
-const egresses = { raw: '{ driver: raw }', udp: '{ driver: udp }' };
+const egresses = { raw: '{ driver: raw }', udp: '{ driver: udp }', xdp: '{ driver: xdp, interface: eth0 }' };
 
 /** Ways in and out meet in the batch alone: each way in with one way out, and the usual one with both. */
 const ways = [
@@ -55,7 +55,8 @@ const ways = [
   ['tap', 'udp'],
   ['tap on a bridge', 'raw'],
   ['packet', 'raw'],
-  ['xdp', 'raw'],
+  ['tun', 'xdp'],
+  ['xdp', 'xdp'],
 ] as const;
 
 for (const [way, out] of ways) {
@@ -63,7 +64,7 @@ for (const [way, out] of ways) {
   const egress = egresses[out];
   test(
     `${way} in, ${out} out: both families, both ways`,
-    needs('namespaces', 'tun', ...(way === 'xdp' ? ['xdp' as const] : [])),
+    needs('namespaces', 'tun', ...([way, out].includes('xdp') ? ['xdp' as const] : [])),
     async (t) => {
       const stage = await open(t, { ingress, egress }, { offloads: 'all', prepare });
       const file = join(stage.folder, 'client.pcap');

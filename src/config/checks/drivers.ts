@@ -9,7 +9,7 @@ import type { Report } from './index.ts';
 const EPHEMERAL = { from: 32768, to: 60999 };
 
 /** Ways out that take outer packets as they are, fragments of them too. With others the kernel writes the outer header, or segments. */
-const WHOLE_PACKETS: ReadonlySet<string> = new Set(['auto', 'raw', 'tap-offload', 'pcap-file', 'memory']);
+const WHOLE_PACKETS: ReadonlySet<string> = new Set(['auto', 'raw', 'tap-offload', 'xdp', 'pcap-file', 'memory']);
 
 /** The interfaces that the ingress names. */
 function devicesOf(ingress: Draft['ingress']): readonly (string | undefined)[] {
@@ -45,6 +45,15 @@ export function checkDrivers(draft: Draft, report: Report): void {
   if (egress?.driver === 'tap-offload' && devicesOf(ingress).includes(egress.device)) {
     const message = `the ingress names "${egress.device}" too; the egress needs a device of its own, which "run" makes`;
     report(['egress', 'device'], 'GD_CONFIG_DEVICE_TWICE', message);
+  }
+  if (
+    egress?.driver === 'xdp' &&
+    ingress?.driver !== 'packet' &&
+    ingress?.driver !== 'xdp' &&
+    devicesOf(ingress).includes(egress.interface)
+  ) {
+    const message = `"${egress.interface}" is a device of the ingress; the egress needs the interface that leads to the backends`;
+    report(['egress', 'interface'], 'GD_CONFIG_DEVICE_TWICE', message);
   }
   const listen = draft.metrics?.listen ?? null;
   const address = listen === null ? null : parseListen(listen).value;

@@ -1,11 +1,12 @@
 /** AF_XDP: whole Ethernet frames out of an interface, from where they were received when that was by the same port. See README.md beside this file. */
 
-import { RECORD_STRIDE } from '../../base/arena.ts';
+import { type Arena, RECORD_STRIDE } from '../../base/arena.ts';
 import type { Batch } from '../../base/batch.ts';
 import { createBank, SEND_ERRORS_AT } from '../../base/counters.ts';
 import { dropReason } from '../../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../../base/verdict.ts';
 import { E } from '../../raw-socket/library.ts';
+import { copyMemory } from '../../raw-socket/memory.ts';
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
 import type { Egress, EgressFacts } from '../driver.ts';
 import { sendErrorAt } from '../send-queue.ts';
@@ -24,9 +25,11 @@ const IPV6 = ETHERTYPE_IPV6;
 
 export interface XdpEgressOptions {
   readonly device: string;
-  /** The queue's socket: the ingress's on the same interface, or one of its own. Whoever made it closes it. */
+  /** The queue's socket: the ingress's on the same interface, or one of its own. */
   readonly port: XdpPort;
   readonly nextHops: NextHops;
+  /** The port is closed with the egress; default false: whoever made it closes it. */
+  readonly ownsPort?: boolean;
   /** The thread's counters, for send errors; default: none that anybody reads. */
   readonly bank?: Float64Array;
 }
@@ -46,12 +49,14 @@ export class XdpEgress implements Egress {
   readonly #port: XdpPort;
   readonly #hops: NextHops;
   readonly #bank: Float64Array;
+  readonly #ownsPort: boolean;
   #refused = 0;
 
   constructor(options: XdpEgressOptions) {
     this.name = `xdp:${options.device}`;
     this.#port = options.port;
     this.#hops = options.nextHops;
+    this.#ownsPort = options.ownsPort ?? false;
     this.#bank = options.bank ?? createBank();
   }
 
@@ -89,20 +94,20 @@ export class XdpEgress implements Egress {
     if (sent > 0) port.flush();
   }
 
-  /** The port is closed by who made it. */
-  close(): void {}
+  close(): void {
+    if (this.#ownsPort) this.#port.close();
+  }
 
   /** What does not lie in one piece in one of our frames is put together in free ones: the parts of a train, packets of another's memory. */
   #sendParts(batch: Batch, i: number, mtu: number): boolean {
     const record = batch.recordAt[i];
-    const { bytes } = batch.arena;
-    if (record < 0) return this.#sendPart(batch, i, mtu, bytes, batch.outAt[i], batch.outLength[i], 0, 0);
+    if (record < 0) return this.#sendPart(batch, i, mtu, batch.outAt[i], batch.outLength[i], 0, 0);
     const segments = batch.segmentCount[i];
     for (let k = 0; k < segments; k++) {
       const part = batch.recordOf(i, k);
       const at = record + k * RECORD_STRIDE;
       const { pieceHeader, pieceAt, pieceLength } = batch;
-      if (!this.#sendPart(batch, i, mtu, bytes, at, pieceHeader[part], pieceAt[part], pieceLength[part])) return k > 0;
+      if (!this.#sendPart(batch, i, mtu, at, pieceHeader[part], pieceAt[part], pieceLength[part])) return k > 0;
     }
     return true;
   }
@@ -111,7 +116,6 @@ export class XdpEgress implements Egress {
     batch: Batch,
     i: number,
     mtu: number,
-    bytes: Uint8Array,
     firstAt: number,
     firstLength: number,
     secondAt: number,
@@ -138,8 +142,8 @@ export class XdpEgress implements Egress {
       this.#refuse(batch, i, UNREACHABLE, E.EHOSTUNREACH, AT_UNREACHABLE);
       return false;
     }
-    copy(port.arena.bytes, packetAt, bytes, firstAt, firstLength);
-    copy(port.arena.bytes, packetAt + firstLength, bytes, secondAt, secondLength);
+    copy(port.arena, packetAt, batch.arena, firstAt, firstLength);
+    copy(port.arena, packetAt + firstLength, batch.arena, secondAt, secondLength);
     port.sendBorrowed(at, packetAt - at + length);
     return true;
   }
@@ -152,9 +156,10 @@ export class XdpEgress implements Egress {
   }
 }
 
-/** Within one memory nothing is allocated; from another it takes a view for each piece. */
-function copy(to: Uint8Array, toAt: number, from: Uint8Array, fromAt: number, length: number): void {
+/** Nothing is allocated where the kernel knows both memories, as in every forwarding thread. */
+function copy(to: Arena, toAt: number, from: Arena, fromAt: number, length: number): void {
   if (length === 0) return;
-  if (from.buffer === to.buffer) to.copyWithin(toAt, fromAt, fromAt + length);
-  else to.set(from.subarray(fromAt, fromAt + length), toAt);
+  if (from === to) to.bytes.copyWithin(toAt, fromAt, fromAt + length);
+  else if (from.address !== 0) copyMemory(to.address + toAt, from.address + fromAt, length);
+  else to.bytes.set(from.bytes.subarray(fromAt, fromAt + length), toAt);
 }

@@ -22,6 +22,7 @@ export interface XdpIngressOptions
 
 export class XdpIngress implements Ingress {
   readonly name: string;
+  readonly device: string;
   /** `canPass` is false: what is not ours was left to the kernel by the program; a packet that came as far as here can not go back. */
   readonly facts: IngressFacts = {
     link: LINK_ETHERNET,
@@ -44,6 +45,7 @@ export class XdpIngress implements Ingress {
   constructor(options: XdpIngressOptions) {
     const { device, queue = 0 } = options;
     this.name = `xdp:${device}`;
+    this.device = device;
     this.gate = options.gate === undefined ? new XdpGate(options) : null;
     const end = this.gate?.end ?? (options.gate as GateEnd);
     this.interfaceIndex = end.interfaceIndex;

@@ -43,6 +43,8 @@ function isPassing(number: number): boolean {
 
 /** Bytes of the largest packet that a frame takes, link header included. */
 export const FRAME_BYTES = STRIDE - XDP_PACKET_HEADROOM;
+/** Of these the IP packet at most, behind an Ethernet header with one tag. */
+export const FRAME_IP_BYTES = FRAME_BYTES - 18;
 
 export interface PortOptions {
   readonly device: string;
