@@ -92,6 +92,8 @@ export class Batch {
 
   // Written by the ingress driver.
   readonly slotAt: Int32Array;
+  /** Where packets lie in a ring, with other packets behind them: each column's own slot of the arena's stride. Null where slotAt says that. */
+  homeAt: Int32Array | null = null;
   readonly frameAt: Int32Array;
   readonly frameLength: Int32Array;
   /** virtio-net facts; zero where the driver has none. csumStart counts from frameAt. */

@@ -23,7 +23,13 @@ export type IngressConfig =
       /** Packets (txqueuelen). */
       readonly queueLength: number;
     }
-  | { readonly driver: 'packet' | 'xdp'; readonly interface: string }
+  | {
+      readonly driver: 'packet';
+      readonly interface: string;
+      /** How packets wait to be read: in a ring of frames or blocks, or in the socket's queue. */
+      readonly ring: 'frames' | 'blocks' | 'none';
+    }
+  | { readonly driver: 'xdp'; readonly interface: string }
   | {
       readonly driver: 'pcap-file';
       /** Absolute, or relative to the working directory. */

@@ -307,6 +307,12 @@ export const ingressSchema = z.discriminatedUnion('driver', [
     .strictObject({
       driver: z.literal('packet').describe('Name of the driver.'),
       interface: interfaceName.describe('Interface whose incoming packets are read.'),
+      ring: z
+        .enum(['frames', 'blocks', 'none'])
+        .default('frames')
+        .describe(
+          'How packets wait: frames hands over each at once; blocks many together, 1 ms or more later, for the least CPU; none has them read by calls.',
+        ),
     })
     .describe('AF_PACKET: a copy of what arrives on one interface; a blackhole route silences the originals.'),
   z

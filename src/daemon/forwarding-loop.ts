@@ -114,6 +114,8 @@ export function forward(parts: LoopParts): void {
     // Fragments whose packet is known by now: a batch of their own each time.
     if (pipeline.holds) while (pipeline.release(batch, now) > 0) pass(now);
   }
+  // What was taken over from the kernel is ours to forward: who reads the queue next does not find it there.
+  if (ingress.rest !== undefined) while (ingress.rest(batch) > 0) pass(clock.seconds());
   // Fragments that still wait do so in vain: what was received has a verdict, also at the end.
   if (pipeline.holds) pipeline.release(batch, LAST_SECOND);
   parts.kernelDrops[0] = dropsBefore + ingress.statistics().kernelDrops;

@@ -181,7 +181,8 @@ function run(start: ThreadStart): void {
           descriptor: ingress.descriptor,
           at: clock.milliseconds(),
         });
-        if (egress.warning != null) tell({ kind: 'warning', driver: egress.name, ...egress.warning });
+        if (ingress.warning != null) tell({ kind: 'warning', part: 'ingress', driver: ingress.name, ...ingress.warning });
+        if (egress.warning != null) tell({ kind: 'warning', part: 'egress', driver: egress.name, ...egress.warning });
         forward({
           ingress,
           egress,

@@ -21,7 +21,7 @@ import { errnoName } from '../raw-socket/library.ts';
 import { openTunQueue } from '../raw-socket/tun.ts';
 import { type FlowMemory, flowWords, processMemory } from './flow-memory.ts';
 import { GateKeeper } from './gate-keeper.ts';
-import { EGRESS_GONE, INGRESS_GONE, type PathFacts } from './thread-protocol.ts';
+import { EGRESS_GONE, INGRESS_GONE, type MailToMain, type PathFacts } from './thread-protocol.ts';
 import { Seat, type SeatStart, type ThreadEnd } from './thread-seat.ts';
 
 const MOST_FAILURES = 3;
@@ -133,8 +133,9 @@ export class ForwardingThreads {
           thread: seat.number,
         });
       },
-      warning: (seat: Seat, driver: string, message: string, hint: string) => {
-        options.journal.record('warn', 'egress-warning', `${driver}: ${message}`, { thread: seat.number, hint });
+      warning: (seat: Seat, { part, driver, message, hint }: MailToMain & { kind: 'warning' }) => {
+        const word = part === 'ingress' ? 'ingress-warning' : 'egress-warning';
+        options.journal.record('warn', word, `${driver}: ${message}`, { thread: seat.number, hint });
       },
       ended: (seat: Seat, end: ThreadEnd) => this.#onEnded(seat, end),
     };

@@ -67,7 +67,10 @@ test('capabilities by driver, and one more for a low port', () => {
   const tun = { driver: 'tun', device: 'gd0', queueLength: 1 } as const;
   const names = (config: Parameters<typeof neededCapabilities>[0]) => neededCapabilities(config).join(' ');
   assert.equal(names({ ingress: tun, egress: { driver: 'raw' }, listen }), 'CAP_NET_ADMIN CAP_NET_RAW');
-  assert.equal(names({ ingress: { driver: 'packet', interface: 'e' }, egress: file, listen }), 'CAP_NET_ADMIN CAP_NET_RAW');
+  assert.equal(
+    names({ ingress: { driver: 'packet', interface: 'e', ring: 'frames' }, egress: file, listen }),
+    'CAP_NET_ADMIN CAP_NET_RAW',
+  );
   assert.equal(names({ ingress: { driver: 'xdp', interface: 'e' }, egress: file, listen }), 'CAP_NET_ADMIN CAP_NET_RAW CAP_BPF');
   assert.equal(names({ ingress: file, egress: { driver: 'raw' }, listen }), 'CAP_NET_RAW');
   assert.equal(names({ ingress: file, egress: { driver: 'tap-offload', device: 'x' }, listen }), 'CAP_NET_ADMIN');

@@ -131,7 +131,13 @@ export type MailToMain =
   /** It can not do what the last order to trace says, and goes on without. */
   | { readonly kind: 'untraced'; readonly message: string }
   /** A driver works, but not as it was meant to. */
-  | { readonly kind: 'warning'; readonly driver: string; readonly message: string; readonly hint: string }
+  | {
+      readonly kind: 'warning';
+      readonly part: 'ingress' | 'egress';
+      readonly driver: string;
+      readonly message: string;
+      readonly hint: string;
+    }
   | { readonly kind: 'stopped' }
   | { readonly kind: 'failed'; readonly failure: Failure };
 

@@ -41,7 +41,7 @@ export interface SeatEvents {
   poised(seat: Seat, batches: number): void;
   exhausted(seat: Seat): void;
   refused(seat: Seat, driver: string, errno: number): void;
-  warning(seat: Seat, driver: string, message: string, hint: string): void;
+  warning(seat: Seat, mail: MailToMain & { kind: 'warning' }): void;
   /** After the last event of the thread; its descriptors are closed when `tidy`. */
   ended(seat: Seat, end: ThreadEnd): void;
 }
@@ -177,7 +177,7 @@ export class Seat implements Subscriber {
       } else if (mail.kind === 'untraced') {
         this.traceFailure = mail.message;
       } else if (mail.kind === 'warning') {
-        this.#events.warning(this, mail.driver, mail.message, mail.hint);
+        this.#events.warning(this, mail);
       } else {
         tidy = true;
         clean = mail.kind === 'stopped';

@@ -30,6 +30,11 @@ export interface Ingress {
    */
   receive(batch: Batch): number;
   /**
+   * Where packets lie in memory that both sides see: fills the batch with what was taken over from the kernel and not delivered yet. 0 when that is nothing:
+   * all of that memory is the kernel's, or the queue's next reader's, again. Whoever stops receiving calls it until then.
+   */
+  rest?(batch: Batch): number;
+  /**
    * The reply path: sends every packet of the batch whose verdict is reply (outAt, outLength: IP packet, or Ethernet frame when
    * `facts.link` is Ethernet). One that can not be sent becomes drop with reason `reply-failed`. Then the batch's answers (answerAt, answerLength;
    * the same kind of bytes): one that can not be sent is counted in `answersLost`, for its packet is on its way.
@@ -37,6 +42,8 @@ export interface Ingress {
   reply(batch: Batch): void;
   /** True when a finite source has delivered everything (files, memory). */
   readonly exhausted: boolean;
+  /** It works, but not as it was meant to; null or absent when it does. */
+  readonly warning?: DriverWarning | null;
   /** errno of the last call the kernel refused for another reason than "nothing there"; 0 or absent when none was. */
   readonly lastErrno?: number;
   /** Index of the interface it was bound to when it was opened; absent when an interface of that name that is made anew is none of its concern. */
@@ -78,8 +85,8 @@ export interface EgressFacts {
   readonly sourcePortMask: number;
 }
 
-/** Something that a way out does without, told once when it is opened. */
-export interface EgressWarning {
+/** Something that a way in or out does without, told once when it is opened. */
+export interface DriverWarning {
   /** One sentence: what is missing and what that costs. */
   readonly message: string;
   /** What to do about it. */
@@ -91,7 +98,7 @@ export interface Egress {
   readonly name: string;
   readonly facts: EgressFacts;
   /** It works, but not as it was meant to; null or absent when it does. */
-  readonly warning?: EgressWarning | null;
+  readonly warning?: DriverWarning | null;
   /**
    * Sends every packet of the batch whose verdict is forward, in order, in as few system calls as the driver can. A packet the
    * kernel refuses is retried once; then it becomes verdict drop with its `send-*` reason, and the packets behind it are still sent.

@@ -9,7 +9,8 @@ import { MemoryEgress } from './memory/egress.ts';
 import { MemoryIngress } from './memory/ingress.ts';
 import { fanoutGroup } from './packet/fanout.ts';
 import type { ServiceMatch } from './packet/filter.ts';
-import { PacketIngress } from './packet/ingress.ts';
+import { openPacketIngress } from './packet/ingress.ts';
+import type { RingKind } from './packet/ring.ts';
 import { mapPacketMemory } from './packet-memory.ts';
 import { PcapFileEgress } from './pcap-file/egress.ts';
 import { PcapFileIngress } from './pcap-file/ingress.ts';
@@ -36,7 +37,8 @@ export type IngressSettings =
       readonly bridge?: string | null;
       readonly queueLength?: number;
     }
-  | { readonly driver: 'packet' | 'xdp'; readonly interface: string }
+  | { readonly driver: 'packet'; readonly interface: string; readonly ring?: RingKind }
+  | { readonly driver: 'xdp'; readonly interface: string }
   | { readonly driver: 'pcap-file'; readonly path: string }
   | { readonly driver: 'memory' };
 
@@ -96,9 +98,10 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
         ...(options.queue === undefined ? {} : { queue: options.queue }),
       });
     case 'packet':
-      return new PacketIngress({
+      return openPacketIngress({
         device: settings.interface,
         services: options.services,
+        ring: settings.ring ?? 'none',
         fanoutGroup: options.threads > 1 ? fanoutGroup() : null,
         ...(options.queue === undefined ? {} : { queue: options.queue }),
       });

@@ -31,6 +31,7 @@ const DROP_CELLS = DROPS_AT;
 const LAST_SERVICE = MAX_SERVICES - 1;
 const ID = S_ID;
 const SERVICE = SERVICE_WORDS;
+const SERVICES = H_SERVICES;
 
 /**
  * Adds one batch to `bank`. Service counters count what could be steered; backend counters what was sent. Bytes are those of the
@@ -54,10 +55,29 @@ export function accountStage(batch: Batch, bank: Float64Array, notes: DropNotes 
     }
   }
 
+  const addService = (words: Int32Array, number: number, packets: number, bytes: number): void => {
+    const id = words[words[SERVICES] + number * SERVICE + ID];
+    const at = SERVICE_CELLS + 2 * Math.min(id, LAST_SERVICE);
+    bank[at] += packets;
+    bank[at + 1] += bytes;
+  };
+  const addBackend = (id: number, packets: number, bytes: number): void => {
+    const at = BACKEND_CELLS + 2 * id;
+    bank[at] += packets;
+    bank[at + 1] += bytes;
+  };
+
   return function account(snapshot: Snapshot): void {
     const words = snapshot.words;
-    const servicesAt = words[H_SERVICES];
     const count = batch.count;
+    // Neighbours often are of one service, in quiet moments of one flow: their cells are written once for all of them, where each addition would wait for
+    // the one before it.
+    let lastService = -1;
+    let servicePackets = 0;
+    let serviceBytes = 0;
+    let lastBackend = -1;
+    let backendPackets = 0;
+    let backendBytes = 0;
     let bytes = 0;
     let outBytes = 0;
     let forwarded = 0;
@@ -71,24 +91,38 @@ export function accountStage(batch: Batch, bank: Float64Array, notes: DropNotes 
         continue;
       }
       bytes += frameLength[i];
-      if (service[i] >= 0) {
-        const id = words[servicesAt + service[i] * SERVICE + ID];
-        const at = SERVICE_CELLS + 2 * Math.min(id, LAST_SERVICE);
-        bank[at] += 1;
-        bank[at + 1] += networkLength[i];
+      const length = networkLength[i];
+      const number = service[i];
+      if (number >= 0) {
+        if (number !== lastService) {
+          if (lastService >= 0) addService(words, lastService, servicePackets, serviceBytes);
+          lastService = number;
+          servicePackets = 0;
+          serviceBytes = 0;
+        }
+        servicePackets++;
+        serviceBytes += length;
       }
       if (v === FORWARD) {
         forwarded++;
         outBytes += outLength[i];
-        const at = BACKEND_CELLS + 2 * backend[i];
-        bank[at] += 1;
-        bank[at + 1] += networkLength[i];
+        const id = backend[i];
+        if (id !== lastBackend) {
+          if (lastBackend >= 0) addBackend(lastBackend, backendPackets, backendBytes);
+          lastBackend = id;
+          backendPackets = 0;
+          backendBytes = 0;
+        }
+        backendPackets++;
+        backendBytes += length;
       } else if (v === DROP) {
         dropped++;
         bank[DROP_CELLS + reason[i]] += 1;
       } else if (v === REPLY) bank[REPLIED_PACKETS] += 1;
       else if (v === PASS) bank[PASSED_PACKETS] += 1;
     }
+    if (lastService >= 0) addService(words, lastService, servicePackets, serviceBytes);
+    if (lastBackend >= 0) addBackend(lastBackend, backendPackets, backendBytes);
     bank[RECEIVED_PACKETS] += count - apart;
     bank[RECEIVED_BYTES] += bytes;
     bank[FORWARDED_PACKETS] += forwarded;

@@ -15,7 +15,7 @@ import {
 } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_PASS } from '../base/verdict.ts';
-import { hashTuple4, hashTuple6 } from '../maglev-hash/index.ts';
+import { type FlowLanes, TAIL4, TAIL6 } from '../maglev-hash/index.ts';
 import { WIRE_OK } from '../wire/check.ts';
 import * as checksum from '../wire/checksum.ts';
 import * as ethernet from '../wire/ethernet.ts';
@@ -84,8 +84,8 @@ const DESTINATION6 = ipv6.DESTINATION_AT;
 const TCP_HEADER = tcp.HEADER_LENGTH;
 const UDP_HEADER = udp.HEADER_LENGTH;
 const TCP_OFFSET_AT = tcp.DATA_OFFSET_AT;
-const hash4 = hashTuple4;
-const hash6 = hashTuple6;
+const LANE4 = TAIL4;
+const LANE6 = TAIL6;
 
 /** First bit of a destination MAC address that names a group (IEEE 802). */
 const GROUP_BIT = 1;
@@ -117,11 +117,11 @@ function judge6(view: DataView, at: number, words: Int32Array, reason: number): 
 }
 
 /** EtherType of a raw IP packet by its version; 0 when it is empty, −1 for no IP. */
-function ipType(view: DataView, at: number, end: number): number {
+const ipType = (view: DataView, at: number, end: number): number => {
   if (end <= at) return 0;
   const version = view.getUint8(at) >> 4;
   return version === 4 ? IPV4 : version === 6 ? IPV6 : -1;
-}
+};
 
 /** Sets `networkAt` behind Ethernet and VLAN tags and returns the EtherType, 0 when the frame ends before it. */
 function networkType(batch: Batch, i: number, view: DataView, at: number, end: number): number {
@@ -148,8 +148,12 @@ function completeChecksum(batch: Batch, i: number, protocol: number, at: number,
   return 0;
 }
 
-/** The classification of one batch. Frames that the driver already gave a reason keep it. */
-export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: ClassifyTally) => void {
+/**
+ * The classification of one batch. `lanes`: where flows are laid out to be hashed, all at once at the end of the batch: of packets with ports that are
+ * looked up by their flow; steer finds their fingerprints there. Frames that the driver
+ * already gave a reason keep it.
+ */
+export function classifyStage(batch: Batch, lanes: FlowLanes): (snapshot: Snapshot, tally: ClassifyTally) => void {
   const { frameAt, frameLength, virtioFlags, gsoType, networkAt, transportAt, networkLength, family, protocol } = batch;
   const { tcpFlags, flowHash, service, lookup, fragment, backend, verdict, reason } = batch;
   const { view } = batch.arena;
@@ -159,6 +163,8 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
   const isOurLink = linkAddress !== undefined;
   const checksumsUnknown = batch.ingress.checksumsUnknown === true;
   const minimumTtl = hopDone ? 1 : 2;
+  const { ports: lanePorts, tail, hash, run4, run6 } = lanes;
+  const [word0, word1, word2, word3, word4, word5, word6, word7] = lanes.addresses;
   const classifyIcmp = icmpStage(batch);
   const matchOther = otherProtocols(batch, minimumTtl);
   const { find4: recent4, find6: recent6, forget } = recentServices();
@@ -195,7 +201,27 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     return wrong;
   }
 
-  function classify4(i: number, at: number, end: number, words: Int32Array): number {
+  /** A packet with ports: its flow goes to lane `i`. */
+  const layOut = (i: number, at: number, ports: number): void => {
+    lanePorts[i] = ports;
+    if (family[i] === 4) {
+      word0[i] = view.getInt32(at + SOURCE4);
+      word1[i] = view.getInt32(at + DESTINATION4);
+      tail[i] = LANE4 | protocol[i];
+      return;
+    }
+    word0[i] = view.getInt32(at + SOURCE6);
+    word1[i] = view.getInt32(at + SOURCE6 + 4);
+    word2[i] = view.getInt32(at + SOURCE6 + 8);
+    word3[i] = view.getInt32(at + SOURCE6 + 12);
+    word4[i] = view.getInt32(at + DESTINATION6);
+    word5[i] = view.getInt32(at + DESTINATION6 + 4);
+    word6[i] = view.getInt32(at + DESTINATION6 + 8);
+    word7[i] = view.getInt32(at + DESTINATION6 + 12);
+    tail[i] = LANE6 | protocol[i];
+  };
+
+  const classify4 = (i: number, at: number, end: number, words: Int32Array): number => {
     if (end - at < HEADER4) return TRUNCATED;
     // One load: version, header length, traffic class, total length.
     const first = view.getInt32(at);
@@ -211,9 +237,9 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     const field = view.getUint16(at + FRAGMENT_AT);
     if ((field & FRAGMENT_BITS) !== 0) markFragment(i, (field & OFFSET_BITS) !== 0);
     return 0;
-  }
+  };
 
-  function classify6(i: number, at: number, end: number, words: Int32Array): number {
+  const classify6 = (i: number, at: number, end: number, words: Int32Array): number => {
     if (end - at < HEADER6) return TRUNCATED;
     const total = HEADER6 + view.getUint16(at + PAYLOAD_LENGTH_AT);
     if (view.getUint8(at) >> 4 !== 6) return judge6(view, at, words, MALFORMED_IP);
@@ -239,11 +265,16 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     protocol[i] = next;
     transportAt[i] = at + offset;
     return 0;
-  }
+  };
 
   /** Neither TCP nor UDP: of ICMP to a service address icmp-stage.ts knows, another protocol may have a service; the rest is not ours. */
   function classifyOther(i: number, at: number, words: Int32Array, tally: ClassifyTally): number {
-    if (protocol[i] !== ICMP && protocol[i] !== ICMPV6) return matchOther(i, words, tally);
+    if (protocol[i] !== ICMP && protocol[i] !== ICMPV6) {
+      const wrong = matchOther(i, words, tally);
+      // SCTP by its own 5-tuple.
+      if (wrong === 0 && lookup[i] === BY_FLOW) layOut(i, at, view.getInt32(transportAt[i]));
+      return wrong;
+    }
     if (protocol[i] !== (family[i] === 4 ? ICMP : ICMPV6)) return NOT_OURS;
     const found = addressService(i, at, words);
     return found < 0 ? NOT_OURS : classifyIcmp(i, words, found);
@@ -256,7 +287,7 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
   }
 
   /** A packet of a service whose transport header is whole: what else may speak against it. */
-  function checkRest(i: number, transport: number, packetEnd: number, words: Int32Array, tally: ClassifyTally): number {
+  const checkRest = (i: number, transport: number, packetEnd: number, words: Int32Array, tally: ClassifyTally): number => {
     // First: an answer quotes the packet as it came, its checksum finished or not.
     const hops = view.getUint8(networkAt[i] + (family[i] === 4 ? TTL_AT : HOP_LIMIT_AT));
     if (hops < minimumTtl) return TTL_EXPIRED;
@@ -274,10 +305,10 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       }
     }
     return protocol[i] === UDP && isOwnTunnel(batch, i, words) ? ENCAPSULATION_LOOP : 0;
-  }
+  };
 
   /** From a parsed network header to a service: 0, a reason, NOT_OURS or ANSWERED. */
-  function match(i: number, at: number, words: Int32Array, tally: ClassifyTally): number {
+  const match = (i: number, at: number, words: Int32Array, tally: ClassifyTally): number => {
     const kind = protocol[i];
     const part = batch.fragments > 0 ? fragment[i] : 0;
     if (part === LATER) return matchLater(i, at, words);
@@ -317,11 +348,9 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
     const wrong = checkRest(i, transport, packetEnd, words, tally);
     if (wrong !== 0) return wrong;
     service[i] = found;
-    flowHash[i] = isInner4
-      ? hash4(view.getInt32(at + SOURCE4), view.getInt32(at + DESTINATION4), ports, kind)
-      : hash6(view, at + SOURCE6, at + DESTINATION6, ports, kind);
+    layOut(i, at, ports);
     return 0;
-  }
+  };
 
   return function classify(snapshot: Snapshot, tally: ClassifyTally): void {
     const words = snapshot.words;
@@ -330,6 +359,9 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       answered = words;
     }
     const count = batch.count;
+    // Bits of the families that may lie in the lanes: 4 and 6 differ by the second one.
+    let some6 = 0;
+    let some4 = 0;
     if (batch.fragments > 0) {
       fragment.fill(0);
       batch.fragments = 0;
@@ -338,12 +370,13 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
       service[i] = -1;
       lookup[i] = BY_FLOW;
       backend[i] = -1;
+      tail[i] = 0;
       if (reason[i] !== 0) continue;
       const from = frameAt[i];
       const end = (from + frameLength[i]) | 0;
       const type = isEthernet ? networkType(batch, i, view, from, end) : ipType(view, from, end);
       if (!isEthernet) networkAt[i] = from;
-      const at = networkAt[i];
+      const at = isEthernet ? networkAt[i] : from;
       let answer = type === 0 ? TRUNCATED : NOT_IP;
       if (isOurLink && type !== 0 && !isAddressedTo(view, from, linkAddress)) answer = WRONG_HOST;
       else if (type === IPV4) answer = classify4(i, at, end, words);
@@ -358,7 +391,12 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
         answer = match(i, at, words, tally);
         if (answer === NOT_OURS && !canPass && isExpiredHere(i, at, words)) answer = TTL_EXPIRED;
       }
-      if (answer === 0 || answer === ANSWERED) continue;
+      if (answer === 0) {
+        some6 |= family[i] & 2;
+        some4 |= ~family[i] & 2;
+        continue;
+      }
+      if (answer === ANSWERED) continue;
       if (answer === TTL_EXPIRED) tally.expired++;
       if (batch.fragments > 0) fragment[i] = 0;
       if ((answer === NOT_OURS || answer === NOT_IP || answer === WRONG_HOST) && canPass) verdict[i] = PASS;
@@ -367,5 +405,8 @@ export function classifyStage(batch: Batch): (snapshot: Snapshot, tally: Classif
         reason[i] = answer === NOT_OURS ? NOT_A_SERVICE : answer;
       }
     }
+    if (some4 !== 0) run4(count);
+    if (some6 !== 0) run6(count);
+    for (let i = 0; i < count; i++) if (tail[i] !== 0) flowHash[i] = hash[i];
   };
 }

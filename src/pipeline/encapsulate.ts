@@ -27,6 +27,7 @@ import {
   CHECKSUM_ALL,
   H_BACKENDS,
 } from './layout.ts';
+import { NEAR_PLACE, type NearBackends } from './near-backends.ts';
 import { outerHeaders } from './outer-headers.ts';
 import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from './outer-template.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -48,6 +49,8 @@ const HEADER_SUM = B_HEADER_SUM;
 const DATAGRAM_SUM = B_DATAGRAM_SUM;
 const TEMPLATE = B_TEMPLATE;
 const RECORD = BACKEND_WORDS;
+const PLACE = NEAR_PLACE;
+const BACKENDS = H_BACKENDS;
 const HEADER4 = OUTER4;
 const HEADER6 = OUTER6;
 const GUE = GUE_LENGTH;
@@ -57,6 +60,7 @@ const INNER6 = gue.PROTOCOL_IPV6;
 const sum = checksum.sum;
 const finishUdp = checksum.finishUdp;
 const fold = checksum.fold;
+const portOf = sourcePortOf;
 
 /** Largest value of the IPv4 total length and the UDP length fields. */
 const MAX_DATAGRAM = 65535;
@@ -67,6 +71,7 @@ const MAX_DATAGRAM = 65535;
  */
 export function encapsulateStage(
   batch: Batch,
+  near: NearBackends,
   identifiers: Identifiers,
   portBase: number,
   portMask: number,
@@ -77,6 +82,7 @@ export function encapsulateStage(
   const { encapsulation, rawOnly } = batch;
   const { view } = batch.arena;
   const { hopDone } = batch.ingress;
+  const { words: records, ids, follow, fetch } = near;
 
   const headers = outerHeaders(batch, identifiers, portBase, portMask);
   const encapsulateTrains = trainStage(batch, headers, trainsNeedChecksum);
@@ -88,18 +94,20 @@ export function encapsulateStage(
     batch.rawOnlyPackets = 0;
     if (trains) encapsulateTrains(snapshot);
     const words = snapshot.words;
-    const backendsAt = words[H_BACKENDS];
+    follow(words);
     const count = batch.count;
     for (let i = 0; i < count; i++) {
       if (verdict[i] !== FORWARD || (trains && recordAt[i] >= 0)) continue;
-      const record = backendsAt + backend[i] * RECORD;
-      if (words[record + GENERAL] !== 0) {
-        encapsulateOther(i, words, record);
+      const id = backend[i];
+      if (ids[id & PLACE] !== id) fetch(words, id);
+      const record = (id & PLACE) * RECORD;
+      if (records[record + GENERAL] !== 0) {
+        encapsulateOther(i, words, words[BACKENDS] + id * RECORD);
         continue;
       }
       const inner = networkAt[i];
       const innerLength = networkLength[i];
-      const isOuter4 = words[record + FAMILY] === 4;
+      const isOuter4 = records[record + FAMILY] === 4;
       const overhead = isOuter4 ? HEADER4 + TUNNEL : HEADER6 + TUNNEL;
       const total = overhead + innerLength;
       if ((isOuter4 ? total : total - HEADER6) > MAX_DATAGRAM) {
@@ -122,7 +130,7 @@ export function encapsulateStage(
       const transport = inner - TUNNEL;
       const tunnel = inner - GUE;
       const datagram = innerLength + TUNNEL;
-      const port = sourcePortOf(flowHash[i], portBase, portMask);
+      const port = portOf(flowHash[i], portBase, portMask);
       const protocol = isInner4 ? INNER4 : INNER6;
 
       // Native word copies in memory order (the platform is little-endian, see layout.ts): bytes arrive as they lie in the
@@ -130,40 +138,41 @@ export function encapsulateStage(
       const template = record + TEMPLATE;
       let ports: number;
       if (isOuter4) {
-        const sum = words[record + HEADER_SUM] + trafficClass + total;
+        const sum = records[record + HEADER_SUM] + trafficClass + total;
         const folded = (sum & 0xffff) + (sum >>> 16);
         view.setInt32(network, 0x45000000 | (trafficClass << 16) | total);
-        view.setInt32(network + 4, words[template + 1], true);
-        view.setInt32(network + 8, words[template + 2], true);
-        view.setUint16(network + 10, ~(folded + (folded >>> 16)));
-        view.setInt32(network + 12, words[template + 3], true);
-        view.setInt32(network + 16, words[template + 4], true);
-        ports = words[template + 5];
+        view.setInt32(network + 4, records[template + 1], true);
+        // TTL and protocol as they lie in the template, whose checksum is 0; the checksum's bytes behind them.
+        const right = ~(folded + (folded >>> 16));
+        view.setInt32(network + 8, records[template + 2] | ((right & 0xff) << 24) | ((right & 0xff00) << 8), true);
+        view.setInt32(network + 12, records[template + 3], true);
+        view.setInt32(network + 16, records[template + 4], true);
+        ports = records[template + 5];
       } else {
         view.setInt32(network, 0x60000000 | (trafficClass << 20));
-        view.setInt32(network + 4, words[template + 1], true);
+        view.setInt32(network + 4, records[template + 1], true);
         view.setUint16(network + 4, datagram);
-        view.setInt32(network + 8, words[template + 2], true);
-        view.setInt32(network + 12, words[template + 3], true);
-        view.setInt32(network + 16, words[template + 4], true);
-        view.setInt32(network + 20, words[template + 5], true);
-        view.setInt32(network + 24, words[template + 6], true);
-        view.setInt32(network + 28, words[template + 7], true);
-        view.setInt32(network + 32, words[template + 8], true);
-        view.setInt32(network + 36, words[template + 9], true);
-        ports = words[template + 10];
+        view.setInt32(network + 8, records[template + 2], true);
+        view.setInt32(network + 12, records[template + 3], true);
+        view.setInt32(network + 16, records[template + 4], true);
+        view.setInt32(network + 20, records[template + 5], true);
+        view.setInt32(network + 24, records[template + 6], true);
+        view.setInt32(network + 28, records[template + 7], true);
+        view.setInt32(network + 32, records[template + 8], true);
+        view.setInt32(network + 36, records[template + 9], true);
+        ports = records[template + 10];
       }
       // The template's word of ports, read little-endian, has the destination port's bytes in its upper half; its source port is 0.
       view.setInt32(transport, ports | ((port << 8) & 0xff00) | (port >> 8), true);
       view.setInt32(transport + 4, datagram << 16);
       view.setInt32(tunnel, protocol << 16);
-      if (words[record + CHECKSUM] === ALL) {
+      if (records[record + CHECKSUM] === ALL) {
         if (trains && segmentCount[i] > 1) {
           // Leaves whole (whole-train.ts): the kernel completes it for each segment, from the pseudo-header's sum, which has no port in it.
-          view.setUint16(transport + 6, fold(words[record + DATAGRAM_SUM] + datagram - view.getUint16(transport + 2)));
+          view.setUint16(transport + 6, fold(records[record + DATAGRAM_SUM] + datagram - view.getUint16(transport + 2)));
         } else {
           // Length counts twice: in the pseudo-header and in the UDP header. GUE's first word is the protocol alone, its second 0.
-          const start = words[record + DATAGRAM_SUM] + datagram + datagram + port + protocol;
+          const start = records[record + DATAGRAM_SUM] + datagram + datagram + port + protocol;
           // An IPv4 header that is right (classify or the kernel has verified it) sums to 0xffff, which is zero in this arithmetic.
           const from = isInner4 ? transportAt[i] : inner;
           view.setUint16(transport + 6, finishUdp(sum(view, from, (inner + innerLength - from) | 0, start)));

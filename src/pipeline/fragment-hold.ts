@@ -298,6 +298,7 @@ export class FragmentHold {
     while (count < batch.capacity && this.#readyFrom !== this.#readyTo) {
       const place = this.#ready[this.#readyFrom & this.#mask];
       this.#readyFrom = (this.#readyFrom + 1) | 0;
+      if (batch.homeAt !== null) batch.slotAt[count] = batch.homeAt[count];
       const to = batch.slotAt[count] + HEADROOM;
       copyWords(this.#view, this.#at[place], batch.arena.view, to, this.#length[place]);
       batch.frameAt[count] = to;

@@ -11,7 +11,7 @@ import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
 import * as gue from '../wire/gue.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { FRAGMENT_HEADER } from './fragment6.ts';
-import { OUTER4, OUTER6 } from './outer-template.ts';
+import { GUE_LENGTH, OUTER4, OUTER6, UDP_LENGTH } from './outer-template.ts';
 import { KIND_GUE } from './tunnel-kind.ts';
 import { leastDistance, otherBytesWrong, rightDistance, transportLength } from './tunnel-offsets.ts';
 
@@ -26,16 +26,22 @@ const HEADER6 = OUTER6;
 const GUE = KIND_GUE;
 const INNER4 = gue.PROTOCOL_IPV4;
 const INNER6 = gue.PROTOCOL_IPV6;
-const gueLength = gue.headerLength;
-const gueProtocol = gue.protocol;
+const GUE_UDP = UDP_LENGTH;
+const GUE_LEAST = UDP_LENGTH + GUE_LENGTH;
+const GUE_HEADER = GUE_LENGTH;
+const lengthOf = transportLength;
+const leastOf = leastDistance;
+const otherWrong = otherBytesWrong;
 const FRAGMENT = ipv6.NEXT_FRAGMENT;
 const SIGN = 0x80000000 | 0;
+
+// Functions that are constants: V8 need not ask at each call whether a declaration still means the same (src/wire/README.md, "Constants").
 
 /**
  * 0 when the columns of a packet agree among themselves, given as the numbers that they hold. Differences are OR-ed: a branch each
  * would cost more.
  */
-function columnsWrong(
+const columnsWrong = (
   slotAt: number,
   slotEnd: number,
   outAt: number,
@@ -49,7 +55,7 @@ function columnsWrong(
   innerEnd: number,
   udpLength: number,
   least: number,
-): number {
+): number => {
   // What must not be negative. First the incident's own quantity: from the outer transport header to the inner network header there
   // are at least as many bytes as the encapsulation needs, for GUE those of UDP and GUE. Then: the packet lies in its slot, the inner headers in order.
   const negative =
@@ -66,13 +72,13 @@ function columnsWrong(
     ((tunnelAt - outerTransportAt) ^ udpLength) |
     (innerEnd ^ outEnd);
   return (negative & SIGN) | unequal;
-}
+};
 
 /**
  * 0 when the bytes agree with columns that agree: IP versions outside and inside, GUE's length and protocol; of other encapsulations what they have
  * instead (tunnel-offsets.ts).
  */
-function bytesWrong(
+const bytesWrong = (
   view: DataView,
   kind: number,
   outerNetworkAt: number,
@@ -80,25 +86,27 @@ function bytesWrong(
   tunnelAt: number,
   innerNetworkAt: number,
   family: number,
-): number {
+): number => {
   const versions = ((view.getUint8(outerNetworkAt) >> 4) ^ outerFamily) | ((view.getUint8(innerNetworkAt) >> 4) ^ family);
-  if (kind !== GUE) return versions | otherBytesWrong(view, kind, outerNetworkAt, outerFamily, tunnelAt, innerNetworkAt, family);
+  if (kind !== GUE) return versions | otherWrong(view, kind, outerNetworkAt, outerFamily, tunnelAt, innerNetworkAt, family);
+  // One load: control bit and length (gue.headerLength), protocol.
+  const word = view.getUint16(tunnelAt);
   return (
     versions |
-    ((innerNetworkAt - tunnelAt) ^ gueLength(view, tunnelAt)) |
-    (gueProtocol(view, tunnelAt) ^ (family === 4 ? INNER4 : INNER6))
+    ((innerNetworkAt - tunnelAt) ^ (GUE_HEADER + ((word >> 6) & 0x7c))) |
+    ((word & 0xff) ^ (family === 4 ? INNER4 : INNER6))
   );
-}
+};
 
 /**
  * 0 when the inner transport header is where the inner IP header says that it may be: behind exactly its own length (IPv4); behind the fixed
  * header and whole words (IPv6; which extension headers these are, classify has read, and an authentication header counts in words of 4
  * bytes). An egress that lets the kernel finish the checksum tells it this place. `distance`: from the inner network header, bytes.
  */
-function transportWrong(view: DataView, innerNetworkAt: number, family: number, distance: number): number {
+const transportWrong = (view: DataView, innerNetworkAt: number, family: number, distance: number): number => {
   if (family === 4) return (view.getUint8(innerNetworkAt) ^ (0x40 | (distance >> 2))) | (distance & 3);
   return ((distance - HEADER6) & SIGN) | (distance & 3);
-}
+};
 
 /** True when the five offsets and the lengths of packet `i` describe one well-formed encapsulated packet inside its slot. */
 export type OffsetsAgree = (i: number) => boolean;
@@ -114,6 +122,8 @@ export function offsetsOf(batch: Batch): OffsetsAgree {
     const outerNetwork = outerNetworkAt[i];
     const tunnel = tunnelAt[i];
     const innerNetwork = networkAt[i];
+    const innerTransport = transportAt[i];
+    const inner = family[i];
     const outer = outerFamily[i];
     const kind = encapsulation[i];
     const wrong = columnsWrong(
@@ -126,16 +136,16 @@ export function offsetsOf(batch: Batch): OffsetsAgree {
       outer === 4 ? HEADER4 : HEADER6,
       tunnel,
       innerNetwork,
-      transportAt[i],
+      innerTransport,
       (innerNetwork + networkLength[i]) | 0,
-      transportLength(kind),
-      leastDistance(kind),
+      kind === GUE ? GUE_UDP : lengthOf(kind),
+      kind === GUE ? GUE_LEAST : leastOf(kind),
     );
     // Offsets that lie outside the packet are not followed to its bytes.
     return (
       wrong === 0 &&
-      (bytesWrong(view, kind, outerNetwork, outer, tunnel, innerNetwork, family[i]) |
-        transportWrong(view, innerNetwork, family[i], transportAt[i] - innerNetwork)) ===
+      (bytesWrong(view, kind, outerNetwork, outer, tunnel, innerNetwork, inner) |
+        transportWrong(view, innerNetwork, inner, (innerTransport - innerNetwork) | 0)) ===
         0
     );
   };

@@ -10,6 +10,7 @@ import type { Batch } from '../base/batch.ts';
 import { counterAt, DROPS_AT } from '../base/counters.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_APART, VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
+import { flowLanes } from '../maglev-hash/index.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { accountStage } from './account.ts';
@@ -25,6 +26,7 @@ import { FragmentTable } from './fragment-table.ts';
 import { Identifiers } from './identifiers.ts';
 import { H_STATELESS_POOLS } from './layout.ts';
 import { type ClampTally, mssClampStage } from './mss-clamp.ts';
+import { nearBackends } from './near-backends.ts';
 import { guardFragmentsStage, guardStage } from './offsets.ts';
 import { quoteTally } from './quote-steering.ts';
 import { finishAgain } from './remote-checksum.ts';
@@ -353,13 +355,15 @@ export class Pipeline {
   #stagesOf(batch: Batch): Stages {
     const stages = this.#stages;
     if (stages !== null && stages.batch === batch) return stages;
+    const near = nearBackends();
+    const lanes = flowLanes(this.#flows.key0, this.#flows.key1, batch.capacity);
     const made = {
       batch,
-      classify: classifyStage(batch),
+      classify: classifyStage(batch, lanes),
       timeExceeded: timeExceededStage(batch, this.#expiredRate),
       appoint: appointStage(batch, this.#turn),
       markStateless: statelessStage(batch),
-      steer: steerStage(batch, this.#flows, this.#siblings),
+      steer: steerStage(batch, near, lanes, this.#flows, this.#siblings),
       fragments: fragmentStage(batch, this.#fragments, this.#fragmentSiblings, this.#hold),
       clamp: mssClampStage(batch, this.#pathMtu),
       tunnelExtra: tunnelExtraStage(batch),
@@ -367,7 +371,7 @@ export class Pipeline {
         wholeTrains: this.#wholeTrains,
         outerFragments: this.#outerFragments,
       }),
-      encapsulate: encapsulateStage(batch, this.#identifiers, this.#portBase, this.#portMask, this.#trainsNeedChecksum),
+      encapsulate: encapsulateStage(batch, near, this.#identifiers, this.#portBase, this.#portMask, this.#trainsNeedChecksum),
       guard: guardStage(batch),
       fragmentOuter: fragmentOuterStage(batch, this.#pathMtu, this.#identifiers),
       guardFragments: guardFragmentsStage(batch),

@@ -1,10 +1,9 @@
 /**
- * steer: gives every packet that has a service its backend. Three passes over the batch, so that the memory of different
+ * steer: gives every packet that has a service its backend. Two passes over the batch, so that the memory of different
  * packets is fetched at the same time and not one after another:
  *
- *   1. fingerprint of each flow (arithmetic only);
- *   2. touch each flow's bucket: independent loads, so the processor overlaps their cache misses;
- *   3. decide: entry, sibling shard, previous table, current table (design.md §4).
+ *   1. touch each flow's bucket, by the fingerprint that classify has left in the lanes: independent loads, so the processor overlaps their cache misses;
+ *   2. decide: entry, sibling shard, previous table, current table (docs/architecture.md).
  */
 import {
   type Batch,
@@ -19,27 +18,14 @@ import {
 } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
-import { fingerprints } from '../maglev-hash/index.ts';
-import * as ipv4 from '../wire/ipv4.ts';
-import * as ipv6 from '../wire/ipv6.ts';
+import { type FlowLanes, fingerprints } from '../maglev-hash/index.ts';
 import * as tcp from '../wire/tcp.ts';
 import { appointmentNotes } from './appointment-notes.ts';
 import { previousAnswers, siblingBackend, tableBackend } from './choice.ts';
 import { CONFIRM_WITHIN, ENTRY_CONFIRMED, ENTRY_ID_MASK, type FlowTable, findInBucket } from './flow-table.ts';
 import { FlowTuple } from './flow-tuple.ts';
-import {
-  B_POOL,
-  B_SINCE,
-  B_STATE,
-  BACKEND_WORDS,
-  H_BACKEND_LIMIT,
-  H_BACKENDS,
-  H_SERVICES,
-  S_POOL,
-  SERVICE_WORDS,
-  STATE_DRAINING,
-  STATE_SERVING,
-} from './layout.ts';
+import { B_POOL, B_SINCE, BACKEND_WORDS, H_SERVICES, S_POOL, SERVICE_WORDS } from './layout.ts';
+import { NEAR_PLACE, type NearBackends } from './near-backends.ts';
 import { type QuoteTally, quoteSteering } from './quote-steering.ts';
 import type { Snapshot } from './snapshot.ts';
 import { WIDE_STEERED, wideFlows } from './wide-flow.ts';
@@ -52,22 +38,15 @@ const BY_QUOTE = LOOKUP_QUOTE;
 const BY_TABLE = LOOKUP_TABLE;
 const FORWARD = VERDICT_FORWARD;
 const DROP = VERDICT_DROP;
-const TCP = ipv4.PROTOCOL_TCP;
 const SYN = tcp.SYN;
 const RST = tcp.RST;
 const SYN_ACK_RST = tcp.SYN | tcp.ACK | tcp.RST;
-const SOURCE4 = ipv4.SOURCE_AT;
-const DESTINATION4 = ipv4.DESTINATION_AT;
-const SOURCE6 = ipv6.SOURCE_AT;
-const DESTINATION6 = ipv6.DESTINATION_AT;
 const SERVICE = SERVICE_WORDS;
 const POOL_OF = S_POOL;
 const RECORD = BACKEND_WORDS;
+const PLACE = NEAR_PLACE;
 const POOL = B_POOL;
-const STATE = B_STATE;
 const SINCE = B_SINCE;
-const SERVING = STATE_SERVING;
-const DRAINING = STATE_DRAINING;
 const ID_MASK = ENTRY_ID_MASK;
 const CONFIRMED_BIT = ENTRY_CONFIRMED;
 const WITHIN = CONFIRM_WITHIN;
@@ -88,16 +67,19 @@ export interface SteerTally extends QuoteTally {
  */
 export function steerStage(
   batch: Batch,
+  near: NearBackends,
+  lanes: FlowLanes,
   flows: FlowTable,
   siblings: readonly FlowTable[],
 ): (snapshot: Snapshot, now: number, tally: SteerTally) => void {
-  const { service, lookup, networkAt, transportAt, family, protocol, tcpFlags, fingerprintLow, fingerprintHigh } = batch;
+  const { service, lookup, tcpFlags, fingerprintLow, fingerprintHigh } = batch;
   const { verdict, reason, backend } = batch;
   const { view } = batch.arena;
+  const { words: records, ids, follow, fetch } = near;
   const flow = new FlowTuple(view);
   const { mask, words: entries } = flows;
   const fingerprint = fingerprints(flows.key0, flows.key1, fingerprintLow, fingerprintHigh);
-  const { tuple4: fingerprint4, tuple6: fingerprint6 } = fingerprint;
+  const { low: lows, high: highs } = lanes;
   const followWide = wideFlows(batch, flows, fingerprint);
   const note = appointmentNotes(batch, flows, fingerprint);
 
@@ -119,7 +101,7 @@ export function steerStage(
         return;
       }
       tally.misses++;
-      miss(snapshot, i, entry, false, now, tally);
+      miss(snapshot, i, entry, false, fingerprintLow[i], fingerprintHigh[i], now, tally);
       return;
     }
     const serviceAt = snapshot.words[H_SERVICES] + service[i] * SERVICE;
@@ -132,11 +114,18 @@ export function steerStage(
   }
 
   /** A packet whose flow has no entry that serves. `entry`: place of the entry that no longer serves, or −1. */
-  function miss(snapshot: Snapshot, i: number, entry: number, initial: boolean, now: number, tally: SteerTally): void {
+  function miss(
+    snapshot: Snapshot,
+    i: number,
+    entry: number,
+    initial: boolean,
+    low: number,
+    high: number,
+    now: number,
+    tally: SteerTally,
+  ): void {
     const words = snapshot.words;
     const serviceAt = words[H_SERVICES] + service[i] * SERVICE;
-    const low = fingerprintLow[i];
-    const high = fingerprintHigh[i];
     let id = -1;
     let confirmed = false;
     if (entry < 0) {
@@ -168,31 +157,18 @@ export function steerStage(
 
   return function steer(snapshot: Snapshot, now: number, tally: SteerTally): void {
     const count = batch.count;
-    for (let i = 0; i < count; i++) {
-      if (service[i] < 0 || lookup[i] !== BY_FLOW) continue;
-      const at = networkAt[i];
-      const ports = view.getInt32(transportAt[i]);
-      if (family[i] === 4) {
-        const source = view.getInt32(at + SOURCE4);
-        const destination = view.getInt32(at + DESTINATION4);
-        fingerprint4(source, destination, ports, protocol[i], i);
-      } else {
-        const source = at + SOURCE6;
-        const destination = at + DESTINATION6;
-        fingerprint6(view, source, destination, ports, protocol[i], i);
-      }
-    }
-
     let touched = 0;
-    for (let i = 0; i < count; i++) touched ^= entries[(fingerprintLow[i] & mask) << 4];
+    for (let i = 0; i < count; i++) touched ^= entries[(lows[i] & mask) << 4];
     tally.touched ^= touched;
 
     const words = snapshot.words;
     const servicesAt = words[H_SERVICES];
-    const backendsAt = words[H_BACKENDS];
-    const backendLimit = words[H_BACKEND_LIMIT];
+    // Neighbours often are of one service.
+    let lastService = -1;
+    let pool = -1;
     let hits = 0;
     let misses = 0;
+    follow(words);
     for (let i = 0; i < count; i++) {
       if (service[i] < 0) continue;
       if (lookup[i] !== BY_FLOW) {
@@ -201,24 +177,29 @@ export function steerStage(
       }
       // A SYN reads the entry that its 5-tuple may have from an earlier connection, because the packets behind it will find it
       // too; but it proves nothing (its source may be forged), so it writes none.
-      const initial = protocol[i] === TCP && (tcpFlags[i] & SYN_ACK_RST) === SYN;
-      const low = fingerprintLow[i];
-      const entry = findEntry(entries, (low & mask) << 4, low, fingerprintHigh[i]);
+      // Other protocols have no flags here (classify).
+      const initial = (tcpFlags[i] & SYN_ACK_RST) === SYN;
+      const low = lows[i];
+      const high = highs[i];
+      const entry = findEntry(entries, (low & mask) << 4, low, high);
       if (entry >= 0) {
-        const known = (entries[entry + 2] & ID_MASK) - 1;
-        const record = backendsAt + known * RECORD;
+        const state = entries[entry + 2];
         const seen = entries[entry + 3];
+        const known = (state & ID_MASK) - 1;
+        const place = known & PLACE;
+        if (service[i] !== lastService) {
+          lastService = service[i];
+          pool = words[servicesAt + lastService * SERVICE + POOL_OF];
+        }
         if (
-          known >= 0 &&
-          known < backendLimit &&
-          words[record + POOL] === words[servicesAt + service[i] * SERVICE + POOL_OF] &&
-          (words[record + STATE] === SERVING || words[record + STATE] === DRAINING) &&
-          seen >= words[record + SINCE]
+          (ids[place] === known || fetch(words, known)) &&
+          records[place * RECORD + POOL] === pool &&
+          seen >= records[place * RECORD + SINCE]
         ) {
           if (!initial) {
             // Writes only what changes, so that a hot line stays clean.
             if (seen !== now) entries[entry + 3] = now;
-            if ((entries[entry + 2] & CONFIRMED_BIT) === 0 && now - seen <= WITHIN) entries[entry + 2] |= CONFIRMED_BIT;
+            if ((state & CONFIRMED_BIT) === 0 && now - seen <= WITHIN) entries[entry + 2] = state | CONFIRMED_BIT;
           }
           hits++;
           backend[i] = known;
@@ -227,7 +208,7 @@ export function steerStage(
         }
       }
       misses++;
-      miss(snapshot, i, entry, initial, now, tally);
+      miss(snapshot, i, entry, initial, low, high, now, tally);
     }
     tally.hits += hits;
     tally.misses += misses;

@@ -3,6 +3,7 @@ import { closeDescriptor } from './file.ts';
 import { attachFilter, KEEP_NOTHING } from './filter.ts';
 import { libc, must } from './library.ts';
 import { pin, retain } from './memory.ts';
+import { type RingShape, requestRing } from './packet-ring.ts';
 import {
   AF_PACKET,
   bindInterface,
@@ -10,6 +11,7 @@ import {
   openSocket,
   SOCK_DGRAM,
   SOCK_RAW,
+  SOL_PACKET,
   setOption,
   setReceiveBuffer,
 } from './socket.ts';
@@ -19,7 +21,6 @@ const getsockname = libc<(fd: number, at: number, lengthAt: number) => number>(
   'int getsockname(int fd, uintptr_t at, uintptr_t lengthAt)',
 );
 
-const SOL_PACKET = 263;
 const PACKET_STATISTICS = 6;
 const PACKET_AUXDATA = 8;
 const PACKET_VNET_HDR = 15;
@@ -50,8 +51,10 @@ export interface PacketSocketOptions {
   readonly device: string;
   /** Number (16 bits) of the group that shares the device's packets by flow hash; null for a socket of its own. */
   readonly fanoutGroup: number | null;
-  /** Receive buffer in bytes. */
+  /** Receive buffer in bytes: of packets that wait in the socket's queue. */
   readonly receiveBuffer: number;
+  /** Packets are to wait in a ring; absent: in the queue. */
+  readonly ring?: RingShape;
 }
 
 /**
@@ -69,6 +72,7 @@ export function openPacketSocket(options: PacketSocketOptions): { descriptor: nu
     setOption(descriptor, SOL_PACKET, PACKET_AUXDATA, 1, 'PACKET_AUXDATA');
     setOption(descriptor, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1, 'PACKET_IGNORE_OUTGOING');
     setReceiveBuffer(descriptor, options.receiveBuffer);
+    if (options.ring !== undefined) requestRing(descriptor, options.ring);
     bindInterface(descriptor, index, options.device);
     if (options.fanoutGroup !== null) {
       // No PACKET_FANOUT_FLAG_DEFRAG: it would hand us datagrams that were never on the wire.
@@ -112,7 +116,7 @@ export function openNetworkSocket(etherType: number, receiveBuffer: number, labe
 
 const statistics = pin(8);
 
-/** Packets that found no room in the receive buffer since the last call: reading resets the kernel's count. */
+/** Packets that found no room in the receive buffer, or the ring, since the last call: reading resets the kernel's count. */
 export function takePacketDrops(descriptor: number): number {
   getStructOption(descriptor, SOL_PACKET, PACKET_STATISTICS, statistics.address, 8, 'PACKET_STATISTICS');
   return statistics.int32[1] >>> 0;

@@ -26,6 +26,7 @@ export const SOCK_RAW = 3;
 const SOCK_NONBLOCK_CLOEXEC = 0x800 | 0x80000;
 
 export const SOL_SOCKET = 1;
+export const SOL_PACKET = 263;
 export const SO_REUSEADDR = 2;
 export const SO_NO_CHECK = 11;
 export const SO_REUSEPORT = 15;

@@ -1,60 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { VERDICT_REPLY } from '../../src/base/verdict.ts';
 import { createBatch } from '../../src/io/open.ts';
 import { packetFilter } from '../../src/io/packet/filter.ts';
 import { PacketIngress } from '../../src/io/packet/ingress.ts';
 import { needs } from '../needs.ts';
-import { type IngressHarness, ingressContract, receiveAll } from './driver.ts';
-import { FAR_MAC, Injector, Listener, NEAR_MAC, NEAR4, NEAR6, Wire } from './lab.ts';
+import { ingressContract, receiveAll } from './driver.ts';
+import { NEAR4, NEAR6, Wire } from './lab.ts';
+import { ethernet, openPacketLab, SERVICE, sendFrames } from './packet-lab.ts';
 import { ipPacket, udpBody, udpPacket } from './packets.ts';
-
-const SERVICE = Uint8Array.from([10, 9, 9, 9]);
-
-/** The client is near, the director far: packets to 10.9.9.0/24 are routed to its interface. */
-function openLab(): IngressHarness & { ingress: PacketIngress } {
-  const wire = new Wire();
-  const service = { prefix: { bytes: SERVICE, length: 32 }, protocol: 17, portFrom: 4001, portTo: 4001 };
-  const ingress = wire.far.inside(() => new PacketIngress({ device: 'vb', services: [service] }));
-  const injector = wire.near.inside(() => new Injector());
-  const listener = wire.near.inside(() => new Listener(NEAR4));
-  return {
-    ingress,
-    deliver: (packets) => injector.deliver(packets),
-    replyFrame(payload) {
-      const packet = ipPacket({ family: 4, source: SERVICE, destination: NEAR4 }, 17, udpBody(4001, 4000, payload, null));
-      return Buffer.concat([Buffer.from([...NEAR_MAC, ...FAR_MAC, 8, 0]), packet]);
-    },
-    replies: () => listener.payloads(),
-    // Longer than the interface's MTU.
-    impossibleReply: Buffer.alloc(65600, 1),
-    close() {
-      ingress.close();
-      injector.close();
-      listener.close();
-      wire.close();
-    },
-  };
-}
-
-/** Frames as they are, out of `va`: the reply path of a second driver. */
-function sendFrames(frames: readonly Uint8Array[]): void {
-  const sender = new PacketIngress({ device: 'va', services: [] });
-  const { batch, release } = createBatch(sender, 32);
-  batch.count = frames.length;
-  frames.forEach((frame, i) => {
-    batch.outAt[i] = batch.frameAt[i];
-    batch.outLength[i] = frame.length;
-    batch.arena.bytes.set(frame, batch.outAt[i]);
-    batch.verdict[i] = VERDICT_REPLY;
-  });
-  sender.reply(batch);
-  sender.close();
-  release();
-}
-
-const ethernet = (type: number[], packet: Uint8Array, to = FAR_MAC) =>
-  Buffer.concat([Buffer.from([...to, ...NEAR_MAC, ...type]), packet]);
 
 test('packet: a VLAN tag that the kernel took out is put back', needs('root', 'namespaces'), () => {
   const wire = new Wire();
@@ -199,4 +152,8 @@ test('packet: two threads of one group share the flows, none twice', needs('root
   wire.close();
 });
 
-ingressContract('packet', { needs: ['root', 'namespaces'], open: openLab, sizes: [28, 29, 64, 1500, 9000, 65534, 65535] });
+ingressContract('packet', {
+  needs: ['root', 'namespaces'],
+  open: () => openPacketLab('none'),
+  sizes: [28, 29, 64, 1500, 9000, 65534, 65535],
+});

@@ -44,6 +44,7 @@ const ingresses = {
   tap: { yaml: '{ driver: tap, device: gdt0 }', prepare: undefined },
   'tap on a bridge': { yaml: '{ driver: tap, device: gdt0, bridge: br0 }', prepare: bridge },
   packet: { yaml: '{ driver: packet, interface: eth0 }', prepare: undefined },
+  'packet, ring of blocks': { yaml: '{ driver: packet, interface: eth0, ring: blocks }', prepare: undefined },
   xdp: { yaml: '{ driver: xdp, interface: eth0 }', prepare: undefined },
 } as const;
 const egresses = { raw: '{ driver: raw }', udp: '{ driver: udp }', xdp: '{ driver: xdp, interface: eth0 }' };
@@ -55,6 +56,7 @@ const ways = [
   ['tap', 'udp'],
   ['tap on a bridge', 'raw'],
   ['packet', 'raw'],
+  ['packet, ring of blocks', 'raw'],
   ['tun', 'xdp'],
   ['xdp', 'xdp'],
 ] as const;

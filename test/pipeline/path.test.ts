@@ -8,6 +8,7 @@ import { dropReason } from '../../src/base/drop-reason.ts';
 import { VERDICT_FORWARD } from '../../src/base/verdict.ts';
 import { encapsulateStage } from '../../src/pipeline/encapsulate.ts';
 import { Identifiers } from '../../src/pipeline/identifiers.ts';
+import { nearBackends } from '../../src/pipeline/near-backends.ts';
 import { guardStage, offsetsOf } from '../../src/pipeline/offsets.ts';
 import { ip } from '../builder/addresses.ts';
 import { packet } from '../builder/packet.ts';
@@ -416,6 +417,6 @@ test('encapsulation needs exactly the headroom that the arena promises, for ever
   rig.load([tcp6()]);
   rig.pipeline.process(rig.batch, 0);
   assert.equal(rig.batch.outAt[0], rig.batch.frameAt[0] - 52);
-  encapsulateStage(rig.batch, new Identifiers(), 49152, 16383)(rig.pipeline.snapshot);
+  encapsulateStage(rig.batch, nearBackends(), new Identifiers(), 49152, 16383)(rig.pipeline.snapshot);
   assert.equal(rig.batch.outAt[0], rig.batch.frameAt[0] - 52, 'encapsulating again writes the same place');
 });

@@ -2,7 +2,7 @@
 import type { Batch } from '../../base/batch.ts';
 import { createBank } from '../../base/counters.ts';
 import { CodedError, EXIT } from '../../base/errors.ts';
-import type { Egress, EgressFacts, EgressWarning } from '../driver.ts';
+import type { DriverWarning, Egress, EgressFacts } from '../driver.ts';
 import { RawEgress } from '../raw/egress.ts';
 import { AUTO_PORTS } from '../source-ports.ts';
 import { UdpEgress } from '../udp/egress.ts';
@@ -32,7 +32,7 @@ export class AutoEgress implements Egress {
   /** `auto`; `auto:raw` when the UDP sockets are not to be had. */
   readonly name: string;
   readonly facts: EgressFacts;
-  readonly warning: EgressWarning | null = null;
+  readonly warning: DriverWarning | null = null;
   /** errno of the last send the kernel refused, whichever part it was of; 0 when none was. */
   lastErrno = 0;
   readonly #raw: RawEgress;

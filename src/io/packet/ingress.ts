@@ -1,42 +1,19 @@
 /** AF_PACKET: copies of the frames that an interface receives for our services. See README.md beside this file. */
-import { HEADROOM } from '../../base/arena.ts';
 import type { Batch, IngressFacts } from '../../base/batch.ts';
 import { LINK_ETHERNET } from '../../base/batch.ts';
-import { dropReason } from '../../base/drop-reason.ts';
-import { VERDICT_REPLY } from '../../base/verdict.ts';
+import { CodedError } from '../../base/errors.ts';
 import { closeDescriptor } from '../../raw-socket/file.ts';
 import { attachFilter } from '../../raw-socket/filter.ts';
-import { E, errno } from '../../raw-socket/library.ts';
-import type { Pinned } from '../../raw-socket/memory.ts';
-import { pin } from '../../raw-socket/memory.ts';
-import { MessageVector, MSG_TRUNC } from '../../raw-socket/message.ts';
-import {
-  AUXDATA_BYTES,
-  AUXDATA_STATUS,
-  AUXDATA_VLAN_TCI,
-  AUXDATA_VLAN_TPID,
-  boundInterface,
-  openPacketSocket,
-  PACKET_VNET_HEADER,
-  STATUS_VLAN_TPID_VALID,
-  STATUS_VLAN_VALID,
-  takePacketDrops,
-} from '../../raw-socket/packet-socket.ts';
-import type { DriverStatistics, Ingress } from '../driver.ts';
-import { clearFrame, markTruncated } from '../frame.ts';
-import { NO_PACKET, SendQueue } from '../send-queue.ts';
-import { readVirtioHeader } from '../virtio-header.ts';
+import { ringOf } from '../../raw-socket/packet-ring.ts';
+import { boundInterface, openPacketSocket, takePacketDrops } from '../../raw-socket/packet-socket.ts';
+import type { DriverStatistics, DriverWarning, Ingress, MappedBatch } from '../driver.ts';
 import type { FilterPrecision, ServiceMatch } from './filter.ts';
 import { packetFilter } from './filter.ts';
+import { PacketQueue } from './queue.ts';
+import { PacketReplies } from './replies.ts';
+import { PacketRing, type RingKind, ringShape } from './ring.ts';
 
-const REPLY_FAILED = dropReason('reply-failed');
 const RECEIVE_BUFFER = 32 * 1024 * 1024;
-/** Bytes per virtio-net header in our own array: 10, padded. */
-const HEADER_STRIDE = 16;
-const VLAN_TAG = 4;
-/** Destination and source MAC address: the tag goes behind them. */
-const MAC_PAIR = 12;
-const ETHERTYPE_VLAN = 0x8100;
 
 export interface PacketIngressOptions {
   readonly device: string;
@@ -45,43 +22,78 @@ export interface PacketIngressOptions {
   readonly fanoutGroup?: number | null;
   /**
    * A socket opened already, with what waits in it (it is closed with the driver); otherwise one is opened here. Its filter stays as it is until
-   * `setServices`: another process may read it still, and would lose what we do not want.
+   * `setServices`: another process may read it still, and would lose what we do not want. It has the ring, or none, that it was opened with.
    */
   readonly queue?: number;
-  /** Bytes; default 32 MiB. */
+  /** How packets wait: in a ring, or (`none`, default) in the socket's queue. */
+  readonly ring?: RingKind;
+  /** Bytes of the socket's queue; default 32 MiB. */
   readonly receiveBuffer?: number;
+  /** Blocks of the ring; default: 32 MiB of them. */
+  readonly ringBlocks?: number;
+}
+
+/** The kind of ring is the socket's for good, and sockets outlive processes. */
+function handedOver(found: RingKind): DriverWarning {
+  return {
+    message: `the socket that was handed over has "ring: ${found}", and keeps it`,
+    hint: 'systemctl restart gue-director, when a short interruption does no harm',
+  };
+}
+
+/** With the ring that is asked for, or, when the kernel has not the memory for it, without one and with a warning. Throws CodedError: missing device or privilege. */
+export function openPacketIngress(options: PacketIngressOptions): PacketIngress {
+  try {
+    return new PacketIngress(options);
+  } catch (error) {
+    if (!(error instanceof CodedError) || error.code !== 'GD_RAW_SOCKET_RING') throw error;
+    const message = `packets are read by calls, which cost more: ${error.message}`;
+    return new PacketIngress({ ...options, ring: 'none' }, { message, hint: error.hint });
+  }
 }
 
 export class PacketIngress implements Ingress {
   readonly name: string;
+  readonly warning: DriverWarning | null;
   readonly facts: IngressFacts = { link: LINK_ETHERNET, hopDone: false, canPass: false, headerVerified: false };
   readonly descriptor: number;
   readonly exhausted = false;
   readonly interfaceIndex: number;
-  /** errno of the last receive or reply that failed for another reason than "nothing there"; 0 when none did. */
-  lastErrno = 0;
-  readonly #zeroHeader = pin(HEADER_STRIDE);
+  /** With a ring: packets lie in it, so the batch is made over its memory. Each call ends the use of the batch before. */
+  readonly createBatch?: (capacity: number) => MappedBatch;
+  readonly rest?: (batch: Batch) => number;
+  readonly #ring: PacketRing | null;
   #precision: FilterPrecision = 'ports';
   #bound: Batch | null = null;
-  #headers: Pinned = pin(HEADER_STRIDE);
-  #messages = new MessageVector({ messages: 1, segments: 2, nameBytes: 0, controlBytes: AUXDATA_BYTES });
-  #replies = new SendQueue({ messages: 1, segments: 2, nameBytes: 0, controlBytes: 0 });
+  #queue: PacketQueue | null = null;
+  #replies: PacketReplies | null = null;
   #drops = 0;
   #open = true;
 
-  constructor(options: PacketIngressOptions) {
+  /** Throws CodedError: missing device or privilege; GD_RAW_SOCKET_RING when the kernel has not the memory for the ring. `missed`: why it has not the ring it was to have. */
+  constructor(options: PacketIngressOptions, missed: DriverWarning | null = null) {
     this.name = `packet:${options.device}`;
-    const { queue } = options;
+    const { queue, ring = 'none', ringBlocks } = options;
+    const found = queue === undefined ? ring : (ringOf(queue) ?? 'none');
+    const shape = ringShape(found, ringBlocks);
+    this.warning = found === ring ? missed : handedOver(found);
     const { descriptor, interfaceIndex } =
       queue === undefined
         ? openPacketSocket({
             device: options.device,
             fanoutGroup: options.fanoutGroup ?? null,
             receiveBuffer: options.receiveBuffer ?? RECEIVE_BUFFER,
+            ...(shape === null ? {} : { ring: shape }),
           })
         : { descriptor: queue, interfaceIndex: boundInterface(queue) };
     this.descriptor = descriptor;
     this.interfaceIndex = interfaceIndex;
+    this.#ring = shape === null ? null : new PacketRing(descriptor, shape, queue !== undefined);
+    const held = this.#ring;
+    if (held !== null) {
+      this.createBatch = (capacity) => held.createBatch(this.facts, capacity);
+      this.rest = (batch) => held.rest(batch);
+    }
     if (queue !== undefined) return;
     try {
       this.setServices(options.services);
@@ -96,6 +108,16 @@ export class PacketIngress implements Ingress {
     return this.#precision;
   }
 
+  /** errno of the last receive or reply that failed for another reason than "nothing there"; 0 when none did. */
+  get lastErrno(): number {
+    return this.#replies?.lastErrno || this.#queue?.lastErrno || this.#ring?.lastErrno || 0;
+  }
+
+  /** How packets wait: as asked for, or as the socket that was handed over has it. */
+  get ring(): RingKind {
+    return this.#ring?.kind ?? 'none';
+  }
+
   /** Replaces the filter in one step, after a reload. Packets queued under the old one still arrive; classify drops them. */
   setServices(services: readonly ServiceMatch[]): void {
     const { program, precision } = packetFilter(services);
@@ -104,28 +126,11 @@ export class PacketIngress implements Ingress {
   }
 
   receive(batch: Batch): number {
+    if (this.#ring !== null) return this.#ring.receive(batch);
     if (batch !== this.#bound) this.#bind(batch);
-    const messages = this.#messages;
-    const count = messages.receive(this.descriptor, batch.capacity);
-    if (count < 0) {
-      // ENETDOWN arrives once when the interface goes down; the socket stays usable and delivers again when it is back.
-      const number = errno();
-      if (number !== E.EAGAIN && number !== E.EINTR) this.lastErrno = number;
-      batch.count = 0;
-      return 0;
-    }
-    for (let i = 0; i < count; i++) {
-      clearFrame(batch, i);
-      batch.frameLength[i] = messages.transferred(i) - PACKET_VNET_HEADER;
-      if ((messages.flags(i) & MSG_TRUNC) !== 0) {
-        batch.frameLength[i] = batch.frameCapacity;
-        markTruncated(batch, i);
-      }
-      const shift = this.#restoreTag(batch, i);
-      readVirtioHeader(batch, i, this.#headers.uint16, (i * HEADER_STRIDE) >> 1, shift);
-      // The kernel wrote how much control data there was; the next call must find the room again.
-      messages.setControlLength(i, AUXDATA_BYTES);
-    }
+    const queue = this.#queue as PacketQueue;
+    const count = queue.receive(batch.capacity);
+    for (let i = 0; i < count; i++) queue.settle(i, i);
     batch.count = count;
     return count;
   }
@@ -133,75 +138,26 @@ export class PacketIngress implements Ingress {
   /** Sends each reply, a whole Ethernet frame, out of the interface it concerns. */
   reply(batch: Batch): void {
     if (batch !== this.#bound) this.#bind(batch);
-    const queue = this.#replies;
-    for (let i = 0; i < batch.count; i++) {
-      if (batch.verdict[i] !== VERDICT_REPLY) continue;
-      this.#push(batch, i, batch.outAt[i], batch.outLength[i]);
-    }
-    for (let a = 0; a < batch.answers; a++) {
-      // As many replies as packets fit the queue; answers come on top.
-      if (queue.full) queue.flush(this.descriptor, batch, REPLY_FAILED);
-      this.#push(batch, NO_PACKET, batch.answerAt[a], batch.answerLength[a]);
-    }
-    if (queue.count > 0) queue.flush(this.descriptor, batch, REPLY_FAILED);
-    if (queue.lastErrno !== 0) this.lastErrno = queue.lastErrno;
+    (this.#replies as PacketReplies).send(batch);
   }
 
   statistics(): DriverStatistics {
     if (this.#open) this.#drops += takePacketDrops(this.descriptor);
-    return { kernelDrops: this.#drops };
+    return { kernelDrops: this.#drops + (this.#ring?.lost ?? 0) };
   }
 
   close(): void {
     if (!this.#open) return;
     this.statistics();
     this.#open = false;
+    this.#ring?.unmap();
     closeDescriptor(this.descriptor);
   }
 
-  #push(batch: Batch, owner: number, at: number, length: number): void {
-    const queue = this.#replies;
-    const message = queue.count++;
-    queue.owner[message] = owner;
-    queue.vector.setSegment(message, 1, batch.arena.address + at, length);
-  }
-
-  /**
-   * The kernel takes the outer VLAN tag out of the frame and reports it beside it: put it back, so that the frame is what was on the
-   * wire and a reply goes out on the same VLAN. Returns by how many bytes the frame now begins earlier.
-   *
-   *     before:        | MACs 12 | type | …        frameAt = slot + 128
-   *     after:   | MACs 12 | tag 4 | type | …      frameAt = slot + 124
-   */
-  #restoreTag(batch: Batch, i: number): number {
-    const messages = this.#messages;
-    if (messages.controlLength(i) < AUXDATA_VLAN_TPID + 2) return 0;
-    const control = messages.controlAt(i);
-    const status = messages.int32[(control + AUXDATA_STATUS) >> 2];
-    if ((status & STATUS_VLAN_VALID) === 0) return 0;
-    const tci = messages.uint16[(control + AUXDATA_VLAN_TCI) >> 1];
-    const known = (status & STATUS_VLAN_TPID_VALID) !== 0;
-    const tpid = known ? messages.uint16[(control + AUXDATA_VLAN_TPID) >> 1] : ETHERTYPE_VLAN;
-    const at = batch.frameAt[i];
-    batch.arena.bytes.copyWithin(at - VLAN_TAG, at, at + MAC_PAIR);
-    batch.arena.view.setUint16(at - VLAN_TAG + MAC_PAIR, tpid, false);
-    batch.arena.view.setUint16(at - VLAN_TAG + MAC_PAIR + 2, tci, false);
-    batch.frameAt[i] = at - VLAN_TAG;
-    batch.frameLength[i] += VLAN_TAG;
-    return VLAN_TAG;
-  }
-
-  /** Points the messages at a batch's slots, once per batch object. */
+  /** Once per batch object: the kernel gets the addresses of its slots. */
   #bind(batch: Batch): void {
-    const capacity = batch.capacity;
-    this.#headers = pin(capacity * HEADER_STRIDE);
-    this.#messages = new MessageVector({ messages: capacity, segments: 2, nameBytes: 0, controlBytes: AUXDATA_BYTES });
-    this.#replies = new SendQueue({ messages: capacity, segments: 2, nameBytes: 0, controlBytes: 0 });
-    for (let i = 0; i < capacity; i++) {
-      this.#messages.setSegment(i, 0, this.#headers.address + i * HEADER_STRIDE, PACKET_VNET_HEADER);
-      this.#messages.setSegment(i, 1, batch.arena.address + batch.slotAt[i] + HEADROOM, batch.frameCapacity);
-      this.#replies.vector.setSegment(i, 0, this.#zeroHeader.address, PACKET_VNET_HEADER);
-    }
+    if (this.#ring === null) this.#queue = new PacketQueue(this.descriptor, batch);
+    this.#replies = new PacketReplies(this.descriptor, batch.capacity);
     this.#bound = batch;
   }
 }

@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from '../../test/property.ts';
+import { hashTuple4, hashTuple6 } from './flow-hash.ts';
+import { fingerprints } from './half-siphash.ts';
+import { flowLanes, TAIL4, TAIL6 } from './vector-fingerprints.ts';
+
+const word = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });
+const flow = fc.record({
+  isIpv4: fc.boolean(),
+  addresses: fc.array(word, { minLength: 8, maxLength: 8 }),
+  ports: word,
+  protocol: fc.integer({ min: 0, max: 255 }),
+});
+
+for (const vectors of [true, false]) {
+  test(`lanes hold what one flow at a time gives, both families mixed, ${vectors ? 'by vectors' : 'without'}`, () => {
+    fc.assert(
+      fc.property(word, word, fc.array(flow, { minLength: 1, maxLength: 70 }), (key0, key1, flows) => {
+        const lanes = flowLanes(key0, key1, 128, vectors);
+        flows.forEach(({ isIpv4, addresses, ports, protocol }, i) => {
+          addresses.forEach((value, w) => {
+            lanes.addresses[w][i] = value;
+          });
+          lanes.ports[i] = ports;
+          lanes.tail[i] = (isIpv4 ? TAIL4 : TAIL6) | protocol;
+        });
+        lanes.run4(flows.length);
+        lanes.run6(flows.length);
+        const [low, high] = [new Int32Array(1), new Int32Array(1)];
+        const { tuple4, tuple6 } = fingerprints(key0, key1, low, high);
+        const view = new DataView(new ArrayBuffer(32));
+        flows.forEach(({ isIpv4, addresses, ports, protocol }, i) => {
+          addresses.forEach((value, w) => {
+            view.setInt32(w * 4, value);
+          });
+          if (isIpv4) tuple4(addresses[0], addresses[1], ports, protocol, 0);
+          else tuple6(view, 0, 16, ports, protocol, 0);
+          const hash = isIpv4
+            ? hashTuple4(addresses[0], addresses[1], ports, protocol)
+            : hashTuple6(view, 0, 16, ports, protocol);
+          assert.deepEqual([lanes.low[i], lanes.high[i], lanes.hash[i]], [low[0], high[0], hash], `flow ${i}`);
+        });
+      }),
+    );
+  });
+}
+
+test('more flows than vectors have room for are done one by one', () => {
+  const lanes = flowLanes(1, 2, 1000);
+  assert.equal(lanes.low.length, 1000);
+  assert.equal(flowLanes(1, 2, 64).low.length, 256, 'this engine has vectors');
+});
