@@ -21,16 +21,16 @@ interface Size extends Scene {
 
 const SIZES: Readonly<Record<Scale, Size>> = {
   full: { services: 1000, backends: 200, tableSize: 4093, flaps: 20, pause: 100, rounds: 5, publish: 1000, flap: 20, p99: 1.1 },
-  // A fifth of the services, a tenth of the backends: a machine that runs the whole suite is judged four times as mildly, and its p99 is not judged.
+  // A fifth of the services, a tenth of the backends: the suite's machine does other things too, so only what is wrong by an order of magnitude fails here.
   scaled: {
     services: 200,
     backends: 20,
     tableSize: 4093,
-    flaps: 5,
+    flaps: 3,
     pause: 20,
     rounds: 2,
-    publish: 1000,
-    flap: 80,
+    publish: 10_000,
+    flap: 3000,
     p99: Number.POSITIVE_INFINITY,
   },
 };
