@@ -12,7 +12,9 @@ export interface Bench {
 
 const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   bulk: () => import('./bulk.ts'),
+  forward: () => import('./forward.ts'),
   history: () => import('./history.ts'),
+  latency: () => import('./latency.ts'),
   pipeline: () => import('./pipeline.ts'),
   scale: () => import('./scale.ts'),
   rings: () => import('./rings.ts'),

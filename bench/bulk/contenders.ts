@@ -27,7 +27,7 @@ export interface Contender {
 /** TUN device of the director and of its floor. */
 export const DEVICE = 'gd0';
 /** As the director sets them up (host/ownership.ts). */
-const QUEUE_LENGTH = 10000;
+export const QUEUE_LENGTH = 10000;
 const DEVICE_MTU = 65535;
 
 /** What a lab's links carry besides the upload: neighbour discovery, multicast. */
@@ -78,7 +78,7 @@ export function director(name: string, egress: string): Contender {
 }
 
 /** Takes the service and its tunnels out of connection tracking, as the director does (host/notrack.ts): the same hooks see the same packets. */
-function keepUntracked(lab: Lab): void {
+export function keepUntracked(lab: Lab): void {
   if (findCommand('nft') === null) return;
   const service = (side: string) => [`ip ${side} { ${lab.vip4} } notrack`, `ip6 ${side} { ${lab.vip6} } notrack`];
   const tunnels = `udp dport { ${TUNNEL_PORT} } notrack`;

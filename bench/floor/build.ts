@@ -52,6 +52,12 @@ export function buildFloor(): FloorPrograms | null {
   return programs === null ? null : { encapsulate: programs[0], decapsulate: programs[1] };
 }
 
+/** The programs of the benches forward and latency. */
+export function buildForwarding(): { readonly forward: string; readonly traffic: string } | null {
+  const programs = compileFloor(['forward', 'traffic']);
+  return programs === null ? null : { forward: programs[0], traffic: programs[1] };
+}
+
 /** The packet path in C (pipeline.c), which reads snapshots of our layout. */
 export function buildPipelineFloor(): string | null {
   const numbers = Object.entries(layout).filter((entry): entry is [string, number] => typeof entry[1] === 'number');

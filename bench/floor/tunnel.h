@@ -56,7 +56,7 @@ static inline uint16_t fold(uint32_t sum) {
 }
 
 /* One queue of a TUN device. `flags`: IFF_MULTI_QUEUE, O_NONBLOCK is the caller's affair. */
-static int open_tun(const char *name, int open_flags, unsigned offloads) {
+static inline int open_tun(const char *name, int open_flags, unsigned offloads) {
     int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | open_flags);
     if (fd < 0) die("/dev/net/tun");
     struct ifreq request = {0};

@@ -180,6 +180,7 @@ function compileIngress(ingress: ConfigSection['ingress'], file: string): Ingres
     return { driver: 'tap', device, mac: address, bridge, queueLength: ingress['queue-length'] };
   }
   if (ingress.driver === 'pcap-file') return { driver: 'pcap-file', path: besideFile(file, ingress.path) };
+  if (ingress.driver === 'xdp') return { driver: 'xdp', interface: ingress.interface, zeroCopy: ingress['zero-copy'] };
   return ingress;
 }
 

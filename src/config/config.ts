@@ -29,7 +29,12 @@ export type IngressConfig =
       /** How packets wait to be read: in a ring of frames or blocks, or in the socket's queue. */
       readonly ring: 'frames' | 'blocks' | 'none';
     }
-  | { readonly driver: 'xdp'; readonly interface: string }
+  | {
+      readonly driver: 'xdp';
+      readonly interface: string;
+      /** The device reads and writes the frames itself, where it can. */
+      readonly zeroCopy: boolean;
+    }
   | {
       readonly driver: 'pcap-file';
       /** Absolute, or relative to the working directory. */

@@ -321,6 +321,10 @@ export const ingressSchema = z.discriminatedUnion('driver', [
       interface: interfaceName.describe(
         'Interface whose incoming packets are taken; it has as many receive queues as there are threads.',
       ),
+      'zero-copy': z
+        .boolean()
+        .default(false)
+        .describe('Have the device read and write the frames itself, where it can (untried); elsewhere the kernel copies.'),
     })
     .describe('AF_XDP: packets for services are taken before the kernel sees them, all others are left to it.'),
   z

@@ -30,9 +30,18 @@ export const DIRECTOR_AREAS: readonly Area[] = [
   },
   {
     id: 'kernel',
-    checked: 'Linux version, UDP_SEGMENT, queues of TUN devices',
+    checked: 'Linux version, UDP_SEGMENT, queues of TUN devices; for xdp its parts, queues of the interface, locked memory',
     good: 'the kernel has what the configured drivers use',
-    ids: ['kernel-old', 'kernel-without-segmentation', 'kernel-without-queues', 'kernel-without-tunnel-offload'],
+    ids: [
+      'kernel-old',
+      'kernel-without-segmentation',
+      'kernel-without-queues',
+      'kernel-without-tunnel-offload',
+      'kernel-without-xdp',
+      'bpf-interpreted',
+      'xdp-queues',
+      'locked-memory',
+    ],
   },
   {
     id: 'forwarding',

@@ -15,6 +15,7 @@ import { conntrackFill, judgeConntrack, judgeKernel, type KernelUse, kernelFacts
 import { interfaceOffloads, judgeOffloads } from './offloads.ts';
 import { withPolicies } from './oversize.ts';
 import { probePaths, type Target } from './path-probes.ts';
+import { judgeXdp, xdpFacts } from './xdp.ts';
 
 export interface DirectorQuestion {
   readonly wanted: Wanted;
@@ -41,6 +42,7 @@ export async function examineDirector({ wanted, use, services, targets, running 
     ...running.found,
     ...host.filter((finding) => finding !== null),
     ...judgeKernel(kernelFacts(), use),
+    ...examineXdp(wanted, use.threads),
     ...judgeConntrack(conntrackFill()),
     ...judgeOffloads(interfaceOffloads(interfacesOf(wanted))),
     ...judgeArrivals(arrived ?? []),
@@ -70,6 +72,13 @@ function asUser({ id, level, text, fix }: Finding, unprivileged: boolean, runs: 
   return id === 'firewall-unknown' ? { id, level: 'skipped', text, fix: again } : { id, level, text, fix };
 }
 
+function examineXdp({ ingress, egressInterface = null }: Wanted, threads: number): Found[] {
+  const use = { ingress: ingress.driver === 'xdp' ? ingress.interface : null, egress: egressInterface, threads };
+  if (use.ingress === null && use.egress === null) return [];
+  const present = listLinks().map(({ name }) => name);
+  return judgeXdp(xdpFacts(use, present), use);
+}
+
 /** Where packets of services come in by, and where tunnels leave by. */
 function interfacesOf(wanted: Wanted): { name: string; incoming: boolean }[] {
   const links = listLinks();
@@ -79,6 +88,7 @@ function interfacesOf(wanted: Wanted): { name: string; incoming: boolean }[] {
     const name = routeTo(address, links)?.interface ?? '';
     if (name !== '' && name !== 'lo') names.set(name, !('interface' in ingress));
   }
-  if ('interface' in ingress) names.set(ingress.interface, true);
+  // An xdp driver has the packets before anything merges them.
+  if ('interface' in ingress) names.set(ingress.interface, ingress.driver !== 'xdp');
   return [...names].map(([name, incoming]) => ({ name, incoming }));
 }

@@ -12,6 +12,7 @@ import { judgeOffloads } from './offloads.ts';
 import { withPolicies } from './oversize.ts';
 import type { Tried } from './path-probes.ts';
 import { judgeAbsent, judgeOtherFile, judgeRunning, LOST_TOTAL, type RecentHistory, type RunningStatus } from './running.ts';
+import { judgeXdp, type XdpFacts, type XdpUse } from './xdp.ts';
 
 const ip = (text: string) => parseAnyAddress(text).value as Uint8Array;
 
@@ -215,6 +216,33 @@ test('kernels: what the configured drivers need of them', () => {
   assert.deepEqual(ids(typed(judgeConntrack({ count: 950, most: 1000 }))), ['warning conntrack-full']);
   assert.deepEqual(ids(judgeConntrack({ count: 1000, most: 1000 })), ['error conntrack-full']);
   assert.deepEqual(judgeConntrack(null), []);
+});
+
+test('xdp: its parts of the kernel, a queue for each thread, memory that may be locked', () => {
+  const facts: XdpFacts = {
+    sockets: true,
+    bpf: true,
+    compiles: true,
+    queues: new Map([
+      ['eth0', 2],
+      ['eth1', 4],
+    ]),
+    lockable: 8_388_608,
+  };
+  const use: XdpUse = { ingress: 'eth0', egress: 'eth1', threads: 2 };
+  const said = (changes: Partial<XdpFacts>, uses: Partial<XdpUse> = {}) =>
+    ids(typed(judgeXdp({ ...facts, lockable: Number.POSITIVE_INFINITY, ...changes }, { ...use, ...uses })));
+  assert.deepEqual(said({}), []);
+  assert.deepEqual(said({ sockets: false }), ['error kernel-without-xdp']);
+  assert.deepEqual(said({ bpf: false }), ['error kernel-without-xdp']);
+  assert.deepEqual(said({ bpf: false, compiles: false }, { ingress: null }), []);
+  assert.deepEqual(said({ compiles: false }), ['warning bpf-interpreted']);
+  assert.deepEqual(said({}, { threads: 1 }), ['error xdp-queues']);
+  assert.deepEqual(said({}, { threads: 5 }), ['error xdp-queues', 'error xdp-queues']);
+  assert.deepEqual(said({}, { ingress: null, threads: 1 }), []);
+  assert.deepEqual(said({ lockable: facts.lockable }), ['warning locked-memory']);
+  assert.deepEqual(said({ lockable: facts.lockable, queues: new Map() }, { threads: 1 }), []);
+  assert.deepEqual(said({ sockets: false, lockable: 0 }, { ingress: null, egress: null }), []);
 });
 
 test('offloads: LRO anywhere, GRO where packets come in', () => {

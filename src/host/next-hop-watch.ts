@@ -145,6 +145,8 @@ export class NextHopWatch {
       this.#destinations.set(key, destination);
       if (old === undefined) found.push(destination);
       if (destination.ids.join() === wanted.join()) continue;
+      // What the table has for an id that comes here may be somebody else's.
+      for (const id of wanted) if (!destination.ids.includes(id)) table.clear(id);
       destination.ids = wanted;
       destination.written = '';
       if (old !== undefined) this.#write(destination, now);

@@ -38,7 +38,7 @@ export type IngressSettings =
       readonly queueLength?: number;
     }
   | { readonly driver: 'packet'; readonly interface: string; readonly ring?: RingKind }
-  | { readonly driver: 'xdp'; readonly interface: string }
+  | { readonly driver: 'xdp'; readonly interface: string; readonly zeroCopy?: boolean }
   | { readonly driver: 'pcap-file'; readonly path: string }
   | { readonly driver: 'memory' };
 
@@ -111,6 +111,7 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
         services: options.services,
         queue: options.thread,
         queues: options.threads,
+        zeroCopy: settings.zeroCopy ?? false,
         ...(options.gate == null ? {} : { gate: options.gate }),
       });
     case 'pcap-file':

@@ -45,7 +45,6 @@ const XDP_MAX_TX_SKB_BUDGET = 9;
 
 const XDP_UMEM_UNALIGNED_CHUNK_FLAG = 1;
 const XDP_COPY = 1 << 1;
-const XDP_ZEROCOPY = 1 << 2;
 const XDP_USE_NEED_WAKEUP = 1 << 3;
 /** Packets may take several frames, Linux ≥ 6.6. */
 const XDP_USE_SG = 1 << 4;
@@ -85,7 +84,7 @@ export interface XdpSocketOptions {
   readonly receive: number;
   readonly transmit: number;
   readonly completion: number;
-  /** The device reads and writes the frames itself. Throws when it can not. */
+  /** The device reads and writes the frames itself, where it can; elsewhere, and when false, the kernel copies (xp_assign_dev). */
   readonly zeroCopy: boolean;
   /** A packet larger than a frame comes in several, where the kernel can: each descriptor but the last has XDP_CONTINUES in its options. */
   readonly severalFrames: boolean;
@@ -123,7 +122,6 @@ const ranges = new FinalizationRegistry<RingRange>(({ address, bytes }) => {
 
 export class XdpSocket {
   readonly descriptor: number;
-  readonly zeroCopy: boolean;
   /** Packets larger than a frame are received. */
   readonly severalFrames: boolean;
   readonly fill: XdpRing;
@@ -139,7 +137,6 @@ export class XdpSocket {
    * after `close`. Throws CodedError: GD_RAW_SOCKET_XDP_TAKEN when another socket has the queue, GD_RAW_SOCKET_CALL otherwise.
    */
   constructor(options: XdpSocketOptions) {
-    this.zeroCopy = options.zeroCopy;
     this.descriptor = openSocket(AF_XDP, SOCK_RAW, 0, `AF_XDP on ${options.device}`);
     try {
       registerMemory(this.descriptor, options);
@@ -275,7 +272,7 @@ function readOffsets(descriptor: number): RingOffsets[] {
 function bind(descriptor: number, options: XdpSocketOptions): boolean {
   const { interfaceIndex, queue, device, zeroCopy } = options;
   const name = pin(16);
-  const flags = XDP_USE_NEED_WAKEUP | (zeroCopy ? XDP_ZEROCOPY : XDP_COPY);
+  const flags = XDP_USE_NEED_WAKEUP | (zeroCopy ? 0 : XDP_COPY);
   name.uint16[0] = AF_XDP;
   name.int32[1] = interfaceIndex;
   name.int32[2] = queue;
@@ -303,7 +300,6 @@ function bind(descriptor: number, options: XdpSocketOptions): boolean {
   }
   const hints: Readonly<Record<number, string>> = {
     [E.EINVAL]: `ethtool -l ${device}   shows how many queues it has`,
-    [E.EOPNOTSUPP]: zeroCopy ? 'this device can not do it: leave zero-copy off' : '',
     [E.ENOBUFS]: 'raise the limit of locked memory: LimitMEMLOCK=infinity',
   };
   throw new CodedError('GD_RAW_SOCKET_CALL', `bind ${what}: ${errnoName(number)}`, {

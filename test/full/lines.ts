@@ -44,6 +44,8 @@ import { traceLine } from './trace.ts';
 import { traceCost } from './trace-cost.ts';
 import { transfers } from './transfers.ts';
 import { umlInterop } from './uml-interop.ts';
+import { xdpHttp } from './xdp-http.ts';
+import { xdpKilled } from './xdp-killed.ts';
 
 export const LINES: readonly Line[] = [
   freshClone,
@@ -86,6 +88,8 @@ export const LINES: readonly Line[] = [
   takeover,
   graphs,
   brokenLabs,
+  xdpHttp,
+  xdpKilled,
   soak,
   scaleServices,
 ];

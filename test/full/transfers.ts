@@ -77,7 +77,8 @@ interface Report {
   readonly complaints: string[];
 }
 
-async function http(stage: Stage, lines: readonly (readonly TransferOrder[])[]): Promise<TransferResult[]> {
+/** Transfers from the lab's client: the orders of one line at once, the lines one behind the other. */
+export async function http(stage: Stage, lines: readonly (readonly TransferOrder[])[]): Promise<TransferResult[]> {
   const input = lines.map((orders) => `${JSON.stringify(orders)}\n`).join('');
   const output = await runIn(stage.lab.client, process.execPath, [built('demo/web-client')], input);
   return output
@@ -87,13 +88,14 @@ async function http(stage: Stage, lines: readonly (readonly TransferOrder[])[]):
 }
 
 /** What is wrong with HTTP transfers of `bytes` each. */
-function wrongTransfers(results: readonly TransferResult[], count: number, bytes: number, hash: string): string[] {
+export function wrongTransfers(results: readonly TransferResult[], count: number, bytes: number, hash: string): string[] {
   const bad = results.filter((one) => one.error !== '' || one.bytes !== bytes || one.sha256 !== hash);
   const missing = results.length === count ? [] : [`${results.length} of ${count} transfers reported`];
   return [...bad.map((one) => `${one.kind} IPv${one.family}: ${one.error || 'wrong content'}`), ...missing];
 }
 
-function speed(bytes: number, milliseconds: number): string {
+/** Gbit/s. */
+export function speed(bytes: number, milliseconds: number): string {
   return ((bytes * 8) / milliseconds / 1e6).toFixed(1);
 }
 

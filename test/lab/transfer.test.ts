@@ -57,7 +57,6 @@ const ways = [
   ['tap on a bridge', 'raw'],
   ['packet', 'raw'],
   ['packet, ring of blocks', 'raw'],
-  ['tun', 'xdp'],
   ['xdp', 'xdp'],
 ] as const;
 

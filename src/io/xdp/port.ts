@@ -54,7 +54,7 @@ export interface PortOptions {
   readonly receiveRing?: number;
   /** Packets that may be on their way out, a power of two; default 1,024. */
   readonly transmitRing?: number;
-  /** The device reads and writes the frames itself; default false. */
+  /** The device reads and writes the frames itself, where it can; default false. */
   readonly zeroCopy?: boolean;
   /** Packets larger than a frame are received where the kernel can; default true. Without, they are dropped and counted. */
   readonly largePackets?: boolean;
