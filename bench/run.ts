@@ -16,6 +16,7 @@ const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   history: () => import('./history.ts'),
   latency: () => import('./latency.ts'),
   pipeline: () => import('./pipeline.ts'),
+  scale: () => import('./scale.ts'),
   rings: () => import('./rings.ts'),
   segment: () => import('./segment.ts'),
   table: () => import('./table.ts'),

@@ -76,7 +76,7 @@ export type FixedCounter = (typeof FIXED_COUNTERS)[number][0];
 
 /** Most services and backends that a process can ever have counted separately; ids above share the last cell. */
 export const MAX_SERVICES = 8192;
-export const MAX_BACKENDS = 65536;
+export const MAX_BACKENDS = 2 ** 20;
 
 export const DROPS_AT = FIXED_COUNTERS.length;
 /** In the order of SEND_ERRORS; written by the egress drivers. */

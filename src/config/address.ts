@@ -59,8 +59,22 @@ export function parseAnyAddress(text: string): Parsed<Uint8Array> {
   return { value: bytes, refusal: null };
 }
 
-/** The address of a host that packets go to or come from: no loopback, multicast, link-local or unspecified address. */
+/** Of addresses that were read lately: a thousand pools may name the same workers. */
+const HOSTS_KEPT = 4096;
+const hosts = new Map<string, Parsed<Uint8Array>>();
+
+/** As readHostAddress; the bytes of one text are one object, which nobody writes. */
 export function parseHostAddress(text: string): Parsed<Uint8Array> {
+  const known = hosts.get(text);
+  if (known !== undefined) return known;
+  if (hosts.size >= HOSTS_KEPT) hosts.clear();
+  const parsed = readHostAddress(text);
+  hosts.set(text, parsed);
+  return parsed;
+}
+
+/** The address of a host that packets go to or come from: no loopback, multicast, link-local or unspecified address. */
+function readHostAddress(text: string): Parsed<Uint8Array> {
   if (text.includes('/')) return refuse('GD_CONFIG_ADDRESS', `"${text}" is a prefix; write one address`);
   const parsed = parseAnyAddress(text);
   if (parsed.value === null) return parsed;

@@ -28,6 +28,7 @@ export class Controller {
   #again: NodeJS.Timeout | null = null;
   readonly #listeners: ((config: Config) => void)[] = [];
   #discover: ((config: Config) => Layers['discovered']) | null = null;
+  #began = 0;
 
   constructor(options: ControllerOptions) {
     this.#options = options;
@@ -41,6 +42,11 @@ export class Controller {
 
   get layers(): Layers {
     return this.#layers;
+  }
+
+  /** Milliseconds of this thread's `performance.now()` at which the work on what is published now, or was last, began. */
+  get began(): number {
+    return this.#began;
   }
 
   /** A layer was replaced and is not in force yet. */
@@ -73,6 +79,7 @@ export class Controller {
 
   /** Puts a configuration in force, the first one or another. Throws what `publish` throws; then the one before stays. */
   adopt(config: Config): void {
+    this.#began = performance.now();
     const layers = this.#layersWith(config);
     this.#options.publish(config, inForce(config.spec, layers), layers);
     // Only what was asked for here: publishing may itself have replaced a layer (checks that follow the new backends).
@@ -139,6 +146,7 @@ export class Controller {
   }
 
   #publishLayers(): void {
+    this.#began = performance.now();
     this.#options.publish(this.#config, this.specWith(this.#config), this.#layers);
   }
 

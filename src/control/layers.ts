@@ -13,6 +13,10 @@ export function backendKey(pool: string, backend: string): string {
   return `${pool}/${backend}`;
 }
 
+function poolOfKey(key: string): string {
+  return key.slice(0, key.indexOf('/'));
+}
+
 /** What health says of one backend. */
 export interface HealthShare {
   /** false: as if the file said `down`, or `draining` with `keepsFlows`. */
@@ -48,9 +52,40 @@ const PARTS = 100;
 const MOST_WEIGHT = 65_535;
 const RANK: Readonly<Record<BackendState, number>> = { active: 0, draining: 1, down: 2 };
 
-/** The file's spec with the layers over it. Pools that no layer touches are the same objects. */
+/**
+ * The file's spec with the layers over it. Pools that no layer touches are the same objects; one that a layer touches as it did a moment ago is the object that it was
+ * then. By that whoever comes after knows what has changed.
+ */
 export function inForce(spec: Spec, layers: Layers): Spec {
-  return { ...spec, pools: spec.pools.map((pool) => poolInForce(pool, layers)) };
+  const touched = new Set(layers.discovered.keys());
+  for (const layer of [layers.drains, layers.health]) for (const key of layer.keys()) touched.add(poolOfKey(key));
+  const pools = spec.pools.map((pool) => (touched.has(pool.name) ? remembered(pool, poolInForce(pool, layers)) : pool));
+  return { ...spec, pools };
+}
+
+/** Pools in force by those that they were made of: the last few, since one configuration is laid out with and without health. */
+const lately = new WeakMap<PoolSpec, readonly PoolSpec[]>();
+const MOST_REMEMBERED = 3;
+
+/** The object that says the same, if there was one lately. */
+function remembered(from: PoolSpec, made: PoolSpec): PoolSpec {
+  if (made === from) return from;
+  const before = lately.get(from) ?? [];
+  const same = before.find((one) => saysSame(one, made));
+  if (same !== undefined) return same;
+  lately.set(from, [made, ...before].slice(0, MOST_REMEMBERED));
+  return made;
+}
+
+/** Of pools made of one: they differ in their backends only. */
+function saysSame(a: PoolSpec, b: PoolSpec): boolean {
+  if (a.backends.length !== b.backends.length) return false;
+  return a.backends.every((one, i) => {
+    const { state, weight, ...rest } = b.backends[i];
+    if (one === b.backends[i]) return true;
+    if (one.state !== state || one.weight !== weight) return false;
+    return Object.entries(rest).every(([key, value]) => one[key as keyof BackendSpec] === value);
+  });
 }
 
 function poolInForce(pool: PoolSpec, { discovered, drains, health }: Layers): PoolSpec {

@@ -17,6 +17,8 @@ export interface Subscriber {
 export interface Builder {
   /** `now`: seconds of the clock the pipeline is given. */
   build(spec: Spec, now: number): SnapshotParts;
+  /** No subscriber reads these any more. Absent: nobody wants to know. */
+  release?(parts: SnapshotParts): void;
 }
 
 export interface PublisherOptions {
@@ -48,7 +50,7 @@ export class Publisher {
   constructor(options: PublisherOptions) {
     this.#builder = options.builder;
     this.#now = options.now;
-    this.#interval = options.interval ?? 5;
+    this.#interval = options.interval ?? 1;
   }
 
   /** The published snapshot, or null before the first. */
@@ -119,7 +121,9 @@ export class Publisher {
     this.#timer = null;
     const oldest = this.oldestInUse();
     const current = this.current;
-    this.#held = this.#held.filter((parts) => parts === current || parts.generation >= oldest);
+    const unread = this.#held.filter((parts) => parts !== current && parts.generation < oldest);
+    if (unread.length > 0) this.#held = this.#held.filter((parts) => !unread.includes(parts));
+    for (const parts of unread) this.#builder.release?.(parts);
     for (const { done } of this.#waiting.filter((entry) => entry.generation <= oldest)) done();
     this.#waiting = this.#waiting.filter((entry) => entry.generation > oldest);
     if (this.#waiting.length > 0 || this.#held.length > 1) this.#timer = setTimeout(() => this.#look(), this.#interval);

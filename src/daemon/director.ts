@@ -64,6 +64,7 @@ const NEXT_HOP_MS = 100;
 const HEALTH_MS = 200;
 /** For so long a thread may be on its way to a new snapshot before routers are told to send packets elsewhere. It takes one within 100 ms. */
 const SNAPSHOT_PATIENCE_MS = 2000;
+const round = (milliseconds: number) => Number(milliseconds.toFixed(1));
 const NO_NAMES: SnapshotNames = { services: [], pools: [], backends: [] };
 
 export interface DirectorOptions {
@@ -437,6 +438,17 @@ export class Director {
     const spec = isSame ? keepTunnelSources(wanted, before, tunnelSourceResolver()) : this.#resolved(wanted);
     this.#publish(config, spec, layers);
     this.#sources.keep(spec);
+    this.#tellWhenRead(this.#controller.began);
+  }
+
+  /** `began`: milliseconds of `performance.now()`. */
+  #tellWhenRead(began: number): void {
+    const worked = performance.now() - began;
+    const generation = this.#publisher.current?.generation ?? 0;
+    void this.#everywhere.then(() => {
+      const fields = { generation, milliseconds: round(performance.now() - began), ofMain: round(worked) };
+      this.#options.log.debug({ event: 'published', ...fields }, 'every forwarding thread reads it');
+    });
   }
 
   /** Puts a spec with resolved tunnel sources in force. Throws what the builder throws; then nothing has changed. */

@@ -1,31 +1,52 @@
 /**
  * Beside the flow table file: whom its backend ids mean, and what the pools' tables were made of. Two lines of JSON, the first with the id of the flow
- * table file and the sum of the second. It is replaced as a whole before any thread can write an id that it does not know. Never synced to a disk: both
- * files end with this boot of the machine, and until then the kernel has what was written, however its writer ended.
+ * table file and the sum of the second; then a line for each change since, its sum in front of it, so that a change of one pool of a thousand writes one:
+ *
+ *     {"version":2,"file":"…","sum":"…"}
+ *     {"backends":…,"services":…,"pools":[…]}
+ *     0123456789abcdef {"backends":…,"services":…,"pools":[…],"gone":[…]}
+ *
+ * It is replaced or added to before any thread can write an id that it does not know. A line that its writer did not finish is of a snapshot that no thread
+ * was given. Never synced to a disk: both files end with this boot of the machine, and until then the kernel has what was written, however its writer ended.
  */
 import { createHash } from 'node:crypto';
 import { closeSync, constants, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
-import type { SavedState } from '../pipeline/snapshot.ts';
+import type { SavedIdentities, SavedIdentityChanges } from '../pipeline/identity.ts';
+import type { SavedChanges, SavedState } from '../pipeline/snapshot.ts';
 import { draftPath, identitiesPath } from './flow-path.ts';
 
-/** To be raised with every change of what is written. */
-const VERSION = 1;
+/** To be raised with every change of what is written. Version 1 had no lines of changes. */
+const VERSION = 2;
+const READABLE: readonly unknown[] = [1, 2];
+const SUM_LENGTH = 16;
 
-/** `path`: of the flow table file. Writes it, whole or not at all; mode 0600. Throws the error of the file system. */
-export function writeIdentities(path: string, file: string, state: SavedState): void {
+/** `path`: of the flow table file. Writes it, whole or not at all; mode 0600. Returns its bytes. Throws the error of the file system. */
+export function writeIdentities(path: string, file: string, state: SavedState): number {
   const text = JSON.stringify(state);
   const head = JSON.stringify({ version: VERSION, file, sum: sumOf(text) });
   const draft = draftPath(path);
   // What a crash left half written, or somebody put there: never written through a link.
   rmSync(draft, { force: true });
-  const descriptor = openSync(draft, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+  const length = writeAll(draft, constants.O_CREAT | constants.O_EXCL, `${head}\n${text}\n`);
+  renameSync(draft, identitiesPath(path));
+  return length;
+}
+
+/** Adds what changed to a file that this process wrote with `writeIdentities`. Returns its bytes. Throws the error of the file system: then the file is to be written anew. */
+export function addToIdentities(path: string, changes: SavedChanges): number {
+  const text = JSON.stringify(changes);
+  return writeAll(identitiesPath(path), constants.O_APPEND, `${lineSum(text)} ${text}\n`);
+}
+
+function writeAll(path: string, flags: number, text: string): number {
+  const descriptor = openSync(path, constants.O_WRONLY | flags, 0o600);
   try {
-    const bytes = Buffer.from(`${head}\n${text}\n`);
+    const bytes = Buffer.from(text);
     for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at);
+    return bytes.length;
   } finally {
     closeSync(descriptor);
   }
-  renameSync(draft, identitiesPath(path));
 }
 
 /** What was written for the flow table file at `path` with id `file`, or why it can not be used. */
@@ -38,17 +59,58 @@ export function readIdentities(path: string, file: string): { state: SavedState;
     const { code, message } = error as NodeJS.ErrnoException;
     return unfit(code === 'ENOENT' ? 'its identities are missing' : `its identities can not be read: ${code ?? message}`);
   }
-  const [first = '', second = ''] = text.split('\n', 2);
+  const [first = '', second = '', ...lines] = text.split('\n');
+  // Behind the last line break stands nothing, or a line that was not finished.
+  lines.pop();
   try {
     const head = JSON.parse(first) as { version?: unknown; file?: unknown; sum?: unknown };
-    if (head.version !== VERSION) return unfit(`its identities are version ${String(head.version)}, not ${VERSION}`);
+    if (!READABLE.includes(head.version)) return unfit(`its identities are version ${String(head.version)}, not ${VERSION}`);
     if (head.sum !== sumOf(second)) return unfit('its identities are damaged');
     if (head.file !== file) return unfit('its identities are of another file');
-    return { state: JSON.parse(second) as SavedState, why: '' };
+    const changes = lines.map((line) => {
+      const body = line.slice(SUM_LENGTH + 1);
+      return line.slice(0, SUM_LENGTH) === lineSum(body) ? (JSON.parse(body) as SavedChanges) : null;
+    });
+    if (changes.includes(null)) return unfit('its identities are damaged');
+    return { state: changed(JSON.parse(second) as SavedState, changes as SavedChanges[]), why: '' };
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     return unfit('its identities are damaged');
   }
+}
+
+/** `state` with `changes`, oldest first. */
+function changed(state: SavedState, changes: readonly SavedChanges[]): SavedState {
+  if (changes.length === 0) return state;
+  const pools = new Map(state.pools.map((pool) => [pool.name, pool]));
+  for (const change of changes) {
+    for (const name of change.gone) pools.delete(name);
+    for (const pool of change.pools) pools.set(pool.name, pool);
+  }
+  const backends = changedIdentities(
+    state.backends,
+    changes.map((change) => change.backends),
+  );
+  const services = changedIdentities(
+    state.services,
+    changes.map((change) => change.services),
+  );
+  return { backends, services, pools: [...pools.values()] };
+}
+
+function changedIdentities(identities: SavedIdentities, changes: readonly SavedIdentityChanges[]): SavedIdentities {
+  const holders = new Map(identities.holders.map((holder) => [holder[0], holder]));
+  let { next } = identities;
+  for (const change of changes) {
+    next = change.next;
+    for (const identity of change.forgotten) holders.delete(identity);
+    for (const holder of change.holders) holders.set(holder[0], holder);
+  }
+  return { next, holders: [...holders.values()] };
+}
+
+function lineSum(text: string): string {
+  return sumOf(text).slice(0, SUM_LENGTH);
 }
 
 function sumOf(text: string): string {

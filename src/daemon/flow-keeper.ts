@@ -12,7 +12,7 @@ import { BUCKET_BYTES } from '../pipeline/flow-table.ts';
 import { type SavedState, SnapshotBuilder, type SnapshotParts } from '../pipeline/snapshot.ts';
 import type { Spec } from '../pipeline/spec.ts';
 import { FlowFile, type FlowFileOptions, HEADER_BYTES } from './flow-file.ts';
-import { readIdentities, writeIdentities } from './flow-identities.ts';
+import { addToIdentities, readIdentities, writeIdentities } from './flow-identities.ts';
 import { type FlowMemory, flowWords, processMemory } from './flow-memory.ts';
 import { usedEntries } from './flow-occupancy.ts';
 import { flowFilePath, identitiesPath } from './flow-path.ts';
@@ -45,6 +45,10 @@ export interface FlowReport {
   readonly used: number;
 }
 
+/** Bytes of changes, at least, before the identities are written as a whole again. */
+const LEAST_ADDED = 1 << 20;
+/** Pools, at most, of a change that is added. */
+const MOST_ADDED = 50;
 const NOTHING = { entries: 0, confirmed: 0 };
 
 export class FlowKeeper {
@@ -58,6 +62,11 @@ export class FlowKeeper {
   /** `changes` of the builder as they were written last. */
   #written = '';
   #writeFailed = false;
+  /** Bytes of the identities when they were last written as a whole, by this process; 0: they are to be. */
+  #wholeBytes = 0;
+  /** Bytes that were added since. */
+  #addedBytes = 0;
+  #shorten: NodeJS.Immediate | null = null;
   #outcome: Pick<FlowReport, 'outcome' | 'reason' | 'pickedUp'> = { outcome: 'memory', reason: '', pickedUp: NOTHING };
   /** Its predecessor has the file still, or its successor has it already. */
   #isOthers = false;
@@ -139,12 +148,14 @@ export class FlowKeeper {
     if (this.#file === null || this.#isOthers) return;
     // Until it is written the next snapshot tries again.
     this.#written = '';
+    this.#wholeBytes = 0;
     this.#write(this.#file);
   }
 
   /** The file is somebody else's, or stays so: `close` changes nothing of it. */
   leave(): void {
     this.#isOthers = true;
+    this.#wholeBytes = 0;
   }
 
   #pickUp(path: string, options: FlowFileOptions): void {
@@ -206,11 +217,16 @@ export class FlowKeeper {
     return parts;
   }
 
+  /** No thread reads this snapshot any more. */
+  release(parts: SnapshotParts): void {
+    this.#builder.release(parts);
+  }
+
   #write(file: FlowFile): void {
     const { journal } = this.#options;
     const path = identitiesPath(file.path);
     try {
-      writeIdentities(file.path, file.id, this.#builder.save());
+      this.#writeDown(file);
       this.#written = this.#builder.changes;
       this.#writeFailed = false;
     } catch (error) {
@@ -223,8 +239,33 @@ export class FlowKeeper {
     }
   }
 
+  /** Whole, or what has changed since it was. */
+  #writeDown(file: FlowFile): void {
+    const whole = this.#wholeBytes;
+    // Until it has gone well the file is not what it should be.
+    this.#wholeBytes = 0;
+    if (whole > 0 && this.#builder.changedPools <= MOST_ADDED) {
+      this.#addedBytes += addToIdentities(file.path, this.#builder.takeChanges());
+      this.#wholeBytes = whole;
+      // In a task of its own: whoever waits for this change does not wait for that.
+      if (this.#addedBytes > Math.max(whole, LEAST_ADDED)) this.#shorten ??= setImmediate(() => this.#rewriteShort(file));
+    } else {
+      this.#wholeBytes = writeIdentities(file.path, file.id, this.#builder.save());
+      this.#addedBytes = 0;
+      this.#builder.told();
+    }
+  }
+
+  #rewriteShort(file: FlowFile): void {
+    this.#shorten = null;
+    if (file !== this.#file || this.#isOthers) return;
+    this.#wholeBytes = 0;
+    this.#write(file);
+  }
+
   /** Lets go of the file, which stays for the next director. After the threads have stopped. */
   close(): void {
+    if (this.#shorten !== null) clearImmediate(this.#shorten);
     this.#words = null;
     this.#file?.close(this.#options.clock.seconds(), { handedOver: this.#isOthers });
     this.#file = null;

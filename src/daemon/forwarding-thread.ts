@@ -28,6 +28,7 @@ import { flowWords } from './flow-memory.ts';
 import { forward } from './forwarding-loop.ts';
 import { collectAll } from './heap.ts';
 import { SnapshotGarbage } from './snapshot-garbage.ts';
+import { SnapshotReceiver } from './snapshot-mail.ts';
 import { takeBaton } from './takeover/baton.ts';
 import { clearCounters, warmUp } from './takeover/warm-up.ts';
 import {
@@ -103,6 +104,7 @@ function run(start: ThreadStart): void {
         const waiting = new ThreadWait(ingress, EventDescriptor.over(start.wake));
         const clock = boottimeClock();
         const garbage = new SnapshotGarbage('minor');
+        const received = new SnapshotReceiver(start.snapshot);
         // tap-offload adds a hop that the kernel takes off again: what leaves has one less.
         const untraced = (error: unknown): void => tell({ kind: 'untraced', message: String(error) });
         const tap = new TraceTap(mapped.batch, pipeline, clock, {
@@ -148,11 +150,12 @@ function run(start: ThreadStart): void {
               wanted = mail.services;
               if (isOurs) ingress.setServices?.(wanted);
             }
-            pipeline.snapshot = new Snapshot(mail.parts);
+            const parts = received.take(mail.parts);
+            pipeline.snapshot = new Snapshot(parts, pipeline.snapshot);
             const { names } = mail;
             if (names !== null) guarded(() => tap.renamed(names));
-            garbage.published(mail.parts, clock.seconds());
-            Atomics.store(start.words, WORD_GENERATION, mail.parts.generation);
+            garbage.received(mail.parts, clock.seconds());
+            Atomics.store(start.words, WORD_GENERATION, parts.generation);
           }
         };
 

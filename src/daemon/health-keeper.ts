@@ -54,8 +54,10 @@ export class HealthKeeper implements SetsAside {
   /** What was known under the configuration before. */
   #aside: { readonly state: ExportedState; readonly layer: ReadonlyMap<string, HealthShare> } | null = null;
   #writeAt = 0;
-  /** Some pool has checks. */
-  #followed = false;
+  /** Pools that have checks. */
+  #followed: ReadonlySet<string> = new Set();
+  /** Their backends, of the names that were seen last. */
+  #tended: { readonly names: SnapshotNames; readonly backends: SnapshotNames['backends'] } | null = null;
 
   constructor(options: HealthKeeperOptions) {
     const { clock, tunnel } = options;
@@ -128,13 +130,15 @@ export class HealthKeeper implements SetsAside {
 
   /** What there is to check from now on. */
   follow({ health, inForce, wanted }: FollowedSpec): void {
-    this.#followed = health.size > 0;
+    this.#followed = new Set(health.keys());
+    this.#tended = null;
+    const wantedPools = new Map(wanted.pools.map((pool) => [pool.name, pool]));
     this.#monitor.follow(
       inForce.pools.flatMap((pool): MonitoredPool[] => {
         const spec = health.get(pool.name);
         if (spec === undefined) return [];
         const services = inForce.services.filter((service) => service.pool === pool.name);
-        const states = new Map(wanted.pools.find(({ name }) => name === pool.name)?.backends.map((one) => [one.name, one]));
+        const states = new Map(wantedPools.get(pool.name)?.backends.map((one) => [one.name, one]));
         return [
           {
             name: pool.name,
@@ -152,12 +156,13 @@ export class HealthKeeper implements SetsAside {
   }
 
   /** To be called every 200 ms. `names`: of the snapshot in force; `paths`: what ICMP said about the ways there. */
-  tend({ backends }: SnapshotNames, paths: Pick<PathKeeper, 'unreachable'>): void {
-    if (this.#followed) {
-      for (const { id, pool, name } of backends) {
-        const heard = paths.unreachable(id);
-        if (heard !== null) this.#monitor.hear(pool, name, heard.counts.port + heard.counts.protocol);
-      }
+  tend(names: SnapshotNames, paths: Pick<PathKeeper, 'unreachable'>): void {
+    if (this.#tended?.names !== names) {
+      this.#tended = { names, backends: names.backends.filter(({ pool }) => this.#followed.has(pool)) };
+    }
+    for (const { id, pool, name } of this.#tended.backends) {
+      const heard = paths.unreachable(id);
+      if (heard !== null) this.#monitor.hear(pool, name, heard.counts.port + heard.counts.protocol);
     }
     if (this.#options.clock.milliseconds() >= this.#writeAt) this.#write();
   }

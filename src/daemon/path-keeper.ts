@@ -6,18 +6,16 @@ import { formatAddress } from '../base/address.ts';
 import { CodedError } from '../base/errors.ts';
 import type { EgressConfig } from '../config/config.ts';
 import type { PathLease, PathMtuChange, PathMtuEntry } from '../host/path-mtu.ts';
-import { type PathMtuTunnel, PathMtuWatch } from '../host/path-mtu-watch.ts';
+import { PathMtuWatch } from '../host/path-mtu-watch.ts';
 import type { UnreachableEntry } from '../host/unreachable.ts';
 import { sourcePortsOf } from '../io/source-ports.ts';
 import { FRAME_IP_BYTES } from '../io/xdp/port.ts';
 import type { EventJournal } from '../observe/events.ts';
 import { RepeatedLines } from '../observe/log.ts';
 import type { SnapshotNames } from '../pipeline/snapshot.ts';
-import { RULE_PORTS } from '../pipeline/source-port.ts';
-import { DEFAULT_HEADERS, type Spec } from '../pipeline/spec.ts';
-import { tunnelSource } from '../pipeline/tunnel-ends.ts';
-import { mostOverheadOf, outerPorts, outerProtocols } from '../pipeline/tunnel-kind.ts';
+import type { Spec } from '../pipeline/spec.ts';
 import type { BoottimeClock } from '../raw-socket/clock.ts';
+import { PathTunnels } from './path-tunnels.ts';
 import { type BackendWay, UnreachableJournal } from './unreachable-journal.ts';
 
 const CAUSES = { icmp: 'a router said so', route: 'its route', expired: 'what a router said has expired' } as const;
@@ -34,7 +32,10 @@ export class PathKeeper {
   readonly #watch: PathMtuWatch | null;
   readonly #repeated = new RepeatedLines();
   readonly #unreachable: UnreachableJournal;
-  #ways = new Map<number, BackendWay>();
+  readonly #tunnels = new PathTunnels();
+  #names: SnapshotNames | null = null;
+  /** By id, of the names they were made of: for the first who asks. */
+  #ways: { readonly of: SnapshotNames; readonly byId: ReadonlyMap<number, BackendWay> } | null = null;
 
   constructor(options: PathKeeperOptions) {
     this.#options = options;
@@ -53,8 +54,13 @@ export class PathKeeper {
   publish(spec: Spec, names: SnapshotNames): void {
     if (this.#watch === null) return;
     const now = this.#options.clock.seconds();
-    this.#watch.setTunnels(tunnelsOf(spec, names), now);
-    this.#ways = new Map(names.backends.map((backend) => [backend.id, backend]));
+    const tunnels = this.#tunnels.of(spec, names);
+    // A backend that went down or came back has the way that it had.
+    if (tunnels !== null) {
+      this.#watch.setTunnels(tunnels, now);
+      this.#tunnels.known();
+    }
+    this.#names = names;
     this.#poll(this.#watch, now);
   }
 
@@ -119,7 +125,15 @@ export class PathKeeper {
 
   #poll(watch: PathMtuWatch, now: number): void {
     this.#tell(watch.poll(now));
-    this.#unreachable.tell(watch.unreachable.takeNews(), (id) => this.#ways.get(id), now);
+    this.#unreachable.tell(watch.unreachable.takeNews(), (id) => this.#wayOf(id), now);
+  }
+
+  #wayOf(id: number): BackendWay | undefined {
+    if (this.#names === null) return undefined;
+    if (this.#ways?.of !== this.#names) {
+      this.#ways = { of: this.#names, byId: new Map(this.#names.backends.map((backend) => [backend.id, backend])) };
+    }
+    return this.#ways.byId.get(id);
   }
 
   #tell(changes: readonly PathMtuChange[]): void {
@@ -142,21 +156,4 @@ export class PathKeeper {
       else journal.record('info', 'path-mtu', text, fields);
     }
   }
-}
-
-function tunnelsOf(spec: Spec, names: SnapshotNames): PathMtuTunnel[] {
-  return spec.pools.flatMap((pool) =>
-    pool.backends.flatMap((backend): PathMtuTunnel[] => {
-      const { name, address, tunnel = pool.tunnel } = backend;
-      const text = formatAddress(address);
-      const id = names.backends.find((one) => one.pool === pool.name && one.name === name && one.address === text)?.id;
-      const { address: source, spread: sourceSpread } = tunnelSource(pool, backend);
-      if (id === undefined || source === null) return [];
-      const overhead = mostOverheadOf(tunnel, address.length);
-      const [ports, protocols] = [outerPorts(tunnel), outerProtocols(tunnel.encapsulation)];
-      const sourcePorts = RULE_PORTS[(tunnel.headers ?? DEFAULT_HEADERS).sourcePort];
-      const way = { source, sourceSpread, ports, protocols, ...(sourcePorts === null ? {} : { sourcePorts }) };
-      return [{ id, pool: pool.name, name, address, overhead, ...way }];
-    }),
-  );
 }

@@ -8,6 +8,7 @@
  */
 import type { SnapshotParts } from '../pipeline/snapshot.ts';
 import { collectAndShrink, collectYoung } from './heap.ts';
+import type { SnapshotChange } from './thread-protocol.ts';
 
 /** Bytes of shared memory after which is collected. */
 const MUCH = 8 << 20;
@@ -20,7 +21,8 @@ export class SnapshotGarbage {
   readonly #type: Kind;
   #bytes = 0;
   #collectedAt: number | null = null;
-  #tables: ReadonlySet<ArrayBufferLike> = new Set();
+  /** What nobody reads any more is used again: what was published before is no garbage of another time. */
+  readonly #known = new WeakSet<ArrayBufferLike>();
   /** Times that V8 was told. */
   collections = 0;
 
@@ -31,9 +33,20 @@ export class SnapshotGarbage {
 
   /** The next snapshot is here: what the one before had and this one has not will be garbage. `now`: seconds. */
   published({ root, tables }: Pick<SnapshotParts, 'root' | 'tables'>, now: number): void {
-    this.#bytes += root.byteLength;
-    for (const table of tables) if (!this.#tables.has(table)) this.#bytes += table.byteLength;
-    this.#tables = new Set(tables);
+    for (const memory of [root, ...tables]) {
+      if (!this.#known.has(memory)) this.#bytes += memory.byteLength;
+      this.#known.add(memory);
+    }
+    this.#collect(now);
+  }
+
+  /** The same in a thread, which is told what is new. */
+  received({ newBytes }: SnapshotChange, now: number): void {
+    this.#bytes += newBytes;
+    this.#collect(now);
+  }
+
+  #collect(now: number): void {
     this.#collectedAt ??= now;
     if (this.#bytes < MUCH && now - this.#collectedAt < LONG) return;
     this.#bytes = 0;

@@ -66,6 +66,17 @@ export interface ThreadStart {
   readonly mail: MessagePort;
 }
 
+/** A snapshot as one who has the one before needs it: of a thousand tables a change of a pool brings one. */
+export interface SnapshotChange {
+  readonly generation: number;
+  readonly root: SharedArrayBuffer;
+  /** Bytes of it that the thread has not had before. */
+  readonly newBytes: number;
+  /** How many tables there are, and those that are others than before, by number. */
+  readonly tableCount: number;
+  readonly tables: readonly (readonly [number, SharedArrayBuffer])[];
+}
+
 export type MailToThread =
   /**
    * `services`: what the ingress is to take in from now on; null: what it takes in already. `names`: while packets are traced. Whatever comes with each snapshot is soon
@@ -73,7 +84,7 @@ export type MailToThread =
    */
   | {
       readonly kind: 'snapshot';
-      readonly parts: SharedSnapshot;
+      readonly parts: SnapshotChange;
       readonly services: readonly ServiceSpec[] | null;
       readonly names: SnapshotNames | null;
     }

@@ -10,6 +10,7 @@ import type { Subscriber } from '../control/publisher.ts';
 import type { SnapshotParts } from '../pipeline/snapshot.ts';
 import type { ServiceSpec, Spec } from '../pipeline/spec.ts';
 import { EventDescriptor } from '../raw-socket/event.ts';
+import { SnapshotSender } from './snapshot-mail.ts';
 import { spawnThread } from './spawn-thread.ts';
 import {
   type Failure,
@@ -80,6 +81,7 @@ export class Seat implements Subscriber {
   #isTraced = false;
   #worker: Worker | null = null;
   #port: MessagePort | null = null;
+  #sender: SnapshotSender | null = null;
 
   constructor(number: number, events: SeatEvents) {
     this.number = number;
@@ -104,8 +106,11 @@ export class Seat implements Subscriber {
   }
 
   offer({ names, ...parts }: SnapshotParts, { services }: Spec): void {
+    // What nobody in the seat was told, a successor starts with.
+    if (this.#port === null || this.#sender === null || !this.#open) return;
     const wanted = services === this.#services ? null : services;
-    this.post({ kind: 'snapshot', parts, services: wanted, names: this.#isTraced ? names : null });
+    const change = this.#sender.changeTo(parts);
+    this.post({ kind: 'snapshot', parts: change, services: wanted, names: this.#isTraced ? names : null });
     this.#services = services;
   }
 
@@ -134,6 +139,7 @@ export class Seat implements Subscriber {
     this.descriptor = -1;
     this.leftAt = 0;
     const { generation, root, tables } = start.snapshot;
+    this.#sender = new SnapshotSender(start.snapshot);
     const worker = spawnThread({
       ...start,
       snapshot: { generation, root, tables },

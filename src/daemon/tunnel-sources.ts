@@ -28,12 +28,59 @@ export function resolveTunnelSources(spec: Spec, sourceFor: SourceFor): Resolved
  * are not in it are asked for. That somebody else's route is gone keeps nobody from being drained.
  */
 export function keepTunnelSources(spec: Spec, inForce: Spec, sourceFor: SourceFor): Spec {
+  const before = new Map(inForce.pools.map((pool) => [pool.name, pool]));
+  const settled = (pool: PoolSpec) => {
+    const known = before.get(pool.name);
+    return known !== undefined && resolvedFrom.get(known) === pool ? known : null;
+  };
+  const changed = spec.pools.filter((pool) => settled(pool) === null);
+  let refused = false;
+  const asked: SourceFor = (address) => {
+    try {
+      return sourceFor(address);
+    } catch (error) {
+      refused = true;
+      throw error;
+    }
+  };
+  let some: Spec | null = null;
+  try {
+    some = keepAll({ ...spec, pools: changed }, inForce, asked);
+  } catch (error) {
+    if (!refused) throw error;
+  }
+  // Whoever has no route may take the source of another pool's backend: then all are looked at.
+  if (some === null || refused) return keepAll(spec, inForce, sourceFor);
+  const made = new Map(some.pools.map((pool) => [pool.name, pool]));
+  return { ...spec, pools: spec.pools.map((pool) => settled(pool) ?? made.get(pool.name) ?? pool) };
+}
+
+/** The same without a look at what was resolved before. */
+export function keepAll(spec: Spec, inForce: Spec, sourceFor: SourceFor): Spec {
   return resolve(withSourcesOf(spec, inForce), sourceFor, inForce).spec;
+}
+
+/** What a pool with its sources was made of: while that very object is wanted, its sources are what they were. */
+const resolvedFrom = new WeakMap<PoolSpec, PoolSpec>();
+
+function derived(from: PoolSpec, pool: PoolSpec): PoolSpec {
+  if (pool !== from) resolvedFrom.set(pool, resolvedFrom.get(from) ?? from);
+  return pool;
+}
+
+/** The same object when no backend is another. */
+function withBackends(pool: PoolSpec, change: (backend: BackendSpec) => BackendSpec): PoolSpec {
+  const backends = pool.backends.map(change);
+  if (backends.every((backend, i) => backend === pool.backends[i])) return pool;
+  return derived(pool, { ...pool, backends });
 }
 
 /** Backends that are by route, with the source that they have in `inForce`: one whose route is gone keeps it. */
 export function withSourcesOf(spec: Spec, inForce: Spec): Spec {
-  const before = new Map(inForce.pools.map((pool) => [pool.name, new Map(pool.backends.map((one) => [one.name, one]))]));
+  const pools = new Map(inForce.pools.map((pool) => [pool.name, pool]));
+  const before = new Map(
+    spec.pools.filter(isRouted).map(({ name }) => [name, new Map(pools.get(name)?.backends.map((one) => [one.name, one]))]),
+  );
   const complete = (pool: PoolSpec, backend: BackendSpec): BackendSpec => {
     if (!isByRoute(pool, backend) || backend.source !== undefined) return backend;
     const known = before.get(pool.name)?.get(backend.name);
@@ -42,16 +89,17 @@ export function withSourcesOf(spec: Spec, inForce: Spec): Spec {
   };
   return {
     ...spec,
-    pools: spec.pools.map((pool) => ({ ...pool, backends: pool.backends.map((backend) => complete(pool, backend)) })),
+    pools: spec.pools.map((pool) => withBackends(pool, (backend) => complete(pool, backend))),
   };
 }
 
 /** `kept`: what was chosen there is not asked for again; null: everything is. */
 function resolve(spec: Spec, sourceFor: SourceFor, kept: Spec | null): ResolvedSources {
   const warnings: string[] = [];
+  const keptPools = new Map(kept?.pools.map((pool) => [pool.name, pool]));
   const fill = (pool: PoolSpec, family: 4 | 16, configured: Uint8Array | null): Uint8Array | null => {
     if (configured !== null || (family === 4 ? pool.tunnel.byRoute4 : pool.tunnel.byRoute6) === true) return configured;
-    const before = kept?.pools.find(({ name }) => name === pool.name)?.tunnel;
+    const before = keptPools.get(pool.name)?.tunnel;
     const stays = family === 4 ? before?.source4 : before?.source6;
     if (stays !== undefined && stays !== null) return stays;
     let chosen: Uint8Array | null = null;
@@ -68,13 +116,13 @@ function resolve(spec: Spec, sourceFor: SourceFor, kept: Spec | null): ResolvedS
   const pools = spec.pools.map((pool) => {
     // A backend's own tunnel differs in other things: the sources are the pool's.
     const sources = { source4: fill(pool, 4, pool.tunnel.source4), source6: fill(pool, 16, pool.tunnel.source6) };
-    return {
+    return derived(pool, {
       ...pool,
       tunnel: { ...pool.tunnel, ...sources },
       backends: pool.backends.map((backend) =>
         backend.tunnel === undefined ? backend : { ...backend, tunnel: { ...backend.tunnel, ...sources } },
       ),
-    };
+    });
   });
   return { spec: routedSources({ ...spec, pools }, sourceFor, kept !== null).spec, warnings };
 }
@@ -134,13 +182,17 @@ export function routedSources(
     return { ...backend, source };
   };
   const each = (pools: readonly PoolSpec[], change: (pool: PoolSpec, backend: BackendSpec) => BackendSpec) =>
-    pools.map((pool) => ({ ...pool, backends: pool.backends.map((backend) => change(pool, backend)) }));
+    pools.map((pool) => withBackends(pool, (backend) => change(pool, backend)));
   const routed = each(spec.pools, route);
   const pools = missing.size > 0 ? each(routed, borrow) : routed;
   return { spec: given ? { ...spec, pools } : spec, changes };
 }
 
+function isRouted({ tunnel }: PoolSpec): boolean {
+  return tunnel.byRoute4 === true || tunnel.byRoute6 === true;
+}
+
 /** Some backend's source is by route. */
 export function hasRoutedSources(spec: Spec): boolean {
-  return spec.pools.some((pool) => pool.backends.some((backend) => isByRoute(pool, backend)));
+  return spec.pools.some((pool) => isRouted(pool) && pool.backends.some((backend) => isByRoute(pool, backend)));
 }

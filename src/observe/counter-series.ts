@@ -124,8 +124,10 @@ export class CounterSeries {
 
   /** Follows the names in force, the same object while nothing changed. Returns who is new. */
   #follow(names: CountedNames, now: number): Watched[] {
-    if (names === this.#names) return [];
+    const before = this.#names;
+    if (names === before) return [];
     this.#names = names;
+    if (before !== null && isSame(before.services, names.services) && isSame(before.backends, names.backends)) return [];
     const wanted = new Map<string, readonly ['service' | 'backend', string, number, number]>();
     for (const { id, name } of names.services) {
       // Ids from there on share a cell: who is who can not be told.
@@ -198,6 +200,19 @@ export class CounterSeries {
       this.#free.push(number);
     }
   }
+}
+
+type Counted = CountedNames['services'][number] & { readonly pool?: string };
+
+/** The same under the same ids. What did not change is mostly the same objects. */
+function isSame(before: readonly Counted[], now: readonly Counted[]): boolean {
+  if (before === now) return true;
+  if (before.length !== now.length) return false;
+  for (let i = 0; i < now.length; i++) {
+    const [a, b] = [before[i], now[i]];
+    if (a !== b && (a.id !== b.id || a.name !== b.name || a.pool !== b.pool)) return false;
+  }
+  return true;
 }
 
 function rise(watched: Watched, banks: readonly Float64Array[], rose: Rose): void {

@@ -23,9 +23,15 @@ export interface SavedIdentities {
   readonly holders: readonly SavedHolder[];
 }
 
+/** What changed between two of them. */
+export interface SavedIdentityChanges extends SavedIdentities {
+  readonly forgotten: readonly string[];
+}
+
 /**
  * One build is one transaction: `begin`, a `claim` for everybody who is part of it, `commit`. Without the commit, because the
- * build failed, nothing has changed.
+ * build failed, nothing has changed. A build that knows what is new may say only that (`change`): who was part of the last one still is, unless `leave` says
+ * otherwise.
  */
 export class IdentityRegistry {
   readonly #holders = new Map<string, Holder>();
@@ -35,7 +41,11 @@ export class IdentityRegistry {
   #claimed = new Map<string, Holder>();
   /** Identities whose id was given to a claimant. */
   #recycled = new Set<string>();
+  /** Identities that were part of the last build and leave; null: whoever does not claim leaves. */
+  #leaving: Set<string> | null = null;
   #nextClaimed = 0;
+  /** Identities whose holder is another than when `takeChanges` was last asked. */
+  #touched = new Set<string>();
   /** Grows with every commit after which an id means somebody it did not mean before. */
   #changes = 0;
 
@@ -47,7 +57,19 @@ export class IdentityRegistry {
   begin(): void {
     this.#claimed = new Map();
     this.#recycled = new Set();
+    this.#leaving = null;
     this.#nextClaimed = this.#next;
+  }
+
+  /** As `begin`, but who was part of the last build is part of this one too, without a claim. */
+  change(): void {
+    this.begin();
+    this.#leaving = new Set();
+  }
+
+  /** After `change`: no longer part of the build, unless it claims. */
+  leave(identity: string): void {
+    this.#leaving?.add(identity);
   }
 
   get changes(): number {
@@ -60,6 +82,24 @@ export class IdentityRegistry {
       return [identity, id, since, gone === Infinity ? null : gone];
     });
     return { next: this.#next, holders };
+  }
+
+  /** What is known now has been written down. */
+  told(): void {
+    this.#touched = new Set();
+  }
+
+  /** What `save` would say otherwise than when this was last asked: holders that are new or another, and identities that have none any more. */
+  takeChanges(): SavedIdentityChanges {
+    const holders: SavedHolder[] = [];
+    const forgotten: string[] = [];
+    for (const identity of this.#touched) {
+      const holder = this.#holders.get(identity);
+      if (holder === undefined) forgotten.push(identity);
+      else holders.push([identity, holder.id, holder.since, holder.gone === Infinity ? null : holder.gone]);
+    }
+    this.#touched = new Set();
+    return { next: this.#next, holders, forgotten };
   }
 
   /**
@@ -83,7 +123,9 @@ export class IdentityRegistry {
   /** The id of `identity`, new or known. Throws GD_SNAPSHOT_IDS when more than `limit` are alive or recently gone. */
   claim(identity: string, now: number): { id: number; since: number } {
     // Whose id was given away a moment ago, in this build, is somebody new.
-    const known = this.#claimed.get(identity) ?? (this.#recycled.has(identity) ? undefined : this.#holders.get(identity));
+    const before = this.#claimed.get(identity);
+    if (before !== undefined) return { id: before.id, since: before.since };
+    const known = this.#recycled.size > 0 && this.#recycled.has(identity) ? undefined : this.#holders.get(identity);
     const id = known?.id ?? (this.#nextClaimed < this.#limit ? this.#nextClaimed++ : this.#recycle(now));
     const holder: Holder = known ?? { id, since: now, gone: Infinity };
     this.#claimed.set(identity, holder);
@@ -93,13 +135,29 @@ export class IdentityRegistry {
   /** The build succeeded: who was not claimed is gone since `now`. */
   commit(now: number): void {
     if (this.#recycled.size > 0 || this.#nextClaimed !== this.#next) this.#changes++;
-    for (const identity of this.#recycled) this.#holders.delete(identity);
-    for (const holder of this.#holders.values()) if (holder.gone === Infinity) holder.gone = now;
+    for (const identity of this.#recycled) {
+      this.#holders.delete(identity);
+      this.#touched.add(identity);
+    }
+    if (this.#leaving === null) {
+      for (const [identity, holder] of this.#holders) this.#part(identity, holder, now);
+    } else {
+      for (const identity of this.#leaving) this.#part(identity, this.#holders.get(identity), now);
+    }
     for (const [identity, holder] of this.#claimed) {
+      const isNew = holder.id >= this.#next || this.#recycled.size > 0;
+      if (holder.gone === Infinity && !isNew) continue;
+      this.#touched.add(identity);
       holder.gone = Infinity;
       this.#holders.set(identity, holder);
     }
     this.#next = this.#nextClaimed;
+  }
+
+  #part(identity: string, holder: Holder | undefined, now: number): void {
+    if (holder === undefined || holder.gone !== Infinity || this.#claimed.has(identity)) return;
+    holder.gone = now;
+    this.#touched.add(identity);
   }
 
   /** One above the highest id given, those claimed since `begin` included. */

@@ -2,8 +2,9 @@
  * A pool's current table and the one before it, and both of them across a restart: what they were made of is written down as plain data that
  * JSON can hold, and the tables are made again.
  */
+import { formatAddress } from '../base/address.ts';
 import * as L from './layout.ts';
-import { buildPoolTable, digestOf, slotCounts } from './pool-table.ts';
+import { buildPoolTable, digestOf, schemeKey, slotCounts } from './pool-table.ts';
 import { type SchemeBlock, schemeBlock } from './scheme-block.ts';
 import type { BackendSpec, BackendState, PoolSpec, SchemeSpec, TunnelSpec } from './spec.ts';
 
@@ -24,6 +25,8 @@ export interface PoolTable {
   readonly seed: number;
   readonly members: readonly number[];
   readonly digest: string;
+  /** As schemeKey (pool-table.ts). */
+  readonly key: string;
   readonly slots: ReadonlyMap<number, number>;
   /** What it was made of; null for one that is never a previous table. */
   readonly saved: SavedTable | null;
@@ -64,19 +67,21 @@ export interface SavedPool {
 /** What the pool's table is made of, as text: pools with the same have the same table, for the same backends. */
 export function contentOf(pool: PoolSpec, numbers: readonly Numbered[]): string {
   const name = pool.scheme?.name ?? 'maglev';
-  return JSON.stringify([
-    name === 'maglev' ? null : pool.scheme,
-    pool.tableSize,
-    pool.seed,
-    // Only ipvs-mh has an order of its own, and tells those that are down from those that are draining. With maglev both keep their place.
-    pool.backends
-      .map((spec, i) => [numbers[i].id, numbers[i].since, ...spec.address, spec.weight, stateIn(name, spec)] as const)
-      .filter(
-        (_, i) =>
-          name === 'ipvs-mh' || name === 'glb' || (pool.backends[i].weight > 0 && stateIn(name, pool.backends[i]) !== 'out'),
-      )
-      .sort(name === 'ipvs-mh' ? () => 0 : (a, b) => a[0] - b[0]),
-  ]);
+  const isPeers = name === 'ipvs-mh' || name === 'glb';
+  const order: number[] = [];
+  for (let i = 0; i < numbers.length; i++) {
+    const backend = pool.backends[i];
+    if (isPeers || (backend.weight > 0 && stateIn(name, backend) !== 'out')) order.push(i);
+  }
+  // Only ipvs-mh has an order of its own, and tells those that are down from those that are draining. With maglev both keep their place.
+  if (name !== 'ipvs-mh') order.sort((a, b) => numbers[a].id - numbers[b].id);
+  let content = `${name === 'maglev' ? '' : JSON.stringify(pool.scheme)} ${pool.tableSize} ${pool.seed}`;
+  for (const i of order) {
+    const backend = pool.backends[i];
+    const { id, since } = numbers[i];
+    content += `\n${id} ${since} ${formatAddress(backend.address)} ${backend.weight} ${stateIn(name, backend)}`;
+  }
+  return content;
 }
 
 /** What a backend's state means for the table: `out` of it, or how it stands in it. */
@@ -85,17 +90,26 @@ function stateIn(scheme: string, { state }: BackendSpec): string {
   return scheme === 'maglev' ? 'placed' : 'out';
 }
 
-/** `numbers`: of the pool's backends, in order. */
-export function poolTable(pool: PoolSpec, numbers: readonly Numbered[], content: string): PoolTable {
-  const ids = new Map(pool.backends.map((spec, i) => [spec, numbers[i].id]));
+/** `numbers`: of the pool's backends, in order. `memory`: gives the table's. */
+export function poolTable(
+  pool: PoolSpec,
+  numbers: readonly Numbered[],
+  content: string,
+  memory = (bytes: number) => new SharedArrayBuffer(bytes),
+): PoolTable {
+  const ids = new Map<BackendSpec, number>();
+  for (let i = 0; i < numbers.length; i++) ids.set(pool.backends[i], numbers[i].id);
   const built = buildPoolTable(pool);
   const length = built.slots.length;
-  const buffer = new SharedArrayBuffer((built.seconds === null ? 1 : 2) * built.slots.byteLength);
+  const buffer = memory((built.seconds === null ? 1 : 2) * built.slots.byteLength);
   const slots = new Uint16Array(buffer);
   slots.set(built.slots);
   if (built.seconds !== null) slots.set(built.seconds, length);
   const numbered = built.backends.map((spec) => ids.get(spec) ?? -1);
   const counts = slotCounts(built);
+  const owned = new Map<number, number>();
+  for (let i = 0; i < numbered.length; i++) if (counts[i] > 0) owned.set(numbered[i], counts[i]);
+  let saved: SavedTable | null | undefined;
   return {
     scheme: schemeBlock(pool, built.unavailable),
     content,
@@ -104,8 +118,13 @@ export function poolTable(pool: PoolSpec, numbers: readonly Numbered[], content:
     seed: pool.seed,
     members: numbered.map((id, i) => (built.unavailable[i] ? id | L.MEMBER_UNAVAILABLE : id)),
     digest: digestOf(pool, built),
-    slots: new Map(numbered.flatMap((id, i) => (counts[i] > 0 ? [[id, counts[i]] as const] : []))),
-    saved: savedTable(pool, numbers),
+    key: schemeKey(pool),
+    slots: owned,
+    // Wanted when it is written down, and by whoever compares two tables: not by most.
+    get saved() {
+      if (saved === undefined) saved = savedTable(pool, numbers);
+      return saved;
+    },
   };
 }
 
@@ -140,8 +159,12 @@ export function restoredHistory({ name, current, previous, changedAt }: SavedPoo
   return { current: remake(current), previous: previous === null || !answers ? null : remake(previous), changedAt };
 }
 
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
 function hexOf(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  let text = '';
+  for (const byte of bytes) text += HEX[byte];
+  return text;
 }
 
 function bytesOf(hex: string): Uint8Array {

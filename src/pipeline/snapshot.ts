@@ -6,7 +6,7 @@ import { CodedError } from '../base/errors.ts';
 import { H_GENERATION, H_MAGIC, ROOT_MAGIC } from './layout.ts';
 import type { Encapsulation, SchemeSpec } from './spec.ts';
 
-export { type SavedState, SnapshotBuilder } from './snapshot-builder.ts';
+export { backendNames, type SavedChanges, type SavedState, SnapshotBuilder } from './snapshot-builder.ts';
 
 /** What people call the numbers in a snapshot; for metrics, status and logs, never read per packet. */
 export interface SnapshotNames {
@@ -55,7 +55,8 @@ export class Snapshot {
   readonly words: Int32Array;
   readonly tables: readonly Uint16Array[];
 
-  constructor(parts: SharedSnapshot) {
+  /** `before`: the thread's last one, whose views of tables that are still the same are used again. */
+  constructor(parts: SharedSnapshot, before?: Snapshot) {
     this.words = new Int32Array(parts.root);
     if (this.words[H_MAGIC] !== ROOT_MAGIC) {
       throw new CodedError('GD_SNAPSHOT_LAYOUT', 'the snapshot has another layout than this program reads', {
@@ -63,6 +64,9 @@ export class Snapshot {
       });
     }
     this.generation = this.words[H_GENERATION];
-    this.tables = parts.tables.map((table) => new Uint16Array(table));
+    this.tables = parts.tables.map((table, i) => {
+      const known = before?.tables[i];
+      return known?.buffer === table ? known : new Uint16Array(table);
+    });
   }
 }

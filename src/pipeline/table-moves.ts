@@ -1,7 +1,6 @@
 /** How much of a pool's table its last change moved: for metrics, counted once for each table and never for a packet. */
 import { EMPTY_SLOT } from '../maglev-hash/index.ts';
 import type { PoolHistory, PoolTable } from './pool-history.ts';
-import { schemeKey } from './pool-table.ts';
 
 const known = new WeakMap<PoolHistory, number>();
 
@@ -21,9 +20,8 @@ export function movedShare(history: PoolHistory): number | null {
   return share;
 }
 
-function areComparable({ size, saved }: PoolTable, before: PoolTable): boolean {
-  if (size !== before.size || saved === null || before.saved === null) return false;
-  return schemeKey(saved) === schemeKey(before.saved);
+function areComparable(current: PoolTable, before: PoolTable): boolean {
+  return current.size === before.size && current.key === before.key;
 }
 
 function movedSlots(current: PoolTable, previous: PoolTable): number {

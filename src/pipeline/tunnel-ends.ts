@@ -67,7 +67,10 @@ export function tunnelEnds(pools: readonly PoolSpec[]): number[][] {
     const { tunnel } = pool;
     add(tunnel, { address: tunnel.source4, spread: tunnel.spread4 ?? 0 });
     add(tunnel, { address: tunnel.source6, spread: tunnel.spread6 ?? 0 });
-    for (const backend of pool.backends) add(backend.tunnel ?? tunnel, tunnelSource(pool, backend));
+    for (const backend of pool.backends) {
+      // The pool's own are there.
+      if (backend.tunnel !== undefined || isByRoute(pool, backend)) add(backend.tunnel ?? tunnel, tunnelSource(pool, backend));
+    }
   }
   return [...ends.values()];
 }

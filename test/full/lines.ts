@@ -35,6 +35,7 @@ import { quic } from './quic.ts';
 import { reloads } from './reloads.ts';
 import { replyPathMtu } from './reply-path-mtu.ts';
 
+import { scaleServices } from './scale-services.ts';
 import { soak } from './soak.ts';
 import { statusPage } from './status-page.ts';
 import { tables } from './tables.ts';
@@ -90,4 +91,5 @@ export const LINES: readonly Line[] = [
   xdpHttp,
   xdpKilled,
   soak,
+  scaleServices,
 ];
