@@ -134,8 +134,10 @@ export class ForwardingThreads {
         });
       },
       warning: (seat: Seat, { part, driver, message, hint }: MailToMain & { kind: 'warning' }) => {
-        const word = part === 'ingress' ? 'ingress-warning' : 'egress-warning';
-        options.journal.record('warn', word, `${driver}: ${message}`, { thread: seat.number, hint });
+        const text = `${driver}: ${message}`;
+        const fields = { thread: seat.number, hint };
+        if (part === 'ingress') options.journal.record('warn', 'ingress-warning', text, fields);
+        else options.journal.record('warn', 'egress-warning', text, fields);
       },
       ended: (seat: Seat, end: ThreadEnd) => this.#onEnded(seat, end),
     };

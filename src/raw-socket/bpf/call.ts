@@ -25,9 +25,16 @@ export function bpfParameters(): Pinned {
   return pin(128);
 }
 
+/** The verifier gives up when a signal waits for its thread (kernel/bpf/verifier.c, bpf_check and do_check): the next attempt comes behind the signal. */
+const MOST_ATTEMPTS = 100;
+
 /** What the kernel answers, negative with `errno()` set when it refuses. `bytes`: how much of the parameters is meant. */
 export function tryBpf(command: number, parameters: Pinned, bytes: number): number {
-  const result = syscall(SYS_BPF, command, parameters.address, bytes);
+  let result = -1;
+  for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
+    result = syscall(SYS_BPF, command, parameters.address, bytes);
+    if (result >= 0 || errno() !== E.EAGAIN) break;
+  }
   retain(parameters);
   return result;
 }
