@@ -141,6 +141,24 @@ test('the peak is that of the second as the clock has it, though it was counted 
   }
 });
 
+test('whoever asks for the second of the peak gets it, however late or long it was counted', () => {
+  for (const begun of [-499, -250, -1, 0, 1, 250, 499]) {
+    for (const lasted of [501, 750, 1000, 1250, 1499, 1750, 2400]) {
+      const ring = new SecondRing(10, 100);
+      const series = new CounterSeries(T);
+      const bank = createBank();
+      series.look([bank], NAMES, 0, T - 9000, () => {});
+      bank[SERVICES_AT] += 5;
+      ring.begin(T + begun + lasted, lasted);
+      series.look([bank], NAMES, 0, T + begun + lasted, (number, packets, bytes) => ring.add(number, packets, bytes));
+      const all = { ...sources(), ring, series };
+      const peak = Date.parse(historyAnswer(ask({ from: T - 5000, to: T + 5000 }), all).services[0].peakAt);
+      const [again] = historyAnswer(ask({ from: peak, to: peak + 1000 }), all).services;
+      assert.equal(again?.packets, 5, `begun ${begun}, lasted ${lasted}`);
+    }
+  }
+});
+
 test('which tables count more than was asked for; how many drops are its own', () => {
   const wider = (rest: Partial<HistoryQuestion>) => historyAnswer(ask(rest), sources()).wider.join();
   assert.equal(wider({}), '');

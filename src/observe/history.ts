@@ -230,8 +230,8 @@ function countedIn({ from, to }: HistoryQuestion, { ring, series }: HistorySourc
     const rate = Math.round((packets * 1000) / Math.max(1000, lasted));
     if (rate > sum.peak) {
       sum.peak = rate;
-      // Seconds are counted at full ones, or a little before or behind: its begin to the millisecond may lie in the one before.
-      sum.peakAt = Math.round((end - lasted) / SECOND) * SECOND;
+      // Seconds are counted at full ones, or a little before or behind. Who asks for this one gets it: by its middle, as above.
+      sum.peakAt = Math.floor((end - lasted / 2) / SECOND) * SECOND;
     }
     sums.set(number, sum);
   });

@@ -208,7 +208,9 @@ test('hand-overs that come to nothing leave no descriptor and no socket; what a 
   assert.ok(existsSync(living), 'somebody may listen');
   const before = readdirSync('/proc/self/fd').length;
   for (const poised of [true, false, true, false]) await attempt(poised);
-  assert.equal(readdirSync('/proc/self/fd').length, before);
+  // Fewer when one of the first attempt was closed only now.
+  const after = readdirSync('/proc/self/fd').length;
+  assert.ok(after <= before, `${before}, then ${after} descriptors`);
   assert.equal(did.filter((word) => word === 'reclaim').length, 5);
   closeDescriptor(listeners[1]);
   rmSync(living);
