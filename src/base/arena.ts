@@ -29,7 +29,19 @@ export const RECORD_STRIDE = 256;
  */
 export const BATCH_RECORDS = 49_152;
 
+/**
+ * Room behind the records for what a thread keeps beside its packets, a batch's columns and copies of backend records, in the same memory: WebAssembly
+ * reaches one only. For 256 packets and the 4,096 records of pipeline/near-backends.ts.
+ */
+const ROOM = 48 * 1024 + 544 * 1024;
+const LINE = 64;
+
+function packetBytes(slots: number, stride: number, records: number): number {
+  return slots * stride + records * RECORD_STRIDE;
+}
+
 export class Arena {
+  readonly memory: ArrayBufferLike;
   readonly bytes: Uint8Array;
   readonly view: DataView;
   /** Address of the first byte for the kernel, exact below 2^53; 0 when no driver of this thread makes system calls. */
@@ -39,12 +51,16 @@ export class Arena {
   /** Where the header records of trains begin, behind the last slot, and how many there are. */
   readonly recordsAt: number;
   readonly records: number;
+  /** What of the room is not taken yet. */
+  #roomAt: number;
 
-  /** `memory` holds at least `bytesFor(slots, stride, records)` bytes; `address` is where it is mapped. */
+  /** `memory` holds at least `bytesFor(slots, stride, records)` bytes, or those less the room for columns; `address` is where it is mapped. */
   constructor(memory: ArrayBufferLike, slots: number, stride: number, address = 0, records = 0) {
-    const bytes = Arena.bytesFor(slots, stride, records);
+    const bytes = packetBytes(slots, stride, records);
     if (memory.byteLength < bytes) throw new RangeError(`arena needs ${bytes} bytes, got ${memory.byteLength}`);
     if (stride % 128 !== 64) throw new RangeError(`arena stride ${stride} is not an odd multiple of 64`);
+    this.memory = memory;
+    this.#roomAt = Math.ceil(bytes / LINE) * LINE;
     this.bytes = new Uint8Array(memory, 0, bytes);
     this.view = new DataView(memory, 0, bytes);
     this.address = address;
@@ -54,12 +70,24 @@ export class Arena {
     this.records = records;
   }
 
-  /** An arena in ordinary memory, for drivers that need no kernel (memory, pcap-file) and for tests. */
+  /** An arena in ordinary memory, without room for columns: for drivers that need no kernel (memory, pcap-file) and for tests. */
   static inProcess(slots: number, stride = LARGE_STRIDE, records = 0): Arena {
-    return new Arena(new ArrayBuffer(Arena.bytesFor(slots, stride, records)), slots, stride, 0, records);
+    return new Arena(new ArrayBuffer(packetBytes(slots, stride, records)), slots, stride, 0, records);
   }
 
+  /** With the room for columns. */
   static bytesFor(slots: number, stride: number, records: number): number {
-    return slots * stride + records * RECORD_STRIDE;
+    return packetBytes(slots, stride, records) + ROOM;
+  }
+
+  /**
+   * `bytes` of the arena's memory that nobody else has, zero or as somebody left them who had the memory before: where they begin, on a cache line. −1 when there is no
+   * room left: whoever asks then takes other memory.
+   */
+  take(bytes: number): number {
+    const at = this.#roomAt;
+    if (at + bytes > this.memory.byteLength) return -1;
+    this.#roomAt = Math.ceil((at + bytes) / LINE) * LINE;
+    return at;
   }
 }

@@ -81,6 +81,15 @@ export interface CaptureTimes {
   readonly nanoseconds: Int32Array;
 }
 
+/**
+ * Memory for a column: in the arena, where it has room; else a buffer of its own. V8 keeps a small array given only a length in its moving heap, where its
+ * address is not constant.
+ */
+function columnOf(arena: Arena, length: number, width: number): [ArrayBufferLike, number, number] {
+  const at = arena.take(length * width);
+  return at < 0 ? [new ArrayBuffer(length * width), 0, length] : [arena.memory, at, length];
+}
+
 export class Batch {
   readonly arena: Arena;
   readonly capacity: number;
@@ -209,10 +218,9 @@ export class Batch {
   /** Slots are the first `capacity` of the arena, in order. */
   constructor(arena: Arena, ingress: IngressFacts, capacity: number = arena.slots) {
     if (capacity > arena.slots) throw new RangeError(`batch of ${capacity} needs as many slots, the arena has ${arena.slots}`);
-    // Each over a buffer of its own: V8 keeps a small array given only a length in its moving heap, where its address is not constant.
-    const int32 = () => new Int32Array(new ArrayBuffer(capacity * 4));
-    const uint16 = () => new Uint16Array(new ArrayBuffer(capacity * 2));
-    const uint8 = () => new Uint8Array(new ArrayBuffer(capacity));
+    const int32 = (each = 1) => new Int32Array(...columnOf(arena, capacity * each, 4)).fill(0);
+    const uint16 = () => new Uint16Array(...columnOf(arena, capacity, 2)).fill(0);
+    const uint8 = () => new Uint8Array(...columnOf(arena, capacity, 1)).fill(0);
     this.arena = arena;
     this.ingress = ingress;
     this.capacity = capacity;
@@ -240,7 +248,7 @@ export class Batch {
     this.backend = int32();
     this.rowHash = int32();
     this.secondRowHash = int32();
-    this.hops = new Int32Array(new ArrayBuffer(capacity * HOPS * 4));
+    this.hops = int32(HOPS);
     this.outAt = int32();
     this.outLength = int32();
     this.outerNetworkAt = int32();

@@ -4,6 +4,14 @@ export interface Clock {
   seconds(): number;
 }
 
+/** Microseconds after which `BoottimeClock.microseconds` begins at 0 again: a whole number below 2³¹. */
+export const MICROSECONDS_WRAP = 1_000_000_000;
+
+/** Microseconds from one reading of such a clock to a later one, less than MICROSECONDS_WRAP apart. */
+export function elapsedMicroseconds(from: number, to: number): number {
+  return to >= from ? to - from : to - from + MICROSECONDS_WRAP;
+}
+
 /** The time of day, read when something is worth a note: never for a packet that goes its way. */
 export interface WallClock {
   /** Takes the time; the fields hold it until the next call. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { elapsedMicroseconds } from '../base/clock.ts';
 import { boottimeClock } from './clock.ts';
 
 test('CPU time of the calling thread: work counts, waiting does not', async () => {
@@ -29,4 +30,13 @@ test('seconds and milliseconds are of one clock', () => {
   const clock = boottimeClock();
   const [before, milliseconds, after] = [clock.seconds(), clock.milliseconds(), clock.seconds()];
   assert.ok(before * 1000 <= milliseconds && milliseconds < (after + 1) * 1000);
+});
+
+test('microseconds are of the same clock, whole, and begin at 0 again after 1,000 seconds', () => {
+  const clock = boottimeClock();
+  const from = clock.milliseconds();
+  const microseconds = clock.microseconds();
+  assert.ok(Number.isInteger(microseconds) && microseconds >= 0 && microseconds < 1_000_000_000);
+  assert.ok(elapsedMicroseconds(Math.floor((from * 1000) % 1_000_000_000), microseconds) < 1_000_000);
+  assert.deepEqual([elapsedMicroseconds(5, 7), elapsedMicroseconds(999_999_990, 5)], [2, 15]);
 });

@@ -8,15 +8,12 @@
 import { closeSync, constants, fchmodSync, fstatSync, ftruncateSync, openSync } from 'node:fs';
 import { CodedError, EXIT } from '../base/errors.ts';
 import { E, errno, errnoName, libc, must, viewOf } from './library.ts';
+import { MAP_FIXED, MAP_PRIVATE, MAP_SHARED, mapPages, unmapPages } from './pages.ts';
 
 const flock = libc<(fd: number, operation: number) => number>('int flock(int fd, int operation)');
 const allocate = libc<(fd: number, offset: number, bytes: number) => number>(
   'int posix_fallocate(int fd, long offset, long bytes)',
 );
-const mmap = libc<(at: number, bytes: number, protection: number, flags: number, fd: number, offset: number) => number | bigint>(
-  'uintptr_t mmap(uintptr_t at, size_t bytes, int protection, int flags, int fd, long offset)',
-);
-const munmap = libc<(at: number, bytes: number) => number>('int munmap(uintptr_t at, size_t bytes)');
 const madvise = libc<(at: number, bytes: number, advice: number) => number>(
   'int madvise(uintptr_t at, size_t bytes, int advice)',
 );
@@ -24,10 +21,6 @@ const madvise = libc<(at: number, bytes: number, advice: number) => number>(
 const LOCK_SH_NB = 1 | 4;
 const LOCK_EX_NB = 2 | 4;
 const LOCK_UN = 8;
-const PROT_READ_WRITE = 0x3;
-const MAP_SHARED = 0x1;
-const MAP_PRIVATE = 0x2;
-const MAP_FIXED = 0x10;
 const MADV_HUGEPAGE = 14;
 
 /** Memory of the process at a place that all its threads may look at. Structured-cloneable. */
@@ -113,10 +106,7 @@ export function lengthOf(descriptor: number): number {
  * The range stays mapped until `unmap`; closing the descriptor does not end it.
  */
 export function mapFile(descriptor: number, bytes: number): MappedRange {
-  const mapped = mmap(0, bytes, PROT_READ_WRITE, MAP_SHARED, descriptor, 0);
-  // MAP_FAILED is (void *)-1, which does not fit a number and arrives as a BigInt.
-  must(typeof mapped === 'bigint' ? -1 : 0, `mmap of ${bytes} bytes of a file`, 'raise the memory limit of the process');
-  const address = Number(mapped);
+  const address = mapOf(descriptor, bytes, MAP_SHARED);
   // Advice only: most file systems have none to give.
   madvise(address, bytes, MADV_HUGEPAGE);
   return { address, bytes };
@@ -127,15 +117,12 @@ export function mapFile(descriptor: number, bytes: number): MappedRange {
  * written to. For somebody else's file, until `share`.
  */
 export function mapCopy(descriptor: number, bytes: number): MappedRange {
-  const mapped = mmap(0, bytes, PROT_READ_WRITE, MAP_PRIVATE, descriptor, 0);
-  must(typeof mapped === 'bigint' ? -1 : 0, `mmap of ${bytes} bytes of a file`, 'raise the memory limit of the process');
-  return { address: Number(mapped), bytes };
+  return { address: mapOf(descriptor, bytes, MAP_PRIVATE), bytes };
 }
 
 /** Puts the file itself where its copy was, and throws the copy away. Views stay as they are; nobody may be using one at this moment. */
 export function share(descriptor: number, { address, bytes }: MappedRange): void {
-  const mapped = mmap(address, bytes, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED, descriptor, 0);
-  must(typeof mapped === 'bigint' ? -1 : 0, `mmap of ${bytes} bytes of a file`, 'raise the memory limit of the process');
+  mapOf(descriptor, bytes, MAP_SHARED | MAP_FIXED, address);
   madvise(address, bytes, MADV_HUGEPAGE);
 }
 
@@ -149,5 +136,10 @@ export function viewMapped({ address, bytes }: MappedRange): ArrayBuffer {
 
 /** Unmaps the range. A later access through any view of any thread is a SIGSEGV: only for ranges that nobody looks at any more. */
 export function unmap({ address, bytes }: MappedRange): void {
-  must(munmap(address, bytes), 'munmap');
+  must(unmapPages(address, bytes) ? 0 : -1, 'munmap');
+}
+
+function mapOf(descriptor: number, bytes: number, flags: number, address = 0): number {
+  const source = { descriptor, offset: 0, flags, address };
+  return mapPages(bytes, source, `mmap of ${bytes} bytes of a file`, 'raise the memory limit of the process');
 }

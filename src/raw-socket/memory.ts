@@ -10,20 +10,15 @@
  *    `pin` is that reference.
  */
 import { addressOf, libc, must, viewOf } from './library.ts';
+import { mapZeros, unmapPages } from './pages.ts';
 
-const mmap = libc<(at: number, bytes: number, protection: number, flags: number, fd: number, offset: number) => number | bigint>(
-  'uintptr_t mmap(uintptr_t at, size_t bytes, int protection, int flags, int fd, long offset)',
-);
 const memcpy = libc<(to: number, from: number, bytes: number) => void>('void memcpy(uintptr_t to, uintptr_t from, size_t bytes)');
-const munmap = libc<(at: number, bytes: number) => number>('int munmap(uintptr_t at, size_t bytes)');
 const madvise = libc<(at: number, bytes: number, advice: number) => number>(
   'int madvise(uintptr_t at, size_t bytes, int advice)',
 );
 
 const mallocTrim = libc<(pad: number) => number>('int malloc_trim(size_t pad)');
 
-const PROT_READ_WRITE = 0x3;
-const MAP_PRIVATE_ANONYMOUS = 0x22;
 const MADV_DONTNEED = 4;
 const MADV_HUGEPAGE = 14;
 const HUGE_PAGE = 2 * 1024 * 1024;
@@ -38,7 +33,7 @@ export interface MappedMemory {
 
 /** Unmaps a range once its ArrayBuffer, and with it every view, has been collected. */
 const ranges = new FinalizationRegistry<{ base: number; length: number }>(({ base, length }) => {
-  munmap(base, length);
+  unmapPages(base, length);
 });
 
 /**
@@ -47,10 +42,7 @@ const ranges = new FinalizationRegistry<{ base: number; length: number }>(({ bas
  */
 export function mapMemory(bytes: number): MappedMemory {
   const length = bytes + HUGE_PAGE;
-  const mapped = mmap(0, length, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
-  // MAP_FAILED is (void *)-1, which does not fit a number and arrives as a BigInt.
-  must(typeof mapped === 'bigint' ? -1 : 0, `mmap of ${length} bytes`, 'raise the memory limit of the process');
-  const base = Number(mapped);
+  const base = mapZeros(length, `mmap of ${length} bytes`, 'raise the memory limit of the process');
   const address = Math.ceil(base / HUGE_PAGE) * HUGE_PAGE;
   // Advice only: a kernel without transparent huge pages answers EINVAL and small pages do the job.
   madvise(address, bytes, MADV_HUGEPAGE);
@@ -91,11 +83,22 @@ export interface Pinned {
   readonly address: number;
 }
 
-/** `bytes` of zeroed memory outside V8's moving heap, with its address taken once. */
+/**
+ * `bytes` of zeroed memory outside V8's moving heap, with its address taken once. An address is no small integer of V8: a field that only ever held such numbers is a
+ * double to it, and every call that is given one makes a number on the heap (16 bytes for each reading of a clock). One that held null before
+ * keeps the number that was made once.
+ */
 export function pin(bytes: number): Pinned {
   const buffer = new ArrayBuffer(Math.ceil(bytes / 8) * 8);
   const whole = new Uint8Array(buffer);
-  return { int32: new Int32Array(buffer), uint16: new Uint16Array(buffer), bytes: whole, address: addressOf(whole) };
+  const pinned: Omit<Pinned, 'address'> & { address: number | null } = {
+    int32: new Int32Array(buffer),
+    uint16: new Uint16Array(buffer),
+    bytes: whole,
+    address: null,
+  };
+  pinned.address = addressOf(whole);
+  return pinned as Pinned;
 }
 
 let retained: Pinned | undefined;

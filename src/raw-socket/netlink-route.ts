@@ -14,12 +14,8 @@ export const RTM_NEWNEIGH = 28;
 export const RTM_DELNEIGH = 29;
 export const RTM_GETNEIGH = 30;
 
-export const RTNLGRP_LINK = 1;
-export const RTNLGRP_NEIGH = 3;
-export const RTNLGRP_IPV4_IFADDR = 5;
-export const RTNLGRP_IPV4_ROUTE = 7;
-export const RTNLGRP_IPV6_IFADDR = 9;
-export const RTNLGRP_IPV6_ROUTE = 11;
+/** Whose changes decide about a packet's way: links, neighbours, and of IPv4 and IPv6 addresses and routes (RTNLGRP_LINK, _NEIGH, _IPV4_IFADDR, …). */
+export const ROUTING_GROUPS: readonly number[] = [1, 3, 5, 7, 9, 11];
 
 export const AF_UNSPEC = 0;
 export const AF_INET = 2;

@@ -12,13 +12,9 @@
  *     ^ a multiple of 8 or 16            mac offset ─────► ^
  */
 import { CodedError, EXIT } from '../base/errors.ts';
-import { libc, must } from './library.ts';
 import { pin, retain } from './memory.ts';
+import { coverPages, MAP_FIXED, MAP_SHARED, mapPages } from './pages.ts';
 import { getStructOption, SOL_PACKET, setOption, setStructOption } from './socket.ts';
-
-const mmap = libc<(at: number, bytes: number, protection: number, flags: number, fd: number, offset: number) => number | bigint>(
-  'uintptr_t mmap(uintptr_t at, size_t bytes, int protection, int flags, int fd, long offset)',
-);
 
 const PACKET_RX_RING = 5;
 const PACKET_COPY_THRESH = 7;
@@ -27,10 +23,6 @@ const PACKET_RESERVE = 12;
 const TPACKET_V1 = 0;
 const TPACKET_V2 = 1;
 const TPACKET_V3 = 2;
-
-const PROT_READ_WRITE = 0x3;
-const MAP_SHARED_FIXED = 0x1 | 0x10;
-const MAP_PRIVATE_ANONYMOUS_FIXED = 0x2 | 0x20 | 0x10;
 
 /** Status of a frame, a block, or a packet in a block. 0: the kernel's. */
 export const RING_OURS = 1;
@@ -134,12 +126,10 @@ export function ringOf(descriptor: number): RingShape['kind'] | null {
  * mapping holds the socket: it is not closed before `unmapRing`.
  */
 export function mapRing(descriptor: number, address: number, bytes: number): void {
-  const mapped = mmap(address, bytes, PROT_READ_WRITE, MAP_SHARED_FIXED, descriptor, 0);
-  must(typeof mapped === 'bigint' ? -1 : 0, 'mmap of a packet ring');
+  mapPages(bytes, { descriptor, offset: 0, flags: MAP_SHARED | MAP_FIXED, address }, 'mmap of a packet ring');
 }
 
 /** Puts zeros in its place: what still looks there sees those. */
 export function unmapRing(address: number, bytes: number): void {
-  const mapped = mmap(address, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_FIXED, -1, 0);
-  must(typeof mapped === 'bigint' ? -1 : 0, 'mmap over a packet ring');
+  coverPages(address, bytes, 'mmap over a packet ring');
 }

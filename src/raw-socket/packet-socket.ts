@@ -14,6 +14,7 @@ import {
   SOL_PACKET,
   setOption,
   setReceiveBuffer,
+  setSendBuffer,
 } from './socket.ts';
 import { interfaceIndex } from './tun.ts';
 
@@ -79,6 +80,21 @@ export function openPacketSocket(options: PacketSocketOptions): { descriptor: nu
       setOption(descriptor, SOL_PACKET, PACKET_FANOUT, options.fanoutGroup | (PACKET_FANOUT_HASH << 16), 'PACKET_FANOUT');
     }
     return { descriptor, interfaceIndex: index };
+  } catch (error) {
+    closeDescriptor(descriptor);
+    throw error;
+  }
+}
+
+/** A packet socket that sends whole frames by one interface and receives nothing. Frames wait in the interface's queue (qdisc) as the kernel's own do. */
+export function openSendingSocket(device: string, sendBuffer: number): number {
+  const index = interfaceIndex(device);
+  const descriptor = openSocket(AF_PACKET, SOCK_RAW, 0, `packet egress on ${device}`);
+  try {
+    attachFilter(descriptor, KEEP_NOTHING);
+    setSendBuffer(descriptor, sendBuffer);
+    bindInterface(descriptor, index, device, 0);
+    return descriptor;
   } catch (error) {
     closeDescriptor(descriptor);
     throw error;

@@ -169,7 +169,7 @@ export function listenOn(descriptor: number, backlog: number, label: string): vo
 
 const ETH_P_ALL = 0x0003;
 
-/** Binds a packet socket to one interface (0: all), for every protocol or one EtherType: from now on it receives. */
+/** Binds a packet socket to one interface (0: all), for every protocol or one EtherType: from now on it receives. EtherType 0: it only sends. */
 export function bindInterface(descriptor: number, index: number, label: string, etherType = ETH_P_ALL): void {
   // struct sockaddr_ll: u16 family, be16 protocol, int ifindex, u16 hatype, u8 pkttype, u8 halen, u8 address[8]
   const name = pin(24);

@@ -12,16 +12,13 @@
  */
 import { CodedError, EXIT } from '../base/errors.ts';
 import { closeDescriptor } from './file.ts';
-import { E, errno, errnoName, libc, must, viewOf } from './library.ts';
+import { E, errno, errnoName, libc, viewOf } from './library.ts';
 import { pin, retain, storeAddress } from './memory.ts';
+import { coverPages, MAP_POPULATE, MAP_SHARED, mapPages, unmapPages } from './pages.ts';
 import { PollSet } from './poll.ts';
 import { AF_XDP, getStructOption, openSocket, SOCK_RAW, setOption, setStructOption, switchOption } from './socket.ts';
 import { XdpRing } from './xdp-ring.ts';
 
-const mmap = libc<(at: number, bytes: number, protection: number, flags: number, fd: number, offset: number) => number | bigint>(
-  'uintptr_t mmap(uintptr_t at, size_t bytes, int protection, int flags, int fd, long offset)',
-);
-const munmap = libc<(at: number, bytes: number) => number>('int munmap(uintptr_t at, size_t bytes)');
 const bindCall = libc<(fd: number, at: number, bytes: number) => number>('int bind(int fd, uintptr_t at, unsigned int bytes)');
 const sendto = libc<(fd: number, at: number, bytes: number, flags: number, name: number, nameBytes: number) => number>(
   'intptr_t sendto(int fd, uintptr_t at, size_t bytes, int flags, uintptr_t name, unsigned int nameBytes)',
@@ -54,9 +51,6 @@ const PGOFF_TX = 0x80000000;
 const PGOFF_FILL = 0x100000000;
 const PGOFF_COMPLETION = 0x180000000;
 
-const PROT_READ_WRITE = 0x3;
-const MAP_SHARED_POPULATE = 0x1 | 0x8000;
-const MAP_PRIVATE_ANONYMOUS_FIXED = 0x2 | 0x20 | 0x10;
 const MSG_DONTWAIT = 0x40;
 const PAGE = 4096;
 
@@ -117,7 +111,7 @@ interface RingRange {
 
 /** What was a ring is unmapped when the collector has proved that nobody looks at it any more. */
 const ranges = new FinalizationRegistry<RingRange>(({ address, bytes }) => {
-  munmap(address, bytes);
+  unmapPages(address, bytes);
 });
 
 export class XdpSocket {
@@ -196,20 +190,15 @@ export class XdpSocket {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    for (const { address, bytes } of this.#ranges) {
-      const mapped = mmap(address, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_FIXED, -1, 0);
-      must(typeof mapped === 'bigint' ? -1 : 0, 'mmap over a ring of AF_XDP');
-    }
+    for (const { address, bytes } of this.#ranges) coverPages(address, bytes, 'mmap over a ring of AF_XDP');
     closeDescriptor(this.descriptor);
   }
 
   #mapRing(place: number, offsets: RingOffsets, entries: number, side: 'producer' | 'consumer'): XdpRing {
     const entryBytes = place === PGOFF_RX || place === PGOFF_TX ? DESCRIPTOR_BYTES : PLACE_BYTES;
     const bytes = offsets.entries + entries * entryBytes;
-    const mapped = mmap(0, bytes, PROT_READ_WRITE, MAP_SHARED_POPULATE, this.descriptor, place);
-    // MAP_FAILED is (void *)-1, which does not fit a number and arrives as a BigInt.
-    must(typeof mapped === 'bigint' ? -1 : 0, 'mmap of a ring of AF_XDP');
-    const address = Number(mapped);
+    const source = { descriptor: this.descriptor, offset: place, flags: MAP_SHARED | MAP_POPULATE };
+    const address = mapPages(bytes, source, 'mmap of a ring of AF_XDP');
     const buffer = viewOf(address, bytes);
     this.#ranges.push({ address, bytes });
     ranges.register(buffer, { address, bytes });
@@ -283,9 +272,10 @@ function bind(descriptor: number, options: XdpSocketOptions): boolean {
   const pause = new PollSet(1);
   let number = 0;
   for (let waited = 0; waited < QUEUE_FREE_MS; waited += PAUSE_MS) {
-    if (options.severalFrames && attempt(XDP_USE_SG) === 0) return true;
-    // A kernel, or a device, that does not know the flag refuses it.
-    number = attempt(0);
+    number = attempt(options.severalFrames ? XDP_USE_SG : 0);
+    if (options.severalFrames && number === 0) return true;
+    // A kernel, or a device, that does not know the flag refuses it. Not so a queue that is still taken: it may be free at the next look.
+    if (options.severalFrames && number !== E.EBUSY) number = attempt(0);
     if (number !== E.EBUSY) break;
     pause.wait(PAUSE_MS);
   }
