@@ -75,8 +75,9 @@ export class DeviceQueue implements Ingress {
     while (count < batch.capacity && total < BATCH_BYTES) {
       const bytes = this.#reads.readInto(this.descriptor, count);
       if (bytes < VNET_HEADER) {
-        // EAGAIN: the queue is empty. EIO/EBADFD: the device is down or gone; the next poll or check of the host tells.
-        if (bytes < 0) this.#note(errno());
+        // EAGAIN: the queue is empty. EIO/EBADFD: the device is down or gone; the next poll or check of the host tells. Behind packets it is not
+        // asked which: they would wait for the answer, and an error that stays meets the next call again.
+        if (bytes < 0 && count === 0) this.#note(errno());
         break;
       }
       clearFrame(batch, count);

@@ -7,6 +7,7 @@ import { AutoEgress } from './auto/egress.ts';
 import type { Egress, Ingress, MappedBatch } from './driver.ts';
 import { MemoryEgress } from './memory/egress.ts';
 import { MemoryIngress } from './memory/ingress.ts';
+import { PacketEgress } from './packet/egress.ts';
 import { fanoutGroup } from './packet/fanout.ts';
 import type { ServiceMatch } from './packet/filter.ts';
 import { openPacketIngress } from './packet/ingress.ts';
@@ -48,7 +49,7 @@ export type EgressSettings =
   | { readonly driver: 'raw' }
   | { readonly driver: 'udp'; readonly sourcePortBase: number; readonly sourcePorts: number }
   | { readonly driver: 'tap-offload'; readonly device: string }
-  | { readonly driver: 'xdp'; readonly interface: string }
+  | { readonly driver: 'packet' | 'xdp'; readonly interface: string }
   | { readonly driver: 'pcap-file'; readonly path: string }
   | { readonly driver: 'memory' };
 
@@ -129,7 +130,7 @@ export function openIngress(settings: IngressSettings, options: IngressOptions):
 
 /**
  * Opens the way out for one thread, which counts what is refused in `bank`; default: for nobody. `queue`, for `tap-offload`: one that another
- * thread opened (`openTunQueue`, offloads `tunnel`), and closes. `link`, for `xdp`. Throws CodedError: missing privilege, ports taken, a kernel without the
+ * thread opened (`openTunQueue`, offloads `tunnel`), and closes. `link`, for `packet` and `xdp`. Throws CodedError: missing privilege, ports taken, a kernel without the
  * feature.
  */
 export function openEgress(settings: EgressSettings, bank = createBank(), queue?: number, link?: LinkOptions): Egress {
@@ -142,6 +143,9 @@ export function openEgress(settings: EgressSettings, bank = createBank(), queue?
       return new UdpEgress({ sourcePortBase: settings.sourcePortBase, sourcePorts: settings.sourcePorts, bank });
     case 'tap-offload':
       return new TapOffloadEgress({ device: settings.device, bank, ...(queue === undefined ? {} : { queue }) });
+    case 'packet':
+      if (link === undefined) throw new RangeError('a packet egress is of no use without next hops');
+      return new PacketEgress({ device: settings.interface, nextHops: link.nextHops, bank });
     case 'xdp':
       if (link === undefined) throw new RangeError('an xdp egress is of no use without next hops');
       return openXdpEgress({ device: settings.interface, bank, ...link });

@@ -18,7 +18,7 @@ import {
   type RingShape,
 } from '../../raw-socket/packet-ring.ts';
 import { liesWithin, placeInRing } from './ring-frame.ts';
-import type { RingWalk } from './ring-walk.ts';
+import { RingMemory, type RingWalk } from './ring-walk.ts';
 
 const OURS = RING_OURS;
 const STATUS = BLOCK_STATUS >> 2;
@@ -34,13 +34,11 @@ const MAC = PACKET_MAC >> 1;
 const TCI = PACKET_VLAN_TCI >> 1;
 const TPID = PACKET_VLAN_TPID >> 1;
 
-export class BlockWalk implements RingWalk {
+export class BlockWalk extends RingMemory implements RingWalk {
   /** A block takes packets of every size. */
   readonly largeColumns = new Int32Array(0);
   readonly large = 0;
   lost = 0;
-  #words: Int32Array = new Int32Array(0);
-  #halves: Uint16Array = new Uint16Array(0);
   readonly #blockBytes: number;
   readonly #blocks: number;
   /** The next block to be opened; −1 while nobody knows where its last reader stopped. */
@@ -53,19 +51,15 @@ export class BlockWalk implements RingWalk {
   #end = 0;
 
   constructor(shape: RingShape, inherited: boolean) {
+    super();
     this.#blockBytes = shape.blockBytes;
     this.#blocks = shape.blocks;
     this.#next = inherited ? -1 : 0;
   }
 
-  attach(memory: ArrayBufferLike): void {
-    this.#words = new Int32Array(memory);
-    this.#halves = new Uint16Array(memory);
-  }
-
   take(batch: Batch, more: boolean): number {
-    const words = this.#words;
-    const halves = this.#halves;
+    const words = this.words;
+    const halves = this.halves;
     const { capacity } = batch;
     this.#giveBack();
     let count = 0;
@@ -105,7 +99,7 @@ export class BlockWalk implements RingWalk {
     let block = this.#next - this.#held;
     if (block < 0) block += this.#blocks;
     for (; this.#held > keep; this.#held--) {
-      Atomics.store(this.#words, ((block * this.#blockBytes) >> 2) + STATUS, 0);
+      Atomics.store(this.words, ((block * this.#blockBytes) >> 2) + STATUS, 0);
       if (++block === this.#blocks) block = 0;
     }
   }
@@ -122,11 +116,11 @@ export class BlockWalk implements RingWalk {
     while (this.#held < this.#blocks) {
       const start = this.#next * this.#blockBytes;
       const word = start >> 2;
-      if ((Atomics.load(this.#words, word + STATUS) & OURS) === 0) return false;
+      if ((Atomics.load(this.words, word + STATUS) & OURS) === 0) return false;
       this.#held++;
       if (++this.#next === this.#blocks) this.#next = 0;
-      const packets = this.#words[word + PACKETS];
-      const first = this.#words[word + FIRST];
+      const packets = this.words[word + PACKETS];
+      const first = this.words[word + FIRST];
       this.#end = start + this.#blockBytes;
       // No block holds more headers than this.
       const most = Math.floor(this.#blockBytes / HEADER);
@@ -140,7 +134,7 @@ export class BlockWalk implements RingWalk {
 
   /** The block that was filled first of those that wait. Sequence numbers only grow, modulo 2^32 as we read them. False when none waits. */
   #find(): boolean {
-    const words = this.#words;
+    const words = this.words;
     let oldest = -1;
     let least = 0;
     for (let b = 0; b < this.#blocks; b++) {

@@ -11,6 +11,7 @@
  *     Ethernet 14 bytes (the VLAN tag is not in the frame: the kernel took it out), IPv4 from 14, IPv6 from 14
  */
 import type { Prefix } from '../../base/address.ts';
+import { PROTOCOL_ANY } from '../../base/any-protocol.ts';
 import type { Instruction } from '../../raw-socket/filter.ts';
 import {
   and,
@@ -33,7 +34,7 @@ import {
 /** What one service asks for: packets to these addresses, of this protocol, to these ports (inclusive). */
 export interface ServiceMatch {
   readonly prefix: Prefix;
-  /** IP protocol number, or 256 for any. */
+  /** IP protocol number, or PROTOCOL_ANY. */
   readonly protocol: number;
   readonly portFrom: number;
   readonly portTo: number;
@@ -56,8 +57,6 @@ const ICMP = 1;
 const ICMPV6 = 58;
 /** Hop-by-hop, routing, fragment, authentication, destination options, mobility: headers that classify can look behind. */
 const EXTENSIONS = [0, 43, 44, 51, 60, 135];
-/** As a service's protocol: whatever it is (PROTOCOL_ANY of pipeline/spec.ts). */
-const ANY_PROTOCOL = 256;
 /** A conditional jump reaches this far. */
 const REACH = 255;
 
@@ -160,7 +159,7 @@ function rules6(group: PrefixRules): Program {
 }
 
 function byProtocol(group: PrefixRules, protocolAt: number, loadPort: Instruction): Program {
-  if (group.rules.some((rule) => rule.protocol === ANY_PROTOCOL)) return [keep(KEEP_ALL)];
+  if (group.rules.some((rule) => rule.protocol === PROTOCOL_ANY)) return [keep(KEEP_ALL)];
   const program: Instruction[] = [];
   for (const protocol of new Set(group.rules.map((rule) => rule.protocol))) {
     const ranges = group.rules.filter((rule) => rule.protocol === protocol);

@@ -38,7 +38,8 @@ export function placeInRing(
   clearFrame(batch, i);
   batch.frameLength[i] = captured;
   const room = batch.frameCapacity;
-  if (captured > room || captured < length) {
+  // A length of 2 GiB or more is one below zero here.
+  if (captured > room || captured < length || length < 0) {
     if (captured > room) batch.frameLength[i] = room;
     markTruncated(batch, i);
   }

@@ -41,6 +41,24 @@ const packetHeader = fc.record({
 
 const noise = fc.uint8Array({ minLength: 64, maxLength: 64 });
 
+const plainPacket = { mac: 204, captured: 12, more: 0, flags: 0, tci: 0, tpid: 0x8100, step: 256 };
+/** Headers that overlap: the second block's packet gets a length of 2 GiB and eight bytes. */
+const OVERLAPPING = [
+  { packets: 1, first: 0, packet: new Array(4).fill(plainPacket) },
+  {
+    packets: 1,
+    first: 48,
+    packet: [
+      { ...plainPacket, captured: 14, step: 16 },
+      { ...plainPacket, step: 0 },
+      { ...plainPacket, step: 0x80000008 },
+      plainPacket,
+    ],
+  },
+  { packets: 0, first: 48, packet: new Array(4).fill(plainPacket) },
+  { packets: 0, first: 48, packet: new Array(4).fill(plainPacket) },
+];
+
 /** Everything the walk delivers, in batches, must be the twin's; what was read is given back, and nothing else. */
 function agree(walk: RingWalk, batch: Batch, twin: RingContent, statuses: readonly number[]): void {
   const { bytes, view } = batch.arena;
@@ -149,5 +167,6 @@ test('a ring of blocks is read as its twin reads it, whatever stands in it', () 
         agree(walk, batch, blocksContent(bytes.slice(), BLOCKS, 0), statuses);
       },
     ),
+    { examples: [[OVERLAPPING, 2, 1, new Uint8Array(64)]] },
   );
 });

@@ -70,10 +70,14 @@ export class XdpEgress implements Egress {
     const isOwn = batch.arena === port.arena;
     const { verdict, recordAt, outAt, outLength, backend, outerFamily } = batch;
     let sent = 0;
+    let taken = -1;
+    let mtu = 0;
     for (let i = 0; i < batch.count; i++) {
       if (verdict[i] !== VERDICT_FORWARD) continue;
-      const id = backend[i];
-      const mtu = hops.mtu(id);
+      if (backend[i] !== taken) {
+        taken = backend[i];
+        mtu = hops.take(taken);
+      }
       if (mtu === 0) {
         this.#refuse(batch, i, UNREACHABLE, E.EHOSTUNREACH, AT_UNREACHABLE);
         continue;
@@ -86,9 +90,8 @@ export class XdpEgress implements Egress {
         this.#refuse(batch, i, TOO_BIG, E.EMSGSIZE, AT_TOO_BIG);
         continue;
       }
-      const at = hops.write(id, batch.arena.view, outAt[i], outerFamily[i] === 4 ? IPV4 : IPV6);
-      if (at < 0) this.#refuse(batch, i, UNREACHABLE, E.EHOSTUNREACH, AT_UNREACHABLE);
-      else if (port.sendColumn(batch, i, at, outAt[i] - at + outLength[i])) sent++;
+      const at = hops.write(batch.arena.view, outAt[i], outerFamily[i] === 4 ? IPV4 : IPV6);
+      if (port.sendColumn(batch, i, at, outAt[i] - at + outLength[i])) sent++;
       else this.#refuse(batch, i, NO_BUFFER, E.ENOBUFS, AT_NO_BUFFER);
     }
     if (sent > 0) port.flush();
@@ -123,9 +126,8 @@ export class XdpEgress implements Egress {
   ): boolean {
     const port = this.#port;
     const hops = this.#hops;
-    const id = batch.backend[i];
     const length = firstLength + secondLength;
-    const header = hops.headerBytes(id);
+    const header = hops.headerBytes;
     if (length > mtu || header + length > FRAME_BYTES) {
       this.#refuse(batch, i, TOO_BIG, E.EMSGSIZE, AT_TOO_BIG);
       return false;
@@ -136,12 +138,7 @@ export class XdpEgress implements Egress {
       return false;
     }
     const packetAt = port.packetAt(frame) + header;
-    const at = hops.write(id, port.arena.view, packetAt, batch.outerFamily[i] === 4 ? IPV4 : IPV6);
-    if (at < 0) {
-      port.giveBack(frame);
-      this.#refuse(batch, i, UNREACHABLE, E.EHOSTUNREACH, AT_UNREACHABLE);
-      return false;
-    }
+    const at = hops.write(port.arena.view, packetAt, batch.outerFamily[i] === 4 ? IPV4 : IPV6);
     copy(port.arena, packetAt, batch.arena, firstAt, firstLength);
     copy(port.arena, packetAt + firstLength, batch.arena, secondAt, secondLength);
     port.sendBorrowed(at, packetAt - at + length);

@@ -7,6 +7,7 @@
  * A record is written between two versions, so that nobody sends to half of an old address and half of a new one.
  */
 import type { LinkAddress } from '../../base/batch.ts';
+import { settleLoads } from '../memory-order.ts';
 
 const RECORD_WORDS = 16;
 const STATE = 0;
@@ -30,6 +31,11 @@ export class NextHops {
   readonly #words: Int32Array;
   /** Six bytes and six as three words of network byte order. */
   readonly #scratch = new DataView(new ArrayBuffer(12));
+  /** Of the way that was taken last: MAC addresses as those words, and the tag. */
+  #first = 0;
+  #second = 0;
+  #third = 0;
+  #tag = 0;
 
   /** `memory`: zeroed, `bytesFor` bytes, shared with the forwarding threads. */
   constructor(memory: ArrayBufferLike) {
@@ -70,35 +76,41 @@ export class NextHops {
     return Atomics.exchange(this.#words, backend * RECORD_WORDS + ASKED, 0) !== 0;
   }
 
-  /** For threads: bytes of the largest IP packet to this backend; 0 when there is no way, which main is told of. */
-  mtu(backend: number): number {
-    const at = backend * RECORD_WORDS;
-    if ((Atomics.load(this.#words, at + STATE) & USABLE) !== 0) return this.#words[at + MTU];
-    if (Atomics.load(this.#words, at + ASKED) === 0) Atomics.store(this.#words, at + ASKED, 1);
-    return 0;
-  }
-
-  /** For threads: bytes that `write` will write, 14 or 18. */
-  headerBytes(backend: number): number {
-    return this.#words[backend * RECORD_WORDS + TAG] === 0 ? 14 : 18;
-  }
-
   /**
-   * For threads: writes the link header that ends at `end`; `etherType` of what follows. Returns where it begins, or −1 when there is no way or it changed
-   * meanwhile.
+   * For threads: reads the way to this backend, which `write` writes from now on. Returns the bytes of the largest IP packet; 0 when there is no way, which main is
+   * told of, or it changed meanwhile. For each packet of a batch whose backend is not the last one's: an atomic load is a call, and costs as much as the rest.
    */
-  write(backend: number, view: DataView, end: number, etherType: number): number {
+  take(backend: number): number {
     const words = this.#words;
     const at = backend * RECORD_WORDS;
     const state = Atomics.load(words, at + STATE);
-    if ((state & USABLE) === 0) return -1;
-    const tag = words[at + TAG];
+    if ((state & USABLE) === 0) {
+      if (Atomics.load(words, at + ASKED) === 0) Atomics.store(words, at + ASKED, 1);
+      return 0;
+    }
+    this.#first = words[at + MACS];
+    this.#second = words[at + MACS + 1];
+    this.#third = words[at + MACS + 2];
+    this.#tag = words[at + TAG];
+    const mtu = words[at + MTU];
+    settleLoads();
+    return Atomics.load(words, at + STATE) === state ? mtu : 0;
+  }
+
+  /** Bytes that `write` writes, 14 or 18. */
+  get headerBytes(): number {
+    return this.#tag === 0 ? 14 : 18;
+  }
+
+  /** Writes the link header of the way that was taken last, so that it ends at `end`; `etherType` of what follows. Returns where it begins. */
+  write(view: DataView, end: number, etherType: number): number {
+    const tag = this.#tag;
     const from = tag === 0 ? end - 14 : end - 18;
-    view.setInt32(from, words[at + MACS]);
-    view.setInt32(from + 4, words[at + MACS + 1]);
-    view.setInt32(from + 8, words[at + MACS + 2]);
+    view.setInt32(from, this.#first);
+    view.setInt32(from + 4, this.#second);
+    view.setInt32(from + 8, this.#third);
     if (tag !== 0) view.setInt32(from + 12, tag);
     view.setUint16(end - 2, etherType);
-    return Atomics.load(words, at + STATE) === state ? from : -1;
+    return from;
   }
 }

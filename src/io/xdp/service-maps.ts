@@ -2,10 +2,11 @@
  * The maps that the program looks into, and how services get in and out of them: without a moment in which a packet of a service that stays is
  * taken for none. New rule sets are written first, then each address turns to its new one in one step, then old addresses and sets are taken out.
  */
+import type { Prefix } from '../../base/address.ts';
 import { CodedError, EXIT } from '../../base/errors.ts';
 import { BpfMap, type BpfMapShape } from '../../raw-socket/bpf/map.ts';
 import type { ServiceMatch } from '../packet/filter.ts';
-import { addressKey, type PortRule, portKey, rulesByPrefix } from './service-rules.ts';
+import { addressKey, type PortRule, type PrefixRules, portKey, rulesByPrefix } from './service-rules.ts';
 
 /** Entries that each of the lists has room for; the kernel makes them when they are added. */
 const ROOM = 1 << 18;
@@ -30,6 +31,8 @@ export type MapDescriptors = Readonly<Record<MapName, number>>;
 interface RuleSet {
   readonly number: number;
   readonly rules: readonly PortRule[];
+  /** All of its rules are there. */
+  isWhole: boolean;
 }
 
 /** An entry of `services4` or `services6`. */
@@ -56,11 +59,14 @@ export class ServiceMaps {
     this.#maps = maps;
   }
 
-  /** Empty maps: nothing is a service. Throws CodedError GD_RAW_SOCKET_BPF. */
-  static create(): ServiceMaps {
+  /** Empty maps: nothing is a service. `room`: entries of each list, at most and by default 2^18. Throws CodedError GD_RAW_SOCKET_BPF. */
+  static create(room = ROOM): ServiceMaps {
     const made: Partial<Record<MapName, BpfMap>> = {};
     try {
-      for (const name of NAMES) made[name] = BpfMap.create(MAP_SHAPES[name]);
+      for (const name of NAMES) {
+        const shape = MAP_SHAPES[name];
+        made[name] = BpfMap.create({ ...shape, entries: Math.min(shape.entries, room) });
+      }
     } catch (error) {
       for (const map of Object.values(made)) map.close();
       throw error;
@@ -80,48 +86,19 @@ export class ServiceMaps {
   }
 
   /**
-   * From the return of this call on, these services are ours and no others. When it throws (GD_IO_XDP_ROOM: too many addresses or rules) the maps may hold both old and new
-   * services, and another call puts that right.
+   * From the return of this call on, these services are ours and no others. Where old and new ones have no room beside one another the old ones leave first. When it
+   * throws (GD_IO_XDP_ROOM: too many addresses or rules) the maps may hold both old and new services, and a call with fewer puts that right.
    */
   setServices(services: readonly ServiceMatch[]): void {
     const wanted = rulesByPrefix(services);
-    const addresses = new Map<string, ServiceAddress>();
-    const kept = new Set<string>();
     try {
-      for (const { prefix, content, rules } of wanted) {
-        const map = prefix.bytes.length === 4 ? 'services4' : 'services6';
-        const key = addressKey(prefix);
-        kept.add(content);
-        addresses.set(`${map} ${key.join('.')}`, { map, key, ruleSet: this.#ruleSetOf(content, rules) });
-      }
-      for (const [text, entry] of addresses) {
-        if (this.#addresses.get(text)?.ruleSet === entry.ruleSet) continue;
-        this.#maps[entry.map].set(entry.key, word(entry.ruleSet));
-        this.#addresses.set(text, entry);
-        this.trace();
-      }
+      this.#add(wanted);
     } catch (error) {
-      if (!(error instanceof CodedError) || error.code !== 'GD_RAW_SOCKET_BPF_FULL') throw error;
-      throw new CodedError('GD_IO_XDP_ROOM', `the services do not fit the XDP program's maps: ${error.message}`, {
-        exitCode: EXIT.CONFIG,
-        hint: 'name prefixes instead of single addresses, and port ranges that begin and end at multiples of a power of two',
-        cause: error,
-      });
+      if (!isFull(error)) throw error;
+      this.#removeOthers(wanted, true);
+      this.#addOrRefuse(wanted);
     }
-    for (const [text, entry] of [...this.#addresses]) {
-      if (addresses.has(text)) continue;
-      this.#maps[entry.map].delete(entry.key);
-      this.#addresses.delete(text);
-      this.trace();
-    }
-    for (const [content, { number, rules }] of [...this.#ruleSets]) {
-      if (kept.has(content)) continue;
-      for (const rule of rules) {
-        this.#maps.ports.delete(portKey(number, rule));
-        this.trace();
-      }
-      this.#ruleSets.delete(content);
-    }
+    this.#removeOthers(wanted, false);
   }
 
   /** Entries in the kernel's maps, counted there. */
@@ -134,17 +111,77 @@ export class ServiceMaps {
     for (const name of NAMES) this.#maps[name].close();
   }
 
-  /** Number of the rule set with this content; written to the map when it is new. */
-  #ruleSetOf(content: string, rules: readonly PortRule[]): number {
-    const known = this.#ruleSets.get(content);
-    if (known !== undefined) return known.number;
-    const made = { number: this.#nextNumber++, rules };
-    // First: what can not be written whole is taken out by the next call.
-    this.#ruleSets.set(content, made);
-    for (const rule of rules) {
-      this.#maps.ports.set(portKey(made.number, rule), word(1));
+  #addOrRefuse(wanted: readonly PrefixRules[]): void {
+    try {
+      this.#add(wanted);
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      throw new CodedError('GD_IO_XDP_ROOM', `the services do not fit the XDP program's maps: ${error.message}`, {
+        exitCode: EXIT.CONFIG,
+        hint: 'name prefixes instead of single addresses, and port ranges that begin and end at multiples of a power of two',
+        cause: error,
+      });
+    }
+  }
+
+  /** Rule sets first, then the addresses that turn to them. */
+  #add(wanted: readonly PrefixRules[]): void {
+    const entries = wanted.map(({ prefix, content, rules }) => entryOf(prefix, this.#ruleSetOf(content, rules)));
+    for (const entry of entries) {
+      const text = textOf(entry);
+      if (this.#addresses.get(text)?.ruleSet === entry.ruleSet) continue;
+      this.#maps[entry.map].set(entry.key, word(entry.ruleSet));
+      this.#addresses.set(text, entry);
       this.trace();
     }
-    return made.number;
   }
+
+  /** What is not wanted: addresses, also (`changed`) those that are wanted with other rules, then the rule sets that no address needs. */
+  #removeOthers(wanted: readonly PrefixRules[], changed: boolean): void {
+    const numbers = new Map(
+      wanted.map(({ prefix, content }) => [textOf(entryOf(prefix, 0)), this.#ruleSets.get(content)?.number] as const),
+    );
+    for (const [text, entry] of [...this.#addresses]) {
+      if (changed ? numbers.get(text) === entry.ruleSet : numbers.has(text)) continue;
+      this.#maps[entry.map].delete(entry.key);
+      this.#addresses.delete(text);
+      this.trace();
+    }
+    const kept = new Set(wanted.map(({ content }) => content));
+    const needed = new Set([...this.#addresses.values()].map(({ ruleSet }) => ruleSet));
+    for (const [content, { number, rules }] of [...this.#ruleSets]) {
+      if (kept.has(content) || needed.has(number)) continue;
+      for (const rule of rules) {
+        this.#maps.ports.delete(portKey(number, rule));
+        this.trace();
+      }
+      this.#ruleSets.delete(content);
+    }
+  }
+
+  /** Number of the rule set with this content; what of it is not in the map yet is written. */
+  #ruleSetOf(content: string, rules: readonly PortRule[]): number {
+    const set = this.#ruleSets.get(content) ?? { number: this.#nextNumber++, rules, isWhole: false };
+    if (set.isWhole) return set.number;
+    // First: what can not be written whole is written on, or taken out, by a later call.
+    this.#ruleSets.set(content, set);
+    for (const rule of rules) {
+      this.#maps.ports.set(portKey(set.number, rule), word(1));
+      this.trace();
+    }
+    set.isWhole = true;
+    return set.number;
+  }
+}
+
+function entryOf(prefix: Prefix, ruleSet: number): ServiceAddress {
+  return { map: prefix.bytes.length === 4 ? 'services4' : 'services6', key: addressKey(prefix), ruleSet };
+}
+
+function textOf({ map, key }: ServiceAddress): string {
+  return `${map} ${key.join('.')}`;
+}
+
+function isFull(error: unknown): error is CodedError {
+  return error instanceof CodedError && error.code === 'GD_RAW_SOCKET_BPF_FULL';
 }

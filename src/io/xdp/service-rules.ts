@@ -5,10 +5,9 @@
  */
 import type { Prefix } from '../../base/address.ts';
 import { prefixContains } from '../../base/address.ts';
+import { PROTOCOL_ANY } from '../../base/any-protocol.ts';
 import type { ServiceMatch } from '../packet/filter.ts';
 
-/** As `protocol`: whatever it is (PROTOCOL_ANY of pipeline/spec.ts). */
-const ANY_PROTOCOL = 256;
 /** Bits of a rule set's number, and of it with a protocol: the first that count of a key of `ports`. */
 const RULE_SET_BITS = 32;
 const PROTOCOL_BITS = 48;
@@ -77,7 +76,7 @@ export function addressKey(prefix: Prefix): Uint8Array {
 export function portKey(ruleSet: number, rule: PortRule): Uint8Array {
   const key = new Uint8Array(12);
   const view = new DataView(key.buffer);
-  view.setUint32(0, rule.protocol === ANY_PROTOCOL ? RULE_SET_BITS : PROTOCOL_BITS + rule.bits, true);
+  view.setUint32(0, rule.protocol === PROTOCOL_ANY ? RULE_SET_BITS : PROTOCOL_BITS + rule.bits, true);
   view.setUint32(4, ruleSet, true);
   view.setUint8(8, rule.protocol & 0xff);
   view.setUint16(10, rule.port);
