@@ -3,6 +3,8 @@ import { formatAddress } from '../base/address.ts';
 import { withNetlink } from '../raw-socket/netlink.ts';
 import { attribute, decodeAttributes, type Message, NLM_F_CREATE, readI32, readU16 } from '../raw-socket/netlink-message.ts';
 import {
+  AF_INET,
+  AF_INET6,
   AF_UNSPEC,
   familyOf,
   NDA_DST,
@@ -35,12 +37,15 @@ export function listNeighbours(): Neighbour[] {
   return messages.map(decodeNeighbour).filter((neighbour) => neighbour !== null);
 }
 
-/** From RTM_NEWNEIGH or RTM_DELNEIGH, an answer or a notification; null for another message, and for a bridge's entries, which have no IP address. */
+/**
+ * From RTM_NEWNEIGH or RTM_DELNEIGH, an answer or a notification; null for another message, and for a bridge's entries, whose IP address, if any, is a tunnel's end
+ * (VXLAN) and no neighbour's.
+ */
 export function decodeNeighbour({ type, body }: Message): Neighbour | null {
   if (type !== RTM_NEWNEIGH && type !== RTM_DELNEIGH) return null;
   const attributes = decodeAttributes(body, NDMSG_LENGTH);
   const address = attributes.get(NDA_DST);
-  if (address === undefined) return null;
+  if (address === undefined || (body[0] !== AF_INET && body[0] !== AF_INET6)) return null;
   const state = readU16(body, 8);
   const isUsable = type === RTM_NEWNEIGH && (state & USABLE) !== 0;
   return {

@@ -13,16 +13,7 @@ import { formatAddress } from '../base/address.ts';
 import type { LinkAddress } from '../base/batch.ts';
 import { NetlinkSocket } from '../raw-socket/netlink.ts';
 import type { Message } from '../raw-socket/netlink-message.ts';
-import {
-  RTM_DELNEIGH,
-  RTM_NEWNEIGH,
-  RTNLGRP_IPV4_IFADDR,
-  RTNLGRP_IPV4_ROUTE,
-  RTNLGRP_IPV6_IFADDR,
-  RTNLGRP_IPV6_ROUTE,
-  RTNLGRP_LINK,
-  RTNLGRP_NEIGH,
-} from '../raw-socket/netlink-route.ts';
+import { ROUTING_GROUPS, RTM_DELNEIGH, RTM_NEWNEIGH } from '../raw-socket/netlink-route.ts';
 import { type LinkEnd, listLinkEnds, tagOver } from './link-ends.ts';
 import { decodeNeighbour, listNeighbours, type Neighbour, resolveNeighbour } from './neighbours.ts';
 import { type Route, routeTo } from './routes.ts';
@@ -31,6 +22,8 @@ import { type Route, routeTo } from './routes.ts';
 const ROUND_EVERY = 30_000;
 /** Where routes change all the time (a routing daemon), rounds because of changes are this far apart. */
 const ROUND_AFTER_CHANGE = 500;
+/** After the kernel did not answer. */
+const ROUND_AFTER_FAILURE = 1000;
 /** Routes read in one poll at most, each a question to the kernel (about 50 µs). */
 const ROUTES_PER_POLL = 64;
 /** Milliseconds between two times that the kernel is told of one neighbour's use. */
@@ -106,7 +99,7 @@ export interface NextHopWatchOptions {
 export class NextHopWatch {
   readonly #options: NextHopWatchOptions;
   readonly #socket = new NetlinkSocket({
-    groups: [RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE],
+    groups: ROUTING_GROUPS,
   });
   /** By address of the backend: those of one address share a way. */
   #destinations = new Map<string, Destination>();
@@ -122,7 +115,10 @@ export class NextHopWatch {
     this.#options = options;
   }
 
-  /** The backends there are from now on. Reads the routes to new addresses before it returns, and has their neighbours looked for. Throws NetlinkError. */
+  /**
+   * The backends there are from now on. Reads the routes to new addresses before it returns, and has their neighbours looked for. Throws NetlinkError; `poll` goes on
+   * with what is still to be read.
+   */
   setBackends(backends: readonly { readonly id: number; readonly address: Uint8Array }[], now: number): void {
     const { table } = this.#options;
     const ids = new Map<string, { readonly address: Uint8Array; readonly ids: number[] }>();
@@ -154,24 +150,38 @@ export class NextHopWatch {
     for (const gone of before.values()) gone.way?.hop.users.delete(gone);
     this.#due = this.#due.filter((destination) => !before.has(formatAddress(destination.address)));
     if (found.length === 0) return;
-    this.#ends = listLinkEnds();
     this.#due.push(...found);
-    this.#readRoutes(found.length, now);
-    this.#ask(now);
+    this.#attempt(now, () => {
+      this.#ends = listLinkEnds();
+      this.#readRoutes(found.length, now);
+      this.#ask(now);
+    });
   }
 
   /** To be called every 100 ms or so. Bounded in what it asks of the kernel. Throws NetlinkError; the next call goes on. */
   poll(now: number): void {
-    const { messages, overrun } = this.#socket.drain();
-    let changed = overrun;
-    for (const message of messages) {
-      if (isNeighbour(message)) this.#hear(decodeNeighbour(message), now);
-      else changed = true;
+    this.#attempt(now, () => {
+      const { messages, overrun } = this.#socket.drain();
+      let changed = overrun;
+      for (const message of messages) {
+        if (isNeighbour(message)) this.#hear(decodeNeighbour(message), now);
+        else changed = true;
+      }
+      if (changed) this.#nextRound = Math.min(this.#nextRound, this.#lastRound + ROUND_AFTER_CHANGE);
+      if (this.#due.length === 0 && now >= this.#nextRound) this.#beginRound(now);
+      this.#readRoutes(ROUTES_PER_POLL, now);
+      this.#ask(now);
+    });
+  }
+
+  /** What the kernel did not tell is asked for again soon, not only when a round is due. */
+  #attempt(now: number, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#nextRound = Math.min(this.#nextRound, now + ROUND_AFTER_FAILURE);
+      throw error;
     }
-    if (changed) this.#nextRound = Math.min(this.#nextRound, this.#lastRound + ROUND_AFTER_CHANGE);
-    if (this.#due.length === 0 && now >= this.#nextRound) this.#beginRound(now);
-    this.#readRoutes(ROUTES_PER_POLL, now);
-    this.#ask(now);
   }
 
   /** Every backend address and what is known of its way: for the log, and for status. */
@@ -299,14 +309,21 @@ export class NextHopWatch {
       for (const id of ids) if (table.takeAsked(id) && way !== null) way.hop.isWanted = true;
     }
     let left = ASKS_PER_POLL;
+    let failure: unknown = null;
     for (const hop of this.#hops.values()) {
       if (hop.linkAddress !== null && !hop.isStale) hop.isWanted = false;
       if (hop.users.size === 0 || !(hop.isWanted || hop.isStale) || now - hop.askedAt < ASK_EVERY) continue;
-      if (left-- === 0) return;
+      if (left-- === 0) break;
       hop.askedAt = now;
       hop.isWanted = false;
-      resolveNeighbour(hop.interfaceIndex, hop.address);
+      try {
+        resolveNeighbour(hop.interfaceIndex, hop.address);
+      } catch (error) {
+        // The others have their turn all the same.
+        failure ??= error;
+      }
     }
+    if (failure !== null) throw failure;
   }
 }
 

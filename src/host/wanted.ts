@@ -57,8 +57,10 @@ export interface Wanted {
   readonly tunnelProtocols: readonly number[];
   /** TAP device of the `tap-offload` egress, which the driver creates; null for other drivers. */
   readonly egressDevice: string | null;
-  /** Interface that the `xdp` egress sends by; null or absent for other drivers. */
+  /** Interface that the `packet` or `xdp` egress sends by; null or absent for other drivers. */
   readonly egressInterface?: string | null;
+  /** It is `xdp`'s: a queue of it for each thread. */
+  readonly egressQueues?: boolean;
   /** Source ports of the `udp` egress: `base` to `base + count − 1`; null for other drivers. */
   readonly udpSourcePorts: { readonly base: number; readonly count: number } | null;
 }

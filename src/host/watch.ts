@@ -1,6 +1,7 @@
 /** Change notifications: whether links, addresses, routes or neighbours changed since the last look. */
 import { NetlinkSocket } from '../raw-socket/netlink.ts';
 import {
+  ROUTING_GROUPS,
   RTM_DELADDR,
   RTM_DELLINK,
   RTM_DELNEIGH,
@@ -9,12 +10,6 @@ import {
   RTM_NEWLINK,
   RTM_NEWNEIGH,
   RTM_NEWROUTE,
-  RTNLGRP_IPV4_IFADDR,
-  RTNLGRP_IPV4_ROUTE,
-  RTNLGRP_IPV6_IFADDR,
-  RTNLGRP_IPV6_ROUTE,
-  RTNLGRP_LINK,
-  RTNLGRP_NEIGH,
 } from '../raw-socket/netlink-route.ts';
 
 export interface HostChanges {
@@ -38,7 +33,7 @@ const KINDS: ReadonlyMap<number, keyof HostChanges> = new Map([
 /** Watches the network namespace in which it was made. Our own changes are reported like anyone's. */
 export class HostWatch {
   readonly #socket = new NetlinkSocket({
-    groups: [RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE],
+    groups: ROUTING_GROUPS,
   });
 
   /** What changed since the last call, without blocking. After an overrun of the queue everything counts as changed. */
