@@ -99,6 +99,18 @@ export function previousAnswers(words: Int32Array, serviceAt: number, now: numbe
 }
 
 /**
+ * True when the current table's answer to the flow hash is `tableBackend`'s, whatever the packet: scheme and affinity are the usual ones, and the table before the
+ * last change has had its time.
+ */
+export function isDecidedByTable(words: Int32Array, serviceAt: number, now: number): boolean {
+  const poolAt = words[H_POOLS] + words[serviceAt + S_POOL] * POOL_WORDS;
+  if (words[poolAt + P_SCHEME] !== SCHEME_MAGLEV || words[poolAt + P_PREVIOUS_SCHEME] !== SCHEME_MAGLEV) return false;
+  if (words[serviceAt + S_AFFINITY] !== AFFINITY_TUPLE || words[poolAt + P_TABLE] < 0) return false;
+  if (words[poolAt + P_PREVIOUS_TABLE] < 0) return true;
+  return now >= words[poolAt + P_PREVIOUS_UNTIL] && now >= words[poolAt + P_PREVIOUS_UNTIL_OTHERS];
+}
+
+/**
  * The same by explicit addresses and ports, whatever the pool's scheme: what ICMP quotes, fragments and other protocols ask. `flow`: the
  * tuple as the CLIENT's packets of the flow have it (of an ICMP error's quote: turned round). `i`: the packet that is steered; where the scheme is
  * glb its row's hops are noted in the batch, for encapsulation.

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Arena, SMALL_STRIDE } from '../base/arena.ts';
 import {
   B_FAMILY,
   B_POOL,
@@ -30,7 +31,7 @@ function snapshotOf(backends: number, family: number): Int32Array {
 }
 
 test('backends that share a place take turns, each with its own record', () => {
-  const near = nearBackends();
+  const near = nearBackends(Arena.inProcess(1, SMALL_STRIDE));
   const snapshot = snapshotOf(NEAR_PLACE + 10, 4);
   near.follow(snapshot);
   for (const id of [5, 5 + NEAR_PLACE + 1, 5]) {
@@ -45,7 +46,7 @@ test('backends that share a place take turns, each with its own record', () => {
 });
 
 test('another snapshot forgets all records, the same one none', () => {
-  const near = nearBackends();
+  const near = nearBackends(Arena.inProcess(1, SMALL_STRIDE));
   const [first, second] = [snapshotOf(4, 4), snapshotOf(4, 6)];
   near.follow(first);
   near.fetch(first, 2);
@@ -58,7 +59,7 @@ test('another snapshot forgets all records, the same one none', () => {
 });
 
 test('what is no backend of the snapshot has no place, −1 neither; only who serves or drains has a pool', () => {
-  const near = nearBackends();
+  const near = nearBackends(Arena.inProcess(1, SMALL_STRIDE));
   const snapshot = snapshotOf(4, 4);
   near.follow(snapshot);
   for (const id of [-1, 4, 1 << 20]) {

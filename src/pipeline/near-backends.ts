@@ -7,7 +7,20 @@
  *
  * More backends than places share them, and then a record is copied again when its neighbour was there: as dear as reading it from the snapshot.
  */
-import { B_POOL, B_STATE, BACKEND_WORDS, H_BACKEND_LIMIT, H_BACKENDS, STATE_DRAINING, STATE_SERVING } from './layout.ts';
+import type { Arena } from '../base/arena.ts';
+import {
+  B_CHECKSUM,
+  B_FAMILY,
+  B_GENERAL,
+  B_POOL,
+  B_STATE,
+  BACKEND_WORDS,
+  CHECKSUM_ALL,
+  H_BACKEND_LIMIT,
+  H_BACKENDS,
+  STATE_DRAINING,
+  STATE_SERVING,
+} from './layout.ts';
 
 const PLACES = 4096;
 const PLACE = PLACES - 1;
@@ -17,11 +30,17 @@ const BACKENDS = H_BACKENDS;
 const NOBODY = -2;
 
 export const NEAR_PLACE = PLACE;
+/** The plain tunnel: GUE variant 0, nothing in its header policy. With it: over IPv6; with a checksum in every packet. */
+export const PLAIN = 1;
+export const PLAIN_OUTER6 = 2;
+export const PLAIN_CHECKSUM = 4;
 
 export interface NearBackends {
   /** The records: that of backend `id` begins at `(id & NEAR_PLACE) × BACKEND_WORDS`, once `ids[id & NEAR_PLACE]` is `id`. */
   readonly words: Int32Array;
   readonly ids: Int32Array;
+  /** Whether the tunnel of the record at that place is the plain one: 0, or the PLAIN_ bits. */
+  readonly kinds: Int32Array;
   /** To be called before the first packet of a batch: forgets everything when `snapshot` (its words) is another one. */
   readonly follow: (snapshot: Int32Array) => void;
   /**
@@ -31,15 +50,28 @@ export interface NearBackends {
   readonly fetch: (snapshot: Int32Array, id: number) => boolean;
 }
 
-export function nearBackends(): NearBackends {
-  // Over buffers of their own: see base/batch.ts.
-  const words = new Int32Array(new ArrayBuffer(PLACES * RECORD * 4));
-  const ids = new Int32Array(new ArrayBuffer(PLACES * 4)).fill(NOBODY);
+function plainKind(words: Int32Array, record: number): number {
+  if (words[record + B_GENERAL] !== 0) return 0;
+  const outer = words[record + B_FAMILY] === 4 ? 0 : PLAIN_OUTER6;
+  return PLAIN | outer | (words[record + B_CHECKSUM] === CHECKSUM_ALL ? PLAIN_CHECKSUM : 0);
+}
+
+/** In the memory of `arena`, where that has room, so that plain-tunnel.ts reaches them. */
+export function nearBackends(arena: Arena): NearBackends {
+  // Over buffers of their own otherwise: see base/batch.ts.
+  const int32 = (length: number) => {
+    const at = arena.take(length * 4);
+    return at < 0 ? new Int32Array(new ArrayBuffer(length * 4)) : new Int32Array(arena.memory, at, length);
+  };
+  const words = int32(PLACES * RECORD);
+  const ids = int32(PLACES).fill(NOBODY);
+  const kinds = int32(PLACES);
   let followed: Int32Array | null = null;
 
   return {
     words,
     ids,
+    kinds,
 
     follow(snapshot) {
       if (snapshot === followed) return;
@@ -54,6 +86,7 @@ export function nearBackends(): NearBackends {
       for (let w = 0; w < RECORD; w++) words[to + w] = snapshot[from + w];
       const state = words[to + B_STATE];
       if (state !== STATE_SERVING && state !== STATE_DRAINING) words[to + B_POOL] = -1;
+      kinds[id & PLACE] = plainKind(words, to);
       ids[id & PLACE] = id;
       return true;
     },

@@ -28,6 +28,7 @@ import { H_STATELESS_POOLS } from './layout.ts';
 import { type ClampTally, mssClampStage } from './mss-clamp.ts';
 import { nearBackends } from './near-backends.ts';
 import { guardFragmentsStage, guardStage } from './offsets.ts';
+import { plainTunnel } from './plain-tunnel.ts';
 import { quoteTally } from './quote-steering.ts';
 import { finishAgain } from './remote-checksum.ts';
 import { ReplyRate } from './reply-rate.ts';
@@ -355,7 +356,8 @@ export class Pipeline {
   #stagesOf(batch: Batch): Stages {
     const stages = this.#stages;
     if (stages !== null && stages.batch === batch) return stages;
-    const near = nearBackends();
+    const near = nearBackends(batch.arena);
+    const plain = plainTunnel(batch, near, this.#portBase, this.#portMask);
     const lanes = flowLanes(this.#flows.key0, this.#flows.key1, batch.capacity);
     const made = {
       batch,
@@ -371,8 +373,16 @@ export class Pipeline {
         wholeTrains: this.#wholeTrains,
         outerFragments: this.#outerFragments,
       }),
-      encapsulate: encapsulateStage(batch, near, this.#identifiers, this.#portBase, this.#portMask, this.#trainsNeedChecksum),
-      guard: guardStage(batch),
+      encapsulate: encapsulateStage(
+        batch,
+        near,
+        this.#identifiers,
+        this.#portBase,
+        this.#portMask,
+        this.#trainsNeedChecksum,
+        plain,
+      ),
+      guard: guardStage(batch, plain),
       fragmentOuter: fragmentOuterStage(batch, this.#pathMtu, this.#identifiers),
       guardFragments: guardFragmentsStage(batch),
       account: accountStage(batch, this.#bank, this.#dropNotes),

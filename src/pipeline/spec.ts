@@ -1,6 +1,8 @@
 /** The plain data that a snapshot is built from: what `config/` compiles a file to. No text to parse, no defaults to fill in. */
 import type { Prefix } from '../base/address.ts';
 
+export { PROTOCOL_ANY } from '../base/any-protocol.ts';
+
 export type BackendState = 'active' | 'draining' | 'down';
 /**
  * The outer checksum (docs/encapsulation.md). `auto`: UDP over IPv6 full; over IPv4 none, but for trains whose way out needs it; GRE none. `remcsum`:
@@ -15,8 +17,6 @@ export type Encapsulation = 'gue' | 'gue-v1' | 'fou' | 'ipip' | 'gre';
  */
 export type Affinity = '5-tuple' | '3-tuple' | 'source-address' | 'ports' | 'none';
 
-/** Protocol of a service for whatever no other service of the address takes. */
-export const PROTOCOL_ANY = 256;
 /** What becomes of a packet too big for its tunnel (docs/oversize.md). */
 export type Oversize = 'segment' | 'segment-and-tell' | 'icmp' | 'fragment-inner' | 'fragment-outer' | 'drop';
 

@@ -18,13 +18,26 @@ import {
 } from '../base/batch.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
-import { type FlowLanes, fingerprints } from '../maglev-hash/index.ts';
+import { type FlowLanes, fingerprints, slotOf } from '../maglev-hash/index.ts';
 import * as tcp from '../wire/tcp.ts';
 import { appointmentNotes } from './appointment-notes.ts';
-import { previousAnswers, siblingBackend, tableBackend } from './choice.ts';
+import { isDecidedByTable, previousAnswers, siblingBackend, tableBackend } from './choice.ts';
 import { CONFIRM_WITHIN, ENTRY_CONFIRMED, ENTRY_ID_MASK, type FlowTable, findInBucket } from './flow-table.ts';
 import { FlowTuple } from './flow-tuple.ts';
-import { B_POOL, B_SINCE, BACKEND_WORDS, H_SERVICES, S_POOL, SERVICE_WORDS } from './layout.ts';
+import {
+  B_POOL,
+  B_SINCE,
+  BACKEND_WORDS,
+  H_POOLS,
+  H_SERVICES,
+  P_MEMBERS,
+  P_SEED,
+  P_SIZE,
+  P_TABLE,
+  POOL_WORDS,
+  S_POOL,
+  SERVICE_WORDS,
+} from './layout.ts';
 import { NEAR_PLACE, type NearBackends } from './near-backends.ts';
 import { type QuoteTally, quoteSteering } from './quote-steering.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -51,6 +64,8 @@ const ID_MASK = ENTRY_ID_MASK;
 const CONFIRMED_BIT = ENTRY_CONFIRMED;
 const WITHIN = CONFIRM_WITHIN;
 const findEntry = findInBucket;
+const slot = slotOf;
+const NO_TABLE = new Uint16Array(new ArrayBuffer(2));
 
 /** What steering did in one batch; added to the thread's counters. */
 export interface SteerTally extends QuoteTally {
@@ -72,7 +87,7 @@ export function steerStage(
   flows: FlowTable,
   siblings: readonly FlowTable[],
 ): (snapshot: Snapshot, now: number, tally: SteerTally) => void {
-  const { service, lookup, tcpFlags, fingerprintLow, fingerprintHigh } = batch;
+  const { service, lookup, tcpFlags, flowHash, fingerprintLow, fingerprintHigh } = batch;
   const { verdict, reason, backend } = batch;
   const { view } = batch.arena;
   const { words: records, ids, follow, fetch } = near;
@@ -82,6 +97,8 @@ export function steerStage(
   const { low: lows, high: highs } = lanes;
   const followWide = wideFlows(batch, flows, fingerprint);
   const note = appointmentNotes(batch, flows, fingerprint);
+
+  const isAlone = siblings.length === 0;
 
   const byQuote = quoteSteering(batch, flows, siblings, flow);
 
@@ -168,6 +185,14 @@ export function steerStage(
     let pool = -1;
     let hits = 0;
     let misses = 0;
+    let inserts = 0;
+    // The table of the service that was last missed, when it alone decides: what `miss` would do is then a slot and an entry.
+    let missed = -1;
+    let isDecided = false;
+    let table: Uint16Array = NO_TABLE;
+    let seed = 0;
+    let size = 0;
+    let members = 0;
     follow(words);
     for (let i = 0; i < count; i++) {
       if (service[i] < 0) continue;
@@ -208,8 +233,31 @@ export function steerStage(
         }
       }
       misses++;
+      if (entry < 0 && isAlone) {
+        if (service[i] !== missed) {
+          missed = service[i];
+          const serviceAt = servicesAt + missed * SERVICE;
+          isDecided = isDecidedByTable(words, serviceAt, now);
+          if (isDecided) {
+            const poolAt = words[H_POOLS] + words[serviceAt + POOL_OF] * POOL_WORDS;
+            table = snapshot.tables[words[poolAt + P_TABLE]];
+            seed = words[poolAt + P_SEED];
+            size = words[poolAt + P_SIZE];
+            members = words[poolAt + P_MEMBERS];
+          }
+        }
+        const id = isDecided ? words[members + table[slot(flowHash[i], seed, size)]] : -1;
+        if (id >= 0) {
+          backend[i] = id;
+          verdict[i] = FORWARD;
+          // Why a SYN or a RST leaves no entry: see `miss`.
+          if (!initial && (tcpFlags[i] & RST) === 0 && flows.insert(low, high, id, now, false)) inserts++;
+          continue;
+        }
+      }
       miss(snapshot, i, entry, initial, low, high, now, tally);
     }
+    tally.inserts += inserts;
     tally.hits += hits;
     tally.misses += misses;
   };
