@@ -30,6 +30,7 @@ export function compile(section: ConfigSection, file: string, warnings: readonly
     ingress: compileIngress(section.ingress, file),
     egress: compileEgress(section.egress, file),
     threads: section.threads,
+    processors: section.processors,
     flows: { entries: section.flows.entries, file: pathOrWord(file, section.flows.file) },
     fragments: {
       entries: section.fragments.entries,

@@ -56,7 +56,11 @@ export type EgressConfig =
       /** Interface name, 1–15 characters. */
       readonly device: string;
     }
-  | { readonly driver: 'xdp'; readonly interface: string }
+  | {
+      readonly driver: 'packet' | 'xdp';
+      /** Interface that frames leave by: both write link headers. */
+      readonly interface: string;
+    }
   | { readonly driver: 'pcap-file'; readonly path: string }
   | { readonly driver: 'memory' };
 
@@ -86,6 +90,17 @@ export interface FragmentLimits {
   readonly holdTimeout: number;
 }
 
+/** What a forwarding thread does without packets (docs/threads.md). */
+export type IdleRule = 'wait' | 'spin' | 'busy';
+
+export interface ProcessorRules {
+  /** Processors of the threads in their order; true: the first ones that the process may use; false: the kernel chooses. */
+  readonly pin: boolean | readonly number[];
+  readonly idle: IdleRule;
+  /** Microseconds. */
+  readonly spin: number;
+}
+
 export interface Config {
   readonly spec: Spec;
   /** By name of the pool; pools without checks are missing. */
@@ -94,6 +109,7 @@ export interface Config {
   readonly egress: EgressConfig;
   /** Forwarding threads. */
   readonly threads: number;
+  readonly processors: ProcessorRules;
   readonly flows: {
     /** Flow table entries, all threads together. */
     readonly entries: number;

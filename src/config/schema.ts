@@ -373,6 +373,16 @@ export const egressSchema = z.discriminatedUnion('driver', [
     .describe('A TAP device through which the kernel itself cuts super-packets inside their tunnel. Needs Linux 6.17 or later.'),
   z
     .strictObject({
+      driver: z.literal('packet').describe('Name of the driver.'),
+      interface: interfaceName.describe(
+        'Interface that frames leave by. Routes to the backends leave by it, or by a VLAN of it.',
+      ),
+    })
+    .describe(
+      'AF_PACKET: whole frames, to the MAC addresses that the kernel knows for the next hops, past its routing and firewall.',
+    ),
+  z
+    .strictObject({
       driver: z.literal('xdp').describe('Name of the driver.'),
       interface: interfaceName.describe(
         'Interface that frames leave by; of the ingress `xdp` also. Routes to the backends leave by it, or by a VLAN of it.',
@@ -399,6 +409,29 @@ export const sectionSchemas = {
   ingress: ingressSchema.prefault({ driver: 'tun' }).describe('How packets come in.'),
   egress: egressSchema.prefault({ driver: 'auto' }).describe('How packets go out.'),
   threads: z.int().min(1).max(64).default(1).describe('Forwarding threads; one does for a gigabit, never more than processors.'),
+  processors: z
+    .strictObject({
+      pin: z
+        .union([z.boolean(), z.array(z.int().min(0).max(1023)).min(1).max(64)])
+        .default(false)
+        .describe(
+          'Processors that forwarding threads are kept on: a list, in the order of the threads; true for the first ones that the director may use; false for none.',
+        ),
+      idle: z
+        .enum(['wait', 'spin', 'busy'])
+        .default('wait')
+        .describe(
+          'What a forwarding thread does without packets: sleeps until the kernel wakes it; looks on for a moment and sleeps then; never sleeps, and has a processor for itself.',
+        ),
+      spin: z
+        .int()
+        .min(1)
+        .max(100_000)
+        .default(50)
+        .describe('With `idle: spin`, microseconds after the last packet until it sleeps.'),
+    })
+    .prefault({})
+    .describe('Where forwarding threads run, and what they do without packets.'),
   flows: z
     .strictObject({
       entries: z

@@ -25,6 +25,7 @@ const RULES: { readonly [Key in keyof Config]-?: Rule } = {
   ingress: { effect: 'restart' },
   egress: { effect: 'restart' },
   threads: { effect: 'restart' },
+  processors: { effect: 'restart' },
   flows: { effect: 'restart' },
   fragments: { effect: 'restart' },
   probes: { effect: 'restart' },

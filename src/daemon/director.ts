@@ -267,6 +267,7 @@ export class Director {
     this.#paths.inherit(inheritance?.part('paths'));
     const threads = new ForwardingThreads({
       threads: config.threads,
+      processors: config.processors,
       ingress: config.ingress,
       egress: config.egress,
       flows: this.#flows.memory,

@@ -20,8 +20,11 @@ export interface LoopParts {
   readonly pipeline: Pipeline;
   readonly batch: Batch;
   readonly clock: Clock;
-  /** Waits until packets or mail are there, or `timeout` milliseconds are over. */
-  readonly wait: (timeout: number) => unknown;
+  /**
+   * Nothing was received, nor `empty` times in a row before (−1: nothing ever will be): waits until packets or mail are there, or `timeout` milliseconds are
+   * over. false: it did not wait (idle-pacing.ts).
+   */
+  readonly wait: (timeout: number, empty: number) => unknown;
   /** Takes what main posted; false ends the loop. */
   readonly readMail: () => boolean;
   /** Called once, when a finite source has delivered everything. */
@@ -59,6 +62,7 @@ export function forward(parts: LoopParts): void {
   let told = false;
   let ingressErrno = 0;
   let egressErrno = 0;
+  let empty = 0;
 
   /** What is in the batch goes its way. */
   function pass(now: number): void {
@@ -90,10 +94,11 @@ export function forward(parts: LoopParts): void {
         told = true;
         parts.exhausted();
       }
-      parts.wait(pipeline.watches ? WATCHING_WAIT : LONGEST_WAIT);
-      bank[WAKEUPS]++;
+      const waited = parts.wait(pipeline.watches ? WATCHING_WAIT : LONGEST_WAIT, ingress.exhausted ? -1 : empty);
+      if (waited !== false) bank[WAKEUPS]++;
+      empty = (empty + 1) & 0xffffff;
       batch.count = 0;
-    }
+    } else empty = 0;
     const now = clock.seconds();
     if (now !== beat) {
       // Once a second: what nobody needs more often.

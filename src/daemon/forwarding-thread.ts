@@ -23,10 +23,12 @@ import { ReplyRate } from '../pipeline/reply-rate.ts';
 import { Snapshot } from '../pipeline/snapshot.ts';
 import { boottimeClock, wallClock } from '../raw-socket/clock.ts';
 import { EventDescriptor } from '../raw-socket/event.ts';
+import { pinToProcessor } from '../raw-socket/processors.ts';
 import { TraceTap } from '../trace/tap.ts';
 import { flowWords } from './flow-memory.ts';
 import { forward } from './forwarding-loop.ts';
 import { collectAll } from './heap.ts';
+import { idlePacing } from './idle-pacing.ts';
 import { SnapshotGarbage } from './snapshot-garbage.ts';
 import { SnapshotReceiver } from './snapshot-mail.ts';
 import { takeBaton } from './takeover/baton.ts';
@@ -59,6 +61,8 @@ function pathFacts(ingress: Ingress, egress: Egress): PathFacts {
 function run(start: ThreadStart): void {
   const { number, threads, services, queue, gate } = start;
   let left = false;
+  // Before its memory is mapped: then it is that of the processor's own node.
+  if (start.processor !== null && !pinToProcessor(start.processor)) tell({ kind: 'unpinned', processor: start.processor });
   const ingress = openIngress(start.ingress, { thread: number, threads, services, gate, ...(queue === null ? {} : { queue }) });
   try {
     const { nextHops } = start;
@@ -189,7 +193,7 @@ function run(start: ThreadStart): void {
           pipeline,
           batch: mapped.batch,
           clock,
-          wait: (timeout) => waiting.wait(timeout),
+          wait: idlePacing({ ...start, wait: (timeout) => waiting.wait(timeout), now: () => clock.microseconds() }),
           readMail,
           exhausted: () => tell({ kind: 'exhausted' }),
           refused: (driver, errno) => tell({ kind: 'refused', driver, errno }),

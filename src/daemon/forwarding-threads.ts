@@ -11,13 +11,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
 import { CodedError, EXIT } from '../base/errors.ts';
-import type { EgressConfig, FragmentLimits, IngressConfig } from '../config/config.ts';
+import type { EgressConfig, FragmentLimits, IngressConfig, ProcessorRules } from '../config/config.ts';
 import type { Publisher } from '../control/publisher.ts';
 import type { EventJournal } from '../observe/events.ts';
 import { capacityOf } from '../pipeline/flow-regions.ts';
 import { FragmentTable } from '../pipeline/fragment-table.ts';
 import { closeDescriptor } from '../raw-socket/file.ts';
 import { errnoName } from '../raw-socket/library.ts';
+import { allowedProcessors } from '../raw-socket/processors.ts';
 import { openTunQueue } from '../raw-socket/tun.ts';
 import { type FlowMemory, flowWords, processMemory } from './flow-memory.ts';
 import { GateKeeper } from './gate-keeper.ts';
@@ -30,9 +31,12 @@ const FAILURE_WINDOW = 60;
 export const STUCK_AFTER = 5;
 /** Milliseconds that a thread gets to finish its batch. */
 const STOP_PATIENCE = 3000;
+const UNPINNED: ProcessorRules = { pin: false, idle: 'wait', spin: 0 };
 
 export interface ForwardingThreadsOptions {
   readonly threads: number;
+  /** Absent: the kernel chooses where they run, and they sleep without packets. */
+  readonly processors?: ProcessorRules;
   readonly ingress: IngressConfig;
   readonly egress: EgressConfig;
   /** Where the flow table lies; absent: in memory of its own, of so many entries. */
@@ -41,7 +45,7 @@ export interface ForwardingThreadsOptions {
   readonly fragments: FragmentLimits;
   /** Path MTU by backend id (path-keeper.ts); absent or null: no limit. */
   readonly pathMtu?: SharedArrayBuffer | null;
-  /** Next hops by backend id (next-hop-keeper.ts), for the egress `xdp`; absent or null for others. */
+  /** Next hops by backend id (next-hop-keeper.ts), for the egresses `packet` and `xdp`; absent or null for others. */
   readonly nextHops?: SharedArrayBuffer | null;
   /** Where packets that were cut for their size are noted (cut-watch.ts); absent: nowhere. */
   readonly cutNotes?: SharedArrayBuffer;
@@ -75,7 +79,9 @@ export class ForwardingThreads {
   /** Their words, those of all threads together, which write them: to be read only. */
   readonly flowWords: Int32Array;
   readonly #options: ForwardingThreadsOptions;
-  readonly #common: Omit<SeatStart, 'services' | 'snapshot' | 'queue' | 'egressQueue' | 'gate' | 'baton'>;
+  readonly #common: Omit<SeatStart, 'services' | 'snapshot' | 'queue' | 'egressQueue' | 'gate' | 'baton' | 'processor'>;
+  /** Those that threads are kept on, in their order; with more threads from the first one on again. Empty: the kernel chooses. */
+  readonly #processors: readonly number[];
   /** Seconds of recent failures, oldest first. */
   #failures: number[] = [];
   #phase: 'starting' | 'running' | 'leaving' | 'stopping' = 'starting';
@@ -95,7 +101,7 @@ export class ForwardingThreads {
   /** Queues of the TUN or TAP device, by seat. */
   readonly #queues = new Map<Seat, number>();
   readonly #gate: GateKeeper;
-  /** Index of the interface that the thread's `xdp` egress was to be opened on, by seat. */
+  /** Index of the interface that the thread's `packet` or `xdp` egress was to be opened on, by seat. */
   readonly #egressIndexes = new Map<Seat, number>();
   /** Queues of the egress's TAP device, by seat, and the index that the device had. */
   readonly #egressQueues = new Map<Seat, { readonly queue: number; readonly interfaceIndex: number }>();
@@ -110,8 +116,12 @@ export class ForwardingThreads {
     const { fragments } = options;
     const fragmentEntries = Math.ceil(fragments.entries / threads);
     const fragmentMemory = Array.from({ length: threads }, () => new SharedArrayBuffer(FragmentTable.bytesFor(fragmentEntries)));
+    const { pin, idle, spin } = options.processors ?? UNPINNED;
+    this.#processors = pin === true ? allowedProcessors() : pin === false ? [] : pin;
     this.#common = {
       threads,
+      idle,
+      spin,
       ingress,
       egress,
       flows,
@@ -132,6 +142,11 @@ export class ForwardingThreads {
         options.journal.record('warn', 'kernel-refused', `the kernel refused a call of ${driver}: ${errnoName(errno)}`, {
           thread: seat.number,
         });
+      },
+      unpinned: (seat: Seat, processor: number) => {
+        const text = `forwarding thread ${seat.number} can not be kept on processor ${processor}: the kernel chooses where it runs`;
+        const hint = 'grep Cpus_allowed_list /proc/self/status, or AllowedCPUs= of the service, say which there are';
+        options.journal.record('warn', 'thread-unpinned', text, { thread: seat.number, processor, hint });
       },
       warning: (seat: Seat, { part, driver, message, hint }: MailToMain & { kind: 'warning' }) => {
         const text = `${driver}: ${message}`;
@@ -316,7 +331,7 @@ export class ForwardingThreads {
         if (this.#egressQueues.get(seat)?.interfaceIndex !== index) seat.post({ kind: 'reopen', part: 'egress' });
       }
     }
-    if (egress.driver === 'xdp') {
+    if ('interface' in egress) {
       const index = interfaceIndex(egress.interface);
       for (const seat of this.#forwarding) {
         if (this.#egressIndexes.get(seat) !== index) seat.post({ kind: 'reopen', part: 'egress' });
@@ -362,7 +377,7 @@ export class ForwardingThreads {
   /** Names of the interfaces that somebody else makes and removes. */
   #foreign(): string[] {
     const { ingress, egress } = this.#options;
-    return [...('interface' in ingress ? [ingress.interface] : []), ...(egress.driver === 'xdp' ? [egress.interface] : [])];
+    return [...('interface' in ingress ? [ingress.interface] : []), ...('interface' in egress ? [egress.interface] : [])];
   }
 
   #replace(seat: Seat): void {
@@ -438,10 +453,11 @@ export class ForwardingThreads {
     const { current: snapshot, spec } = this.#options.publisher;
     if (snapshot === null || spec === null) throw new RangeError('nothing was published before the threads were started');
     const { egress, interfaceIndex } = this.#options;
-    if (egress.driver === 'xdp') this.#egressIndexes.set(seat, interfaceIndex(egress.interface));
+    if ('interface' in egress) this.#egressIndexes.set(seat, interfaceIndex(egress.interface));
     seat.start(
       {
         ...this.#common,
+        processor: this.#processors.length === 0 ? null : this.#processors[seat.number % this.#processors.length],
         services: spec.services,
         snapshot,
         queue: this.#openQueue(seat),
@@ -525,7 +541,7 @@ export class ForwardingThreads {
       gaveUp(
         new CodedError('GD_DAEMON_THREADS_FAIL', `${this.#failures.length} forwarding threads failed within ${FAILURE_WINDOW} s`),
       );
-    } else if (code === EGRESS_GONE && this.#options.egress.driver !== 'xdp') {
+    } else if (code === EGRESS_GONE && !('interface' in this.#options.egress)) {
       this.#closeEgressQueue(seat);
       this.#replace(seat);
     } else if (gone && this.#foreign().length > 0) {

@@ -1,5 +1,5 @@
 /**
- * The next hops of the backends while the director runs, for an egress that writes link headers (`xdp`): shared memory that the forwarding threads read per
+ * The next hops of the backends while the director runs, for an egress that writes link headers (`packet`, `xdp`): shared memory that the forwarding threads read per
  * packet, kept current by main (host/next-hop-watch.ts); who can not be reached is in the journal.
  */
 import { formatAddress } from '../base/address.ts';
@@ -40,13 +40,14 @@ export class NextHopKeeper {
   constructor(options: NextHopKeeperOptions) {
     this.#options = options;
     const { egress } = options;
-    if (egress.driver !== 'xdp') return;
+    if (!('interface' in egress)) return;
     this.memory = new SharedArrayBuffer(NextHops.bytesFor(MAX_BACKENDS));
     this.#device = egress.interface;
-    this.#watch = new NextHopWatch({ device: egress.interface, table: new NextHops(this.memory), mostBytes: FRAME_IP_BYTES });
+    const mostBytes = egress.driver === 'xdp' ? FRAME_IP_BYTES : Number.POSITIVE_INFINITY;
+    this.#watch = new NextHopWatch({ device: egress.interface, table: new NextHops(this.memory), mostBytes });
   }
 
-  /** The backends of a published snapshot. Throws CodedError when the kernel does not tell their routes. */
+  /** The backends of a published snapshot. What the kernel does not tell of their routes is logged, and asked for again by `tend`. */
   publish({ pools }: Spec, { backends }: SnapshotNames): void {
     if (this.#watch === null) return;
     const addresses = new Map(pools.flatMap((pool) => pool.backends.map(({ address }) => [formatAddress(address), address])));
@@ -57,29 +58,37 @@ export class NextHopKeeper {
     });
     const present = new Set(wanted.map(({ address }) => formatAddress(address)));
     for (const gone of this.#told.keys()) if (!present.has(gone)) this.#told.delete(gone);
-    this.#watch.setBackends(wanted, this.#options.clock.milliseconds());
+    const watch = this.#watch;
+    this.#attempt((now) => watch.setBackends(wanted, now));
   }
 
   /** To be called every 100 ms. What the kernel refuses is logged, and tried again with the next call. */
   tend(): void {
-    if (this.#watch === null) return;
+    const watch = this.#watch;
+    if (watch === null) return;
+    const now = this.#attempt((milliseconds) => watch.poll(milliseconds));
+    if (now < this.#tellAt) return;
+    this.#tellAt = now + TELL_EVERY;
+    for (const entry of watch.entries()) this.#tell(entry, now);
+  }
+
+  close(): void {
+    this.#watch?.close();
+  }
+
+  /** Returns the milliseconds that `work` was given. */
+  #attempt(work: (now: number) => void): number {
     const { clock, journal } = this.#options;
     const now = clock.milliseconds();
     try {
-      this.#watch.poll(now);
+      work(now);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       const equal = this.#repeated.admit(message, now);
       const hint = error instanceof CodedError ? error.hint : '';
       if (equal >= 0) journal.record('error', 'next-hop-failed', message, { hint, equal });
     }
-    if (now < this.#tellAt) return;
-    this.#tellAt = now + TELL_EVERY;
-    for (const entry of this.#watch.entries()) this.#tell(entry, now);
-  }
-
-  close(): void {
-    this.#watch?.close();
+    return now;
   }
 
   #tell(entry: NextHopEntry, now: number): void {
@@ -105,7 +114,7 @@ function wordsFor(entry: NextHopEntry, text: string, neighbour: string, device: 
   switch (entry.state) {
     case 'elsewhere':
       return {
-        message: `packets to ${text} leave by ${entry.interface}, which the egress xdp:${device} does not`,
+        message: `packets to ${text} leave by ${entry.interface}, which the egress (${device}) does not`,
         hint: `ip route get ${text}   or set egress.interface: ${entry.interface}`,
       };
     case 'no-route':

@@ -26,6 +26,7 @@ import {
   setCapabilities,
   type User,
 } from '../raw-socket/privileges.ts';
+import { allocatorSettings, wantsAllocatorSettings } from './allocator.ts';
 import { handOver } from './privileges-files.ts';
 
 /**
@@ -38,8 +39,8 @@ const MARK = 'GUE_DIRECTOR_SETTLED';
 export function neededCapabilities(config: Pick<Config, 'ingress' | 'egress' | 'listen'>): CapabilityName[] {
   const { ingress, egress, listen } = config;
   const names: CapabilityName[] = [];
-  const raw = egress.driver === 'raw' || egress.driver === 'auto' || egress.driver === 'xdp';
-  if (isLive(ingress) || egress.driver === 'tap-offload' || egress.driver === 'xdp') names.push('CAP_NET_ADMIN');
+  const raw = egress.driver === 'raw' || egress.driver === 'auto' || 'interface' in egress;
+  if (isLive(ingress) || egress.driver === 'tap-offload' || 'interface' in egress) names.push('CAP_NET_ADMIN');
   if (isLive(ingress) || raw) names.push('CAP_NET_RAW');
   if (ingress.driver === 'xdp') names.push('CAP_BPF');
   const lowest = Number(readSysctl('net/ipv4/ip_unprivileged_port_start') ?? 1024);
@@ -70,7 +71,7 @@ export function stepFor(now: Credentials, user: User | null, needed: bigint, aga
 }
 
 /**
- * Returns when this process has no more privileges than the configuration needs; until then it executes itself, and does not return. To be
+ * Returns when this process has no more privileges than the configuration needs, and one arena (allocator.ts); until then it executes itself, and does not return. To be
  * called before anything that would be lost by that. Throws CodedError (exit code 77, or 78 when there is no such user).
  */
 export function settlePrivileges(config: Config, log: Log): void {
@@ -79,6 +80,7 @@ export function settlePrivileges(config: Config, log: Log): void {
   const now = readCredentials();
   const user = configuredUser(config);
   const step = stepFor(now, user, capabilitySet(neededCapabilities(config)), again);
+  if (step.kind !== 'execute' && !again && wantsAllocatorSettings()) executeAgain();
   if (step.kind === 'stay-root') {
     forbidNewPrivileges();
     if (user !== null) return;
@@ -107,9 +109,14 @@ export function settlePrivileges(config: Config, log: Log): void {
   }
   setCapabilities(step.keep);
   forbidNewPrivileges();
-  const words = [...process.execArgv, ...process.argv.slice(1)];
   mustReach(config);
-  execute(process.execPath, words, { ...process.env, [MARK]: '1' });
+  executeAgain();
+}
+
+/** The same command, in an environment that has what it wants. */
+function executeAgain(): never {
+  const words = [...process.execArgv, ...process.argv.slice(1)];
+  return execute(process.execPath, words, { ...process.env, ...allocatorSettings(process.env), [MARK]: '1' });
 }
 
 function configuredUser({ privileges: { user } }: Config): User | null {

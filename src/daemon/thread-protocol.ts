@@ -8,7 +8,7 @@
 
 import type { MessagePort } from 'node:worker_threads';
 import type { IngressFacts } from '../base/batch.ts';
-import type { EgressConfig, FragmentLimits, IngressConfig } from '../config/config.ts';
+import type { EgressConfig, FragmentLimits, IdleRule, IngressConfig } from '../config/config.ts';
 import type { GateEnd } from '../io/xdp/gate.ts';
 import type { PipelineOptions } from '../pipeline/pipeline.ts';
 import type { SharedSnapshot, SnapshotNames } from '../pipeline/snapshot.ts';
@@ -37,8 +37,13 @@ export interface ThreadStart {
   readonly egressQueue: number | null;
   /** Of the ingress `xdp`: what main holds for all threads; null for other drivers. */
   readonly gate: GateEnd | null;
-  /** Of the egress `xdp`: memory of next hops by backend id, which main keeps current; null for other drivers. */
+  /** Of the egresses `packet` and `xdp`: memory of next hops by backend id, which main keeps current; null for other drivers. */
   readonly nextHops: SharedArrayBuffer | null;
+  /** The processor that it is to be kept on; null: any. */
+  readonly processor: number | null;
+  readonly idle: IdleRule;
+  /** Microseconds. */
+  readonly spin: number;
   readonly ingress: IngressConfig;
   readonly egress: EgressConfig;
   readonly services: readonly ServiceSpec[];
@@ -130,6 +135,8 @@ export type MailToMain =
   | { readonly kind: 'refused'; readonly driver: string; readonly errno: number }
   /** It can not do what the last order to trace says, and goes on without. */
   | { readonly kind: 'untraced'; readonly message: string }
+  /** There is no such processor, or this process may not use it: the kernel chooses. */
+  | { readonly kind: 'unpinned'; readonly processor: number }
   /** A driver works, but not as it was meant to. */
   | {
       readonly kind: 'warning';

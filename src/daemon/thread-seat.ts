@@ -41,6 +41,8 @@ export interface SeatEvents {
   poised(seat: Seat, batches: number): void;
   exhausted(seat: Seat): void;
   refused(seat: Seat, driver: string, errno: number): void;
+  /** It could not be kept on this processor. */
+  unpinned(seat: Seat, processor: number): void;
   warning(seat: Seat, mail: MailToMain & { kind: 'warning' }): void;
   /** After the last event of the thread; its descriptors are closed when `tidy`. */
   ended(seat: Seat, end: ThreadEnd): void;
@@ -176,6 +178,8 @@ export class Seat implements Subscriber {
         this.#events.refused(this, mail.driver, mail.errno);
       } else if (mail.kind === 'untraced') {
         this.traceFailure = mail.message;
+      } else if (mail.kind === 'unpinned') {
+        this.#events.unpinned(this, mail.processor);
       } else if (mail.kind === 'warning') {
         this.#events.warning(this, mail);
       } else {

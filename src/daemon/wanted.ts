@@ -32,7 +32,8 @@ export function wantedOf(config: Config, spec: Spec): Wanted {
     tunnelPorts: [...new Set(tunnels.flatMap(outerPorts))],
     tunnelProtocols: [...new Set(tunnels.flatMap(({ encapsulation }) => outerProtocols(encapsulation)))].filter((n) => n !== UDP),
     egressDevice: egress.driver === 'tap-offload' ? egress.device : null,
-    egressInterface: egress.driver === 'xdp' ? egress.interface : null,
+    egressInterface: 'interface' in egress ? egress.interface : null,
+    egressQueues: egress.driver === 'xdp',
     udpSourcePorts:
       egress.driver === 'auto' || egress.driver === 'udp' ? { base: egress.sourcePortBase, count: egress.sourcePorts } : null,
   };

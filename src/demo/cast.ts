@@ -73,7 +73,12 @@ export class Actor {
 
   /** Starts any command in a namespace. */
   static command(name: string, namespace: Namespace, command: string, ...args: string[]): Actor {
-    return new Actor(name, namespace.spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] }));
+    return Actor.watch(name, namespace.spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] }));
+  }
+
+  /** Watches a child that somebody started with pipes. */
+  static watch(name: string, child: ChildProcess): Actor {
+    return new Actor(name, child);
   }
 
   /** What it wrote lately, both streams in the order of arrival. */

@@ -30,13 +30,17 @@ export const DIRECTOR_AREAS: readonly Area[] = [
   },
   {
     id: 'kernel',
-    checked: 'Linux version, UDP_SEGMENT, queues of TUN devices; for xdp its parts, queues of the interface, locked memory',
+    checked:
+      'Linux version, UDP_SEGMENT, queues of TUN devices; for xdp its parts, queues of the interface, locked memory; processors that threads are kept on',
     good: 'the kernel has what the configured drivers use',
     ids: [
       'kernel-old',
       'kernel-without-segmentation',
       'kernel-without-queues',
       'kernel-without-tunnel-offload',
+      'processor-missing',
+      'processors-few',
+      'processors-busy',
       'kernel-without-xdp',
       'bpf-interpreted',
       'xdp-queues',

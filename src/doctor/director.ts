@@ -72,8 +72,9 @@ function asUser({ id, level, text, fix }: Finding, unprivileged: boolean, runs: 
   return id === 'firewall-unknown' ? { id, level: 'skipped', text, fix: again } : { id, level, text, fix };
 }
 
-function examineXdp({ ingress, egressInterface = null }: Wanted, threads: number): Found[] {
-  const use = { ingress: ingress.driver === 'xdp' ? ingress.interface : null, egress: egressInterface, threads };
+function examineXdp({ ingress, egressInterface = null, egressQueues = false }: Wanted, threads: number): Found[] {
+  const egress = egressQueues ? egressInterface : null;
+  const use = { ingress: ingress.driver === 'xdp' ? ingress.interface : null, egress, threads };
   if (use.ingress === null && use.egress === null) return [];
   const present = listLinks().map(({ name }) => name);
   return judgeXdp(xdpFacts(use, present), use);

@@ -7,7 +7,7 @@ import { parseAnyAddress } from '../config/address.ts';
 import { judgeArrivals, type Sender } from './arrivals.ts';
 import { exitCodeOf, type Found, reportOf } from './finding.ts';
 import { answeringText, judgePaths } from './judge-paths.ts';
-import { judgeConntrack, judgeKernel, type KernelFacts } from './kernel-features.ts';
+import { judgeConntrack, judgeKernel, type KernelFacts, type KernelUse } from './kernel-features.ts';
 import { judgeOffloads } from './offloads.ts';
 import { withPolicies } from './oversize.ts';
 import type { Tried } from './path-probes.ts';
@@ -199,9 +199,9 @@ test('nobody who could be asked: what to type is a command', () => {
 });
 
 test('kernels: what the configured drivers need of them', () => {
-  const facts: KernelFacts = { release: '6.18.44', segments: true, tunFeatures: 0x5103 };
-  const use = { ingress: 'tun', egress: 'auto', threads: 4 };
-  const said = (changes: Partial<KernelFacts>, uses: Partial<typeof use> = {}) =>
+  const facts: KernelFacts = { release: '6.18.44', segments: true, tunFeatures: 0x5103, processors: [0, 1, 4, 5, 6, 7] };
+  const use: KernelUse = { ingress: 'tun', egress: 'auto', threads: 4, pin: false, idle: 'wait' };
+  const said = (changes: Partial<KernelFacts>, uses: Partial<KernelUse> = {}) =>
     ids(typed(judgeKernel({ ...facts, ...changes }, { ...use, ...uses })));
   assert.deepEqual(said({}), []);
   assert.deepEqual(said({ release: '4.19.0-27-amd64' }), ['warning kernel-old']);
@@ -212,6 +212,13 @@ test('kernels: what the configured drivers need of them', () => {
   assert.deepEqual(said({ tunFeatures: null }), []);
   assert.deepEqual(said({ release: '6.16.1' }, { egress: 'tap-offload' }), ['error kernel-without-tunnel-offload']);
   assert.deepEqual(said({ release: '6.17.0' }, { egress: 'tap-offload' }), []);
+  assert.deepEqual(said({}, { pin: true }), []);
+  assert.deepEqual(said({}, { pin: [4, 5, 6, 7] }), []);
+  assert.deepEqual(said({}, { pin: [4, 5, 6, 2] }), ['warning processor-missing']);
+  assert.deepEqual(said({}, { pin: [4, 5] }), ['warning processors-few']);
+  assert.deepEqual(said({ processors: [0, 1] }, { pin: true }), ['warning processors-few']);
+  assert.deepEqual(said({}, { idle: 'busy' }), []);
+  assert.deepEqual(said({ processors: [0, 1, 2, 3] }, { idle: 'busy' }), ['warning processors-busy']);
   assert.deepEqual(ids(judgeConntrack({ count: 100, most: 1000 })), []);
   assert.deepEqual(ids(typed(judgeConntrack({ count: 950, most: 1000 }))), ['warning conntrack-full']);
   assert.deepEqual(ids(judgeConntrack({ count: 1000, most: 1000 })), ['error conntrack-full']);

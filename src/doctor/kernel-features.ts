@@ -2,6 +2,7 @@
 import { openSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { closeDescriptor } from '../raw-socket/file.ts';
+import { allowedProcessors } from '../raw-socket/processors.ts';
 import { AF_INET, IPPROTO_UDP, openSocket, SOCK_DGRAM, switchOption, UDP_SEGMENT } from '../raw-socket/socket.ts';
 import { tunFeatures } from '../raw-socket/tun.ts';
 import type { Found } from './finding.ts';
@@ -21,6 +22,8 @@ export interface KernelFacts {
   readonly segments: boolean;
   /** TUNGETFEATURES; null: /dev/net/tun can not be opened here. */
   readonly tunFeatures: number | null;
+  /** Numbers of the processors that a process started from here may use. */
+  readonly processors: readonly number[];
 }
 
 /** What the configuration makes use of. */
@@ -28,6 +31,9 @@ export interface KernelUse {
   readonly ingress: string;
   readonly egress: string;
   readonly threads: number;
+  /** `processors.pin` and `processors.idle`. */
+  readonly pin: boolean | readonly number[];
+  readonly idle: string;
 }
 
 export function kernelFacts(): KernelFacts {
@@ -37,6 +43,7 @@ export function kernelFacts(): KernelFacts {
       release: release(),
       segments: switchOption(descriptor, IPPROTO_UDP, UDP_SEGMENT, 0),
       tunFeatures: tunFeaturesOrNull(),
+      processors: allowedProcessors(),
     };
   } finally {
     closeDescriptor(descriptor);
@@ -99,7 +106,43 @@ export function judgeKernel(facts: KernelFacts, use: KernelUse): Found[] {
       fix: '',
     });
   }
-  return found;
+  return [...found, ...judgeProcessors(facts.processors, use)];
+}
+
+/** Whether every thread can be kept on a processor of its own. */
+function judgeProcessors(allowed: readonly number[], { threads, pin, idle }: KernelUse): Found[] {
+  const wanted = pin === true ? allowed.slice(0, threads) : pin === false ? [] : pin;
+  const missing = wanted.filter((processor) => !allowed.includes(processor));
+  if (missing.length > 0) {
+    return [
+      {
+        id: 'processor-missing',
+        level: 'warning',
+        text: `processors.pin names ${missing.join(', ')}; there are, or this process may use, ${allowed.join(', ')}: those threads run where the kernel wants`,
+        fix: 'systemctl edit gue-director   # AllowedCPUs=, or correct processors.pin',
+      },
+    ];
+  }
+  const pinned = new Set(wanted).size;
+  if (pin !== false && pinned < threads) {
+    return [
+      {
+        id: 'processors-few',
+        level: 'warning',
+        text: `${threads} threads are to be kept on ${pinned} processors: some share one; write threads: ${pinned}, or more processors in processors.pin`,
+        fix: '',
+      },
+    ];
+  }
+  if (idle !== 'busy' || threads < allowed.length) return [];
+  return [
+    {
+      id: 'processors-busy',
+      level: 'warning',
+      text: `${threads} threads never sleep (processors.idle: busy) on ${allowed.length} processors: checks, logs and everything else of this host have none left; write idle: spin`,
+      fix: '',
+    },
+  ];
 }
 
 /** Fill of the table of connections; null without conntrack, or where this process may not look. */

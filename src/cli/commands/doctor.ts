@@ -93,9 +93,11 @@ async function examineDirector(options: Options): Promise<Report> {
   const config = await configured(options.config);
   const { wantedOf } = await import('../../daemon/wanted.ts');
   const doctor = await import('../../doctor/director.ts');
+  const { pin, idle } = config.processors;
+  const pacing = { pin, idle };
   return doctor.examineDirector({
     wanted: wantedOf(config, config.spec),
-    use: { ingress: config.ingress.driver, egress: config.egress.driver, threads: config.threads },
+    use: { ingress: config.ingress.driver, egress: config.egress.driver, threads: config.threads, ...pacing },
     services: config.spec.services,
     targets: options.probes ? await targetsOf(config) : [],
     running: await askRunning(options),

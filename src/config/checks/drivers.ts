@@ -9,7 +9,7 @@ import type { Report } from './index.ts';
 const EPHEMERAL = { from: 32768, to: 60999 };
 
 /** Ways out that take outer packets as they are, fragments of them too. With others the kernel writes the outer header, or segments. */
-const WHOLE_PACKETS: ReadonlySet<string> = new Set(['auto', 'raw', 'tap-offload', 'xdp', 'pcap-file', 'memory']);
+const WHOLE_PACKETS: ReadonlySet<string> = new Set(['auto', 'raw', 'tap-offload', 'packet', 'xdp', 'pcap-file', 'memory']);
 
 /** The interfaces that the ingress names. */
 function devicesOf(ingress: Draft['ingress']): readonly (string | undefined)[] {
@@ -47,7 +47,7 @@ export function checkDrivers(draft: Draft, report: Report): void {
     report(['egress', 'device'], 'GD_CONFIG_DEVICE_TWICE', message);
   }
   if (
-    egress?.driver === 'xdp' &&
+    (egress?.driver === 'packet' || egress?.driver === 'xdp') &&
     ingress?.driver !== 'packet' &&
     ingress?.driver !== 'xdp' &&
     devicesOf(ingress).includes(egress.interface)
