@@ -3,10 +3,15 @@
  * a raw socket to a worker's link, more packets offered than go through. Beside it a C program with the same system calls that only prepends
  * constant bytes (floor/forward.c), in the same lab, round by round in turn.
  */
-import { median, ratio } from './bulk/ratio.ts';
-import { Course, contenders, type Load } from './forward/course.ts';
+import { median, type Ratio, ratio } from './bulk/ratio.ts';
+import { contenders } from './forward/contenders.ts';
+import { Course, type Load } from './forward/course.ts';
+import { linkRows } from './forward/link.ts';
 
 export const name = 'forward';
+
+/** Of ingress and egress: what `--driver` takes. */
+export const drivers = ['tun', 'packet', 'xdp'] as const;
 
 const SIZES = [64, 512, 1500];
 
@@ -14,8 +19,10 @@ export interface ForwardPlan {
   readonly rounds: number;
   readonly threads: readonly number[];
   readonly sizes: readonly number[];
-  /** Measured, and before that not measured. */
+  /** Seconds: measured in each round, and before that not measured. */
   readonly seconds: number;
+  readonly lead: number;
+  /** Seconds that each contender forwards as much as it can after its start. */
   readonly warmUp: number;
 }
 
@@ -33,19 +40,20 @@ export async function measure(plan: ForwardPlan): Promise<Forwarded[]> {
   );
   const course = Course.open();
   try {
-    for (let round = 0; round < plan.rounds; round++) {
-      for (const threads of plan.threads) {
-        const [ours, floor] = contenders(course.programs, threads);
-        // Every other round backwards: nobody always follows the same neighbour.
-        for (const contender of round % 2 === 0 ? [ours, floor] : [floor, ours]) {
-          await course.start(contender, threads);
-          for (const result of results.filter((one) => one.threads === threads)) {
-            const load = await course.load(result.size, plan.warmUp, plan.seconds);
+    for (const threads of plan.threads) {
+      const [ours, floor] = contenders(course.programs, threads);
+      for (const contender of [ours, floor]) await course.start(contender, threads, plan.warmUp);
+      for (let round = 0; round < plan.rounds; round++) {
+        for (const result of results.filter((one) => one.threads === threads)) {
+          // Every other round backwards: nobody always follows the same neighbour.
+          for (const contender of round % 2 === 0 ? [ours, floor] : [floor, ours]) {
+            course.turn(contender);
+            const load = await course.load(result.size, plan.lead, plan.seconds);
             (contender === ours ? result.ours : result.floor).push(load);
           }
-          await course.stop();
         }
       }
+      await course.stop();
     }
   } finally {
     await course.close();
@@ -53,15 +61,33 @@ export async function measure(plan: ForwardPlan): Promise<Forwarded[]> {
   return results;
 }
 
-export async function run({ quick }: { quick: boolean }): Promise<{ name: string; rows: Record<string, string | number>[] }> {
+/** Packets a second: ours over the floor's, round by round. */
+export function rates({ ours, floor }: Forwarded): Ratio {
+  return ratio(
+    ours.map((one) => one.rate),
+    floor.map((one) => one.rate),
+  )!;
+}
+
+export interface ForwardOptions {
+  readonly quick: boolean;
+  /** One of `drivers`; absent: all. */
+  readonly driver?: string;
+}
+
+export async function run({ quick, driver }: ForwardOptions): Promise<{ name: string; rows: Record<string, string | number>[] }> {
+  const links = (['packet', 'xdp'] as const).filter((link) => driver === undefined || driver === link);
+  const rows = driver === undefined || driver === 'tun' ? await tunRows(quick) : [];
+  return { name, rows: [...rows, ...(await linkRows(links, quick))] };
+}
+
+async function tunRows(quick: boolean): Promise<Record<string, string | number>[]> {
   const plan: ForwardPlan = quick
-    ? { rounds: 1, threads: [1], sizes: [64], seconds: 0.5, warmUp: 0.5 }
-    : { rounds: 3, threads: [1, 2], sizes: SIZES, seconds: 0.7, warmUp: 0.3 };
-  const rows = (await measure(plan)).map(({ threads, size, ours, floor }) => {
-    const compared = ratio(
-      ours.map((one) => one.rate),
-      floor.map((one) => one.rate),
-    )!;
+    ? { rounds: 5, threads: [1], sizes: [64], seconds: 0.3, lead: 0.1, warmUp: 2 }
+    : { rounds: 9, threads: [1, 2], sizes: SIZES, seconds: 0.5, lead: 0.1, warmUp: 3 };
+  return (await measure(plan)).map((forwarded) => {
+    const { threads, size, ours, floor } = forwarded;
+    const compared = rates(forwarded);
     return {
       drivers: 'tun, raw',
       threads,
@@ -73,5 +99,4 @@ export async function run({ quick }: { quick: boolean }): Promise<{ name: string
       'C CPU µs/packet': Number((median(floor.map((one) => one.processor)) * 1e6).toFixed(2)),
     };
   });
-  return { name, rows };
 }

@@ -3,8 +3,9 @@
  * program with the same system calls (floor/forward.c), idle and at half of what goes through, round by round in turn. Both have the same
  * links, router and receiver, so that what differs is theirs.
  */
-import { median, ratio } from './bulk/ratio.ts';
-import { Course, contenders, type Delay } from './forward/course.ts';
+import { median, type Ratio, ratio } from './bulk/ratio.ts';
+import { contenders } from './forward/contenders.ts';
+import { Course, type Delay } from './forward/course.ts';
 
 export const name = 'latency';
 
@@ -13,44 +14,59 @@ const IDLE_RATE = 1000;
 
 export interface LatencyPlan {
   readonly rounds: number;
-  /** Measured at each load, and before that not measured. */
+  /** Seconds: measured in each round at each load, and before that not measured. */
   readonly seconds: number;
+  readonly lead: number;
+  /** Seconds that each contender forwards as much as it can after its start, and for which is then measured how much that is. */
   readonly warmUp: number;
+  readonly loading: number;
 }
 
 export interface Delayed {
   readonly load: string;
   /** Packets a second. */
   readonly rate: number;
-  readonly ours: (Delay & { readonly lost: number })[];
-  readonly floor: (Delay & { readonly lost: number })[];
+  readonly ours: Delay[];
+  readonly floor: Delay[];
 }
 
 export async function measure(plan: LatencyPlan): Promise<Delayed[]> {
   const course = Course.open();
   try {
     const [ours, floor] = contenders(course.programs, 1);
-    await course.start(ours, 1);
-    const { rate } = await course.load(BYTES, plan.warmUp, plan.seconds);
-    await course.stop();
+    let least = Number.POSITIVE_INFINITY;
+    for (const contender of [ours, floor]) {
+      await course.start(contender, 1, plan.warmUp);
+      least = Math.min(least, (await course.load(BYTES, plan.lead, plan.loading)).rate);
+    }
+    // The same for both, so that neither has more to do.
     const results: Delayed[] = [
       { load: 'idle', rate: IDLE_RATE, ours: [], floor: [] },
-      { load: 'half', rate: Math.round(rate / 2), ours: [], floor: [] },
+      { load: 'half', rate: Math.round(least / 2), ours: [], floor: [] },
     ];
     for (let round = 0; round < plan.rounds; round++) {
-      for (const contender of round % 2 === 0 ? [ours, floor] : [floor, ours]) {
-        await course.start(contender, 1);
-        for (const result of results) {
-          const delay = await course.delay(BYTES, result.rate, plan.warmUp, plan.seconds);
+      for (const result of results) {
+        for (const contender of round % 2 === 0 ? [ours, floor] : [floor, ours]) {
+          course.turn(contender);
+          const delay = await course.delay(BYTES, result.rate, plan.lead, plan.seconds);
           (contender === ours ? result.ours : result.floor).push(delay);
         }
-        await course.stop();
       }
     }
     return results;
   } finally {
     await course.close();
   }
+}
+
+export type Percentile = 'p50' | 'p99' | 'p999';
+
+/** Ours over the floor's, round by round. */
+export function delays({ ours, floor }: Delayed, of: Percentile): Ratio {
+  return ratio(
+    ours.map((one) => one[of]),
+    floor.map((one) => one[of]),
+  )!;
 }
 
 const PERCENTILES = [
@@ -60,13 +76,15 @@ const PERCENTILES = [
 ] as const;
 
 export async function run({ quick }: { quick: boolean }): Promise<{ name: string; rows: Record<string, string | number>[] }> {
-  const results = await measure(quick ? { rounds: 1, seconds: 1, warmUp: 0.5 } : { rounds: 5, seconds: 1.5, warmUp: 0.5 });
-  const rows = results.flatMap(({ load, rate, ours, floor }) =>
+  const results = await measure(
+    quick
+      ? { rounds: 5, seconds: 0.5, lead: 0.2, warmUp: 2, loading: 0.3 }
+      : { rounds: 15, seconds: 1, lead: 0.2, warmUp: 3, loading: 1 },
+  );
+  const rows = results.flatMap((delayed) =>
     PERCENTILES.map(([words, key]) => {
-      const compared = ratio(
-        ours.map((one) => one[key]),
-        floor.map((one) => one[key]),
-      )!;
+      const { load, rate, ours, floor } = delayed;
+      const compared = delays(delayed, key);
       return {
         load: `${load}, ${rate} a second`,
         percentile: words,

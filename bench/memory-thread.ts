@@ -4,8 +4,10 @@ import { PerformanceObserver } from 'node:perf_hooks';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { Arena, SMALL_STRIDE } from '../src/base/arena.ts';
 import { Batch, type IngressFacts, LINK_RAW_IP } from '../src/base/batch.ts';
+import { elapsedMicroseconds } from '../src/base/clock.ts';
 import { flowWords } from '../src/daemon/flow-memory.ts';
 import { forward } from '../src/daemon/forwarding-loop.ts';
+import { collectAll } from '../src/daemon/heap.ts';
 import { SnapshotGarbage } from '../src/daemon/snapshot-garbage.ts';
 import { SnapshotReceiver } from '../src/daemon/snapshot-mail.ts';
 import { WORD_GENERATION } from '../src/daemon/thread-protocol.ts';
@@ -16,7 +18,18 @@ import { flowRegions } from '../src/pipeline/flow-regions.ts';
 import { Pipeline } from '../src/pipeline/pipeline.ts';
 import { Snapshot } from '../src/pipeline/snapshot.ts';
 import { boottimeClock } from '../src/raw-socket/clock.ts';
-import { LONGEST, type MemoryThreadEnd, type MemoryThreadMail, type MemoryThreadStart, TIMES } from './memory-protocol.ts';
+import { pinToProcessor } from '../src/raw-socket/processors.ts';
+import {
+  ASLEEP,
+  CPU_SECONDS,
+  LONGEST,
+  type MemoryThreadEnd,
+  type MemoryThreadMail,
+  type MemoryThreadStart,
+  TIMES,
+  TO_SLEEP,
+  WORD_PAUSED,
+} from './memory-protocol.ts';
 
 function run(start: MemoryThreadStart): number {
   const { number, times } = start;
@@ -37,10 +50,12 @@ function run(start: MemoryThreadStart): number {
   const garbage = new SnapshotGarbage('minor');
   const received = new SnapshotReceiver(start.snapshot);
   const nap = new Int32Array(new SharedArrayBuffer(4));
-  let last = 0;
-  /** Milliseconds since the last sleep. */
+  // Whole numbers, as everything that this thread counts: fractions would be numbers on the heap, and garbage that the daemon's threads do not make.
+  /** Microseconds; −1: what was before is not to be timed. */
+  let last = -1;
+  /** Microseconds since the last sleep. */
   let worked = 0;
-  const { flowCount } = start;
+  const { flowCount, load } = start;
   let counter = 0;
   const writeFlows = ({ arena, frameAt }: Batch, count: number): void => {
     for (let i = 0; i < count; i++) {
@@ -57,19 +72,18 @@ function run(start: MemoryThreadStart): number {
     descriptor: -1,
     exhausted: false,
     receive(into) {
-      const now = clock.milliseconds();
-      if (last > 0) {
-        const took = now - last;
-        const cell = (took * 1000) | 0;
-        times[cell < TIMES ? cell : TIMES - 1]++;
+      const now = clock.microseconds();
+      if (last >= 0) {
+        const took = elapsedMicroseconds(last, now);
+        times[took < TIMES ? took : TIMES - 1]++;
         if (took > times[LONGEST]) times[LONGEST] = took;
         worked += took;
       }
       last = now;
-      if (start.load > 0 && worked >= 1) {
-        Atomics.wait(nap, 0, 0, worked / start.load - worked);
+      if (load > 0 && worked >= 1000) {
+        Atomics.wait(nap, 0, 0, (worked / load - worked) / 1000);
         worked = 0;
-        last = clock.milliseconds();
+        last = clock.microseconds();
       }
       const count = source.receive(into);
       if (flowCount > 0) writeFlows(into, count);
@@ -84,9 +98,15 @@ function run(start: MemoryThreadStart): number {
       const mail = receiveMessageOnPort(start.mail)?.message as MemoryThreadMail | undefined;
       if (mail === undefined) return true;
       if (mail.kind === 'stop') return false;
+      if (mail.kind === 'pin') {
+        if (!pinToProcessor(mail.processor)) throw new Error(`there is no processor ${mail.processor} for this thread`);
+        continue;
+      }
       if (mail.kind === 'pause') {
-        Atomics.wait(nap, 0, 0, Math.max(0, mail.until - clock.milliseconds()));
-        last = 0;
+        times[CPU_SECONDS] = clock.threadCpuSeconds();
+        if (Atomics.compareExchange(start.words, WORD_PAUSED, TO_SLEEP, ASLEEP) === TO_SLEEP)
+          Atomics.wait(start.words, WORD_PAUSED, ASLEEP);
+        last = -1;
         continue;
       }
       const parts = received.take(mail.parts);
@@ -96,6 +116,7 @@ function run(start: MemoryThreadStart): number {
     }
   };
   Atomics.store(start.words, WORD_GENERATION, start.snapshot.generation);
+  collectAll();
   parentPort?.postMessage('running');
   forward({
     ingress,
@@ -116,9 +137,9 @@ function run(start: MemoryThreadStart): number {
 }
 
 const start = workerData as MemoryThreadStart;
-const pauses: number[] = [];
+const pauses: { at: number; duration: number }[] = [];
 new PerformanceObserver((list) => {
-  for (const { duration } of list.getEntries()) pauses.push(duration);
+  for (const { startTime, duration } of list.getEntries()) pauses.push({ at: performance.timeOrigin + startTime, duration });
 }).observe({ entryTypes: ['gc'] });
 const cpuSeconds = run(start);
 // The observer is told of pauses when this thread comes back to its event loop.

@@ -1,13 +1,30 @@
 // Forwarding threads over memory, as main has them (memory-thread.ts): started with a snapshot, subscribers of a publisher, counted.
 
+import { setTimeout as sleep } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { counterAt, createBank, sumOf } from '../src/base/counters.ts';
 import type { Subscriber } from '../src/control/publisher.ts';
 import { type FlowMemory, flowWords, processMemory } from '../src/daemon/flow-memory.ts';
 import { SnapshotSender } from '../src/daemon/snapshot-mail.ts';
 import { WORD_COUNT, WORD_GENERATION, WORD_MAIL } from '../src/daemon/thread-protocol.ts';
+import { COMPILER_FLAGS } from '../src/pipeline/compiler-flags.ts';
 import type { SharedSnapshot, SnapshotParts } from '../src/pipeline/snapshot.ts';
-import { LONGEST, type MemoryThreadEnd, type MemoryThreadMail, type MemoryThreadStart, TIMES } from './memory-protocol.ts';
+import {
+  CPU_SECONDS,
+  LONGEST,
+  type MemoryThreadEnd,
+  type MemoryThreadMail,
+  type MemoryThreadStart,
+  RUNNING,
+  TIME_CELLS,
+  TIMES,
+  TO_SLEEP,
+  WORD_PAUSED,
+} from './memory-protocol.ts';
+
+// As the daemon's main does (daemon/run.ts).
+for (const flag of COMPILER_FLAGS) setFlagsFromString(flag);
 
 const FORWARDED = counterAt('forwarded_packets_total');
 const ENTRY = new URL('./memory-thread.ts', import.meta.url).href;
@@ -27,7 +44,7 @@ export interface MemoryThreadsOptions {
 class MemoryThread implements Subscriber {
   readonly bank = createBank();
   readonly words = new Int32Array(new SharedArrayBuffer(WORD_COUNT * 4));
-  readonly times = new Float64Array(new SharedArrayBuffer((TIMES + 1) * 8));
+  readonly times = new Float64Array(new SharedArrayBuffer(TIME_CELLS * 8));
   readonly #port: MessagePort;
   readonly #sender: SnapshotSender;
   readonly #ended: Promise<MemoryThreadEnd>;
@@ -86,8 +103,21 @@ class MemoryThread implements Subscriber {
     Atomics.add(this.words, WORD_MAIL, 1);
   }
 
+  /** Resolves when it sleeps. */
+  async pause(): Promise<void> {
+    Atomics.store(this.words, WORD_PAUSED, TO_SLEEP);
+    this.post({ kind: 'pause' });
+    while (Atomics.load(this.words, WORD_PAUSED) === TO_SLEEP) await sleep(1);
+  }
+
+  resume(): void {
+    Atomics.store(this.words, WORD_PAUSED, RUNNING);
+    Atomics.notify(this.words, WORD_PAUSED);
+  }
+
   async stop(): Promise<MemoryThreadEnd> {
     this.post({ kind: 'stop' });
+    this.resume();
     const end = await this.#ended;
     this.#port.close();
     return end;
@@ -101,6 +131,8 @@ export interface BatchTimes {
   readonly p99: number;
   readonly p999: number;
   readonly longest: number;
+  /** Batches of a millisecond and more. */
+  readonly pauses: number;
 }
 
 export class MemoryThreads {
@@ -155,8 +187,28 @@ export class MemoryThreads {
       }
       return TIMES;
     };
-    const longest = Math.max(...this.threads.map(({ times }) => times[LONGEST])) * 1000;
-    return { batches, median: at(0.5), p99: at(0.99), p999: at(0.999), longest };
+    const longest = Math.max(...this.threads.map(({ times }) => times[LONGEST]));
+    const pauses = sums.subarray(1000).reduce((sum, count) => sum + count, 0);
+    return { batches, median: at(0.5), p99: at(0.99), p999: at(0.999), longest, pauses };
+  }
+
+  /** Keeps a thread on a processor. */
+  pin(thread: number, processor: number): void {
+    this.threads[thread].post({ kind: 'pin', processor });
+  }
+
+  /** All threads sleep until `resume`; resolves when they do. */
+  async pause(): Promise<void> {
+    await Promise.all(this.threads.map((thread) => thread.pause()));
+  }
+
+  /** Of all threads together, until they last went to sleep. */
+  get cpuSeconds(): number {
+    return this.threads.reduce((all, { times }) => all + times[CPU_SECONDS], 0);
+  }
+
+  resume(): void {
+    for (const thread of this.threads) thread.resume();
   }
 
   async stop(): Promise<MemoryThreadEnd[]> {

@@ -10,6 +10,7 @@ import { Arena, SMALL_STRIDE } from '../src/base/arena.ts';
 import { Batch, LINK_RAW_IP } from '../src/base/batch.ts';
 import { createBank, MAX_BACKENDS } from '../src/base/counters.ts';
 import { VERDICT_FORWARD } from '../src/base/verdict.ts';
+import { mapPacketMemory } from '../src/io/packet-memory.ts';
 import { COMPILER_FLAGS } from '../src/pipeline/compiler-flags.ts';
 import type { DropNotes } from '../src/pipeline/drop-notes.ts';
 import { FlowTable } from '../src/pipeline/flow-table.ts';
@@ -170,7 +171,10 @@ export class PipelineBench {
 
   /** `dropNotes`: where what is dropped is noted, as the daemon has it. */
   constructor(options: Omit<Case, 'label'>, dropNotes?: DropNotes) {
-    const arena = Arena.inProcess(CAPACITY, SMALL_STRIDE);
+    // As the daemon has it.
+    const memory = mapPacketMemory(Arena.bytesFor(CAPACITY, SMALL_STRIDE, 0));
+    const arena = new Arena(memory.buffer, CAPACITY, SMALL_STRIDE, memory.address);
+    memory.summedThrough(arena.view);
     this.batch = new Batch(arena, { link: LINK_RAW_IP, hopDone: true, canPass: false, headerVerified: true });
     this.#table = new FlowTable(FLOW_ENTRIES, KEY);
     adviseHugePages(this.#table.words);

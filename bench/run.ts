@@ -1,4 +1,4 @@
-// npm run bench -- NAME [--json] [--quick]: measures one thing, several rounds, and says on what it was measured.
+// npm run bench -- NAME [--json] [--quick] [--driver DRIVER]: measures one thing, several rounds, and says on what it was measured.
 //
 // A bench is a file here that exports `name` and `run({ quick })`; adding one means adding it to the list below.
 
@@ -7,7 +7,9 @@ import { cpus } from 'node:os';
 
 export interface Bench {
   readonly name: string;
-  run(options: { quick: boolean }): Promise<{ name: string; rows: Record<string, string | number>[] }>;
+  /** What `--driver` may name; absent: nothing. */
+  readonly drivers?: readonly string[];
+  run(options: { quick: boolean; driver?: string }): Promise<{ name: string; rows: Record<string, string | number>[] }>;
 }
 
 const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
@@ -17,6 +19,7 @@ const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   latency: () => import('./latency.ts'),
   pipeline: () => import('./pipeline.ts'),
   scale: () => import('./scale.ts'),
+  reload: () => import('./reload.ts'),
   rings: () => import('./rings.ts'),
   segment: () => import('./segment.ts'),
   table: () => import('./table.ts'),
@@ -53,6 +56,8 @@ function table(rows: readonly Record<string, string | number>[]): string {
 }
 
 const words = process.argv.slice(2);
+const driverAt = words.indexOf('--driver');
+const driver = driverAt < 0 ? undefined : (words.splice(driverAt, 2)[1] ?? '');
 const names = words.filter((word) => !word.startsWith('-'));
 const unknown = [
   ...names.filter((name) => BENCHES[name] === undefined),
@@ -60,7 +65,9 @@ const unknown = [
 ];
 if (names.length === 0 || unknown.length > 0) {
   if (unknown.length > 0) console.error(`unknown: ${unknown.join(', ')}`);
-  console.error(`usage: npm run bench -- NAME… [--json] [--quick]\nbenches: ${Object.keys(BENCHES).join(', ')}`);
+  console.error(
+    `usage: npm run bench -- NAME… [--json] [--quick] [--driver DRIVER]\nbenches: ${Object.keys(BENCHES).join(', ')}`,
+  );
   process.exit(2);
 }
 
@@ -73,7 +80,11 @@ const machine = {
 };
 for (const name of names) {
   const bench = await BENCHES[name]();
-  const { rows } = await bench.run({ quick: words.includes('--quick') });
+  if (driver !== undefined && bench.drivers?.includes(driver) !== true) {
+    console.error(`${name} has no driver "${driver}"; it has ${bench.drivers?.join(', ') ?? 'none to choose'}`);
+    process.exit(2);
+  }
+  const { rows } = await bench.run({ quick: words.includes('--quick'), ...(driver === undefined ? {} : { driver }) });
   if (words.includes('--json')) console.log(JSON.stringify({ name, ...machine, rows }, null, 2));
   else console.log(`${name}: ${machine.date}, ${machine.commit}, Node ${machine.node}, ${machine.cpu}\n\n${table(rows)}\n`);
 }

@@ -14,6 +14,10 @@ import type { FloorPrograms } from '../floor/build.ts';
 export interface Running {
   /** The process whose processor time is told; null for the kernel alone. */
   readonly pid: number | null;
+  /** The file that its configuration is in, of those that have one. */
+  readonly file?: string;
+  /** Configurations that it has taken over since its start, likewise. */
+  reloads?(): Promise<number>;
   /** Packets that it dropped since it runs and that were meant for the service; 0 for those that do not count. */
   drops(): Promise<number>;
   stop(): Promise<void>;
@@ -21,6 +25,8 @@ export interface Running {
 
 export interface Contender {
   readonly name: string;
+  /** The virtual IP whose packets it forwards. Absent: the lab's. */
+  readonly service?: string;
   start(lab: Lab): Promise<Running>;
 }
 
@@ -48,14 +54,18 @@ function droppedPackets(metrics: string): number {
 
 const nothing = () => Promise.resolve(0);
 
-/** The director itself, with an egress as its configuration would name it. */
-export function director(name: string, egress: string): Contender {
+/** The director itself, with an egress as its configuration would name it; or with another configuration, YAML text. */
+export function director(
+  name: string,
+  egress: string,
+  configured = (lab: Lab) => directorConfiguration(lab, { egress }),
+): Contender {
   return {
     name,
     async start(lab) {
       const folder = mkdtempSync(join(tmpdir(), 'gue-director-bulk-'));
       const file = join(folder, 'director.yaml');
-      writeFileSync(file, directorConfiguration(lab, { egress }));
+      writeFileSync(file, configured(lab));
       const node = (...args: string[]) => Actor.command('the director', lab.director, process.execPath, ...args);
       const actor = node(built('cli/main'), 'run', '--config', file);
       const ask = async (path: string, seconds: number) => {
@@ -67,7 +77,10 @@ export function director(name: string, egress: string): Contender {
       await ask('/-/ready', 20);
       return {
         pid: actor.child.pid!,
+        file,
         drops: async () => droppedPackets(await ask('/metrics', 5)),
+        reloads: async () =>
+          Number(/^gue_director_config_reloads_total\{result="success"\} (\d+)/m.exec(await ask('/metrics', 5))?.[1] ?? 0),
         async stop() {
           await actor.stop();
           rmSync(folder, { recursive: true, force: true });
@@ -78,9 +91,9 @@ export function director(name: string, egress: string): Contender {
 }
 
 /** Takes the service and its tunnels out of connection tracking, as the director does (host/notrack.ts): the same hooks see the same packets. */
-export function keepUntracked(lab: Lab): void {
+export function keepUntracked(lab: Lab, vip4: string = lab.vip4): void {
   if (findCommand('nft') === null) return;
-  const service = (side: string) => [`ip ${side} { ${lab.vip4} } notrack`, `ip6 ${side} { ${lab.vip6} } notrack`];
+  const service = (side: string) => [`ip ${side} { ${vip4} } notrack`, `ip6 ${side} { ${lab.vip6} } notrack`];
   const tunnels = `udp dport { ${TUNNEL_PORT} } notrack`;
   const chain = (hook: string, rules: string[]) =>
     `chain ${hook} { type filter hook ${hook} priority raw; policy accept; ${rules.join('; ')}; }`;

@@ -4,6 +4,9 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { SMALL_STRIDE } from '../../src/base/arena.ts';
+import { ringShape } from '../../src/io/packet/ring.ts';
+import { MOST_COLUMNS, RECEIVE_RING, TRANSMIT_RING } from '../../src/io/xdp/port.ts';
 import * as layout from '../../src/pipeline/layout.ts';
 import { findCommand } from '../../test/needs.ts';
 
@@ -56,6 +59,30 @@ export function buildFloor(): FloorPrograms | null {
 export function buildForwarding(): { readonly forward: string; readonly traffic: string } | null {
   const programs = compileFloor(['forward', 'traffic']);
   return programs === null ? null : { forward: programs[0], traffic: programs[1] };
+}
+
+export interface LinkPrograms {
+  readonly packet: string;
+  readonly xdp: string;
+  readonly sender: string;
+}
+
+/** The programs of the bench forward for drivers that write link headers, with the sizes of ours. */
+export function buildLinkForwarding(): LinkPrograms | null {
+  const ring = ringShape('frames')!;
+  const packet = compileFloor(['forward-packet', 'link-sender'], {
+    BLOCK: ring.blockBytes,
+    BLOCKS: ring.blocks,
+    FRAME: ring.frameBytes,
+    RESERVE: ring.reserve,
+  });
+  const xdp = compileFloor(['forward-xdp'], {
+    FRAME: SMALL_STRIDE,
+    RECEIVE: RECEIVE_RING,
+    TRANSMIT: TRANSMIT_RING,
+    COLUMNS: MOST_COLUMNS,
+  });
+  return packet === null || xdp === null ? null : { packet: packet[0], sender: packet[1], xdp: xdp[0] };
 }
 
 /** The packet path in C (pipeline.c), which reads snapshots of our layout. */

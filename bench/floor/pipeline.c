@@ -10,11 +10,14 @@
  *     pipeline KEY0 KEY1 ENTRIES SNAPSHOT…   then commands on standard input, an answer to each on standard output:
  *         select SNAPSHOT FAMILY FLOWS       makes a case ready (FLOWS 0: every packet a new flow) and warms up; "ready"
  *         round BATCHES                      ns of CPU time per packet with the path, and of filling the batch alone; packets not forwarded
+ *         serve MS PERCENT PROCESSOR         works for so many milliseconds by the wall clock, this share of the time and asleep otherwise, kept on a
+ *                                            processor (-1: on none): packets, batches that took more than a millisecond, ns of the longest
  *     pipeline KEY0 KEY1 ENTRIES --packets SNAPSHOT
  *         standard input: for each batch | now | count | then count × | length | bytes |, 32-bit words of the machine's order
  *         standard output: for each packet | length, 0 when dropped | bytes |; at the end the words of the flow table
  */
 #define _GNU_SOURCE
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -597,12 +600,49 @@ static double clock_ns(void) {
     return (double)at.tv_sec * 1e9 + (double)at.tv_nsec;
 }
 
+static double wall_ns(void) {
+    struct timespec at;
+    clock_gettime(CLOCK_BOOTTIME, &at);
+    return (double)at.tv_sec * 1e9 + (double)at.tv_nsec;
+}
+
+static void keep_on(int processor) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (int n = 0; n < CPU_SETSIZE; n++) if (processor < 0 || n == processor) CPU_SET(n, &set);
+    if (sched_setaffinity(0, sizeof set, &set) != 0) die("sched_setaffinity");
+}
+
+/* bench/memory-thread.ts: a millisecond of work, then the sleep that belongs to it; what is timed is from batch to batch, without the sleep. */
+static void serve(int milliseconds, int percent, int processor) {
+    keep_on(processor);
+    uint64_t before = forwarded;
+    long pauses = 0;
+    double worked = 0, longest = 0, last = wall_ns(), end = last + milliseconds * 1e6;
+    while (last < end) {
+        fill();
+        process();
+        double at = wall_ns(), took = at - last;
+        if (took > 1e6) pauses++;
+        if (took > longest) longest = took;
+        worked += took;
+        last = at;
+        if (percent >= 100 || worked < 1e6) continue;
+        double rest = worked * 100 / percent - worked;
+        struct timespec nap = {(time_t)(rest / 1e9), (long)rest % 1000000000};
+        nanosleep(&nap, NULL);
+        worked = 0;
+        last = wall_ns();
+    }
+    printf("%ld %ld %.0f\n", (long)(forwarded - before), pauses, longest);
+}
+
 static void bench(int snapshots, char **paths) {
     struct snapshot *loaded = calloc((size_t)snapshots, sizeof *loaded);
     for (int s = 0; s < snapshots; s++) loaded[s] = load_snapshot(paths[s]);
     char line[256];
     while (fgets(line, sizeof line, stdin) != NULL) {
-        int which, family, flows, rounds;
+        int which, family, flows, rounds, percent, processor;
         if (sscanf(line, "select %d %d %d", &which, &family, &flows) == 3 && which < snapshots) {
             snapshot = loaded[which];
             memset(recent, 0, sizeof recent);
@@ -620,6 +660,8 @@ static void bench(int snapshots, char **paths) {
             double end = clock_ns();
             double each = (double)rounds * BATCH;
             printf("%.3f %.3f %ld\n", (middle - start) / each, (end - middle) / each, (long)((uint64_t)rounds * BATCH - (forwarded - before)));
+        } else if (sscanf(line, "serve %d %d %d", &rounds, &percent, &processor) == 3 && percent > 0) {
+            serve(rounds, percent, processor);
         } else {
             fprintf(stderr, "pipeline: not a command: %s", line);
             exit(2);

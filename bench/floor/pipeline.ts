@@ -14,6 +14,15 @@ export interface Round {
   readonly floor: number;
 }
 
+/** What `serve` did. */
+export interface Served {
+  readonly packets: number;
+  /** Batches that took more than a millisecond. */
+  readonly pauses: number;
+  /** Milliseconds of the longest batch. */
+  readonly longest: number;
+}
+
 /** | words | root | tables | for each: slots, slots × 16 bits |, in the machine's order. */
 function serialised(snapshot: Snapshot): Uint8Array {
   const { words, tables } = snapshot;
@@ -66,6 +75,13 @@ export class PipelineFloor {
     const [gross, floor, lost] = (await this.#ask(`round ${batches}`)).split(' ').map(Number);
     if (lost !== 0) throw new Error(`bench/floor/pipeline.c did not forward ${lost} packets`);
     return { gross, floor };
+  }
+
+  /** Works for so many milliseconds of the wall clock, `load` of the time (0–1] and asleep otherwise, kept on a processor; null: on none. */
+  async serve(milliseconds: number, load: number, processor: number | null): Promise<Served> {
+    const command = `serve ${Math.round(milliseconds)} ${Math.round(load * 100)} ${processor ?? -1}`;
+    const [packets, pauses, longest] = (await this.#ask(command)).split(' ').map(Number);
+    return { packets, pauses, longest: longest / 1e6 };
   }
 
   stop(): void {

@@ -3,8 +3,9 @@
  *
  *     traffic send SOURCE SERVICE PORT BYTES RATE SECONDS   TCP packets with ACK, BYTES long with their IP header, of 256 flows; RATE a second, 0: as many
  *                                                         as it can. Each has the time it left in its first 8 bytes of payload (from 48 bytes on).
- *                                                         Prints how many.
- *     traffic refuse PORT                                 takes GUE packets and drops them at the socket, as cheaply as can be; ends by a signal
+ *                                                         Prints how many; "sending" to standard error when it begins.
+ *     traffic refuse PORT                                 takes GUE packets and drops them at the socket, as cheaply as can be; on each line of standard
+ *                                                         input it prints when (CLOCK_MONOTONIC, ns) and how many packets eth0 had received by then
  *     traffic receive PORT                                takes GUE packets; on each line of standard input it prints, of the packets since the last:
  *                                                         count, and how long they took: 50th, 99th and 99.9th percentile and the longest, ns
  */
@@ -53,6 +54,7 @@ static int send_packets(char **argv) {
     }
     memcpy(&service.sin_addr, packets[0] + 16, 4);
     prctl(PR_SET_TIMERSLACK, 1);
+    fputs("sending\n", stderr);
     uint64_t start = now_ns(), end = start + (uint64_t)(seconds * 1e9), sent = 0, skipped = 0;
     for (uint64_t now = start; now < end; now = now_ns()) {
         int due = BURST;
@@ -104,7 +106,15 @@ static void refuse_packets(const char *port) {
     if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) < 0) die("SO_ATTACH_FILTER");
     puts("ready");
     fflush(stdout);
-    for (;;) pause();
+    char line[16];
+    while (fgets(line, sizeof line, stdin) != NULL) {
+        unsigned long packets = 0;
+        FILE *counter = fopen("/sys/class/net/eth0/statistics/rx_packets", "r");
+        if (counter == NULL || fscanf(counter, "%lu", &packets) != 1) die("eth0");
+        printf("%lu %lu\n", (unsigned long)now_ns(), packets);
+        fflush(stdout);
+        fclose(counter);
+    }
 }
 
 /* Tenths of a microsecond. */
@@ -162,7 +172,10 @@ static int receive_packets(const char *port) {
 
 int main(int argc, char **argv) {
     if (argc == 8 && strcmp(argv[1], "send") == 0) return send_packets(argv + 2);
-    if (argc == 3 && strcmp(argv[1], "refuse") == 0) refuse_packets(argv[2]);
+    if (argc == 3 && strcmp(argv[1], "refuse") == 0) {
+        refuse_packets(argv[2]);
+        return 0;
+    }
     if (argc == 3 && strcmp(argv[1], "receive") == 0) return receive_packets(argv[2]);
     fprintf(stderr, "usage: traffic send SOURCE SERVICE PORT BYTES RATE SECONDS | refuse PORT | receive PORT\n");
     return 2;

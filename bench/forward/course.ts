@@ -1,16 +1,13 @@
-// One lab for the benches forward and latency: a sender at the client, a contender that forwards (the director or its floor in C), a receiver at the worker.
+// One lab for the benches forward and latency: a sender at the client, contenders that forward (the director, its floor in C), a receiver at the worker.
 
-import { execFileSync } from 'node:child_process';
-import { cpus } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Actor } from '../../src/demo/cast.ts';
 import { TUNNEL_PORT, WEB_PORT } from '../../src/demo/configuration.ts';
 import { Lab } from '../../src/demo/lab/topology.ts';
-import { findCommand } from '../../test/needs.ts';
-import { type Contender, DEVICE, director, keepUntracked, QUEUE_LENGTH, type Running } from '../bulk/contenders.ts';
-import { processorSeconds } from '../bulk/measure.ts';
+import type { Contender, Running } from '../bulk/contenders.ts';
 import { buildForwarding, COMPILER_HINT } from '../floor/build.ts';
-
-type Programs = NonNullable<ReturnType<typeof buildForwarding>>;
+import type { Programs } from './contenders.ts';
+import { giveOwnProcessor, onTrafficProcessor, processorNow } from './processors.ts';
 
 /** What a rate was sustained with. */
 export interface Load {
@@ -26,43 +23,32 @@ export interface Delay {
   readonly p50: number;
   readonly p99: number;
   readonly p999: number;
+  readonly longest: number;
+  /** Sent and not received; those before the measurement included. */
+  readonly lost: number;
 }
 
-/** What takes part, both with ingress `tun` and egress `raw`: the director, and the C program with the same system calls. */
-export function contenders(programs: Programs, threads: number): readonly [Contender, Contender] {
-  // The value ends its line, so that what follows is a key of its own.
-  const ours = director('director', `{ driver: raw }\nthreads: ${threads}`);
-  const floor: Contender = {
-    name: 'floor in C',
-    async start(lab) {
-      const own = [DEVICE, lab.director.address4, lab.workers[0].address4, String(TUNNEL_PORT), String(threads)];
-      const actor = Actor.command('the floor', lab.director, programs.forward, ...own);
-      await actor.says('ready');
-      keepUntracked(lab);
-      lab.director.ip(`link set ${DEVICE} mtu 65535 txqueuelen ${QUEUE_LENGTH} up`, `route add ${lab.vip4} dev ${DEVICE}`);
-      return {
-        pid: actor.child.pid!,
-        drops: () => Promise.resolve(0),
-        async stop() {
-          await actor.stop();
-          if (findCommand('nft') !== null) lab.director.run('nft', ['delete', 'table', 'inet', 'floor']);
-        },
-      };
-    },
-  };
-  return [ours, floor];
-}
+/** Seconds: how much longer than measured a sender goes on, and how long its last packets are waited for. */
+const MARGIN = 0.3;
+const SETTLING = 0.1;
+/** Seconds in which at least one packet of a full queue leaves, on however busy a machine. */
+const DRAINING = 0.03;
+/** Of the packets that warm a contender up. */
+const WARM_BYTES = 128;
 
-/** Processors for the traffic and for a contender of one thread, so that neither takes the other's; null on a machine with one, or without taskset. */
-const PLACES = cpus().length >= 2 && findCommand('taskset') !== null ? { traffic: '0', contender: '1' } : null;
+interface Started {
+  readonly running: Running;
+  readonly pid: number;
+}
 
 export class Course {
-  readonly #lab: Lab;
+  readonly lab: Lab;
   readonly programs: Programs;
-  #running: Running | null = null;
+  readonly #started = new Map<Contender, Started>();
+  #turn: Contender | null = null;
 
   private constructor(lab: Lab, programs: Programs) {
-    this.#lab = lab;
+    this.lab = lab;
     this.programs = programs;
   }
 
@@ -73,77 +59,117 @@ export class Course {
     return new Course(Lab.create({ workers: 1 }), programs);
   }
 
-  /** Starts a contender; `threads`: with one, it has a processor of its own. */
-  async start(contender: Contender, threads: number): Promise<void> {
-    const running = await contender.start(this.#lab);
-    this.#running = running;
-    if (PLACES !== null && threads === 1) {
-      execFileSync('taskset', ['-acp', PLACES.contender, String(running.pid)], { stdio: 'ignore' });
+  /**
+   * Starts a contender and warms it up with as many packets as it takes, for `warmUp` seconds. Now it is its turn. With one thread that thread, the busiest one, then
+   * has a processor for itself; what else the process has (main, compiler, collector) shares the other one with the traffic.
+   */
+  async start(contender: Contender, threads: number, warmUp: number): Promise<Running> {
+    this.#rest();
+    const running = await contender.start(this.lab);
+    const pid = running.pid!;
+    this.#started.set(contender, { running, pid });
+    this.#turn = contender;
+    if (warmUp > 0) await this.load(WARM_BYTES, 0, warmUp);
+    if (threads === 1) giveOwnProcessor(pid, true);
+    return running;
+  }
+
+  /** Whose turn it is, of those that were started. The others do not run at all meanwhile. */
+  turn(contender: Contender): void {
+    if (contender === this.#turn) return;
+    this.#rest();
+    process.kill(this.#started.get(contender)!.pid, 'SIGCONT');
+    this.#turn = contender;
+  }
+
+  #rest(): void {
+    if (this.#turn !== null) process.kill(this.#started.get(this.#turn)!.pid, 'SIGSTOP');
+    this.#turn = null;
+  }
+
+  /** Ends all contenders. */
+  async stop(): Promise<void> {
+    this.#turn = null;
+    for (const [contender, { running, pid }] of [...this.#started]) {
+      this.#started.delete(contender);
+      process.kill(pid, 'SIGCONT');
+      await running.stop();
     }
   }
 
-  async stop(): Promise<void> {
-    await this.#running?.stop();
-    this.#running = null;
+  get #pid(): number {
+    return this.#started.get(this.#turn!)!.pid;
   }
 
   /** `bytes`: of the client's IP packets. `rate`: a second; 0 for as many as it can. */
-  async #send(bytes: number, rate: number, seconds: number): Promise<number> {
-    const { client, vip4 } = this.#lab;
-    const words = ['send', client.address4, vip4, WEB_PORT, bytes, rate, seconds].map(String);
-    const sender = this.#traffic('the sender', client, words);
-    if ((await sender.ended) !== 0) throw new Error(`the sender failed: ${sender.words}`);
-    return Number(sender.output);
+  #sender(bytes: number, rate: number, seconds: number): Actor {
+    const { client, vip4 } = this.lab;
+    const words = ['send', client.address4, this.#turn!.service ?? vip4, WEB_PORT, bytes, rate, seconds].map(String);
+    return this.#traffic('the sender', client, words);
   }
 
   #traffic(name: string, where: Lab['client'], words: readonly string[]): Actor {
-    const command = [this.programs.traffic, ...words];
-    const [program, ...rest] = PLACES === null ? command : ['taskset', '-c', PLACES.traffic, ...command];
+    const [program, ...rest] = onTrafficProcessor([this.programs.traffic, ...words]);
     return Actor.command(name, where, program, ...rest);
   }
 
-  #received(): number {
-    return Number(this.#lab.workers[0].run('cat', ['/sys/class/net/eth0/statistics/rx_packets']));
+  /** A receiver at the worker, and what asks it for a line of numbers. */
+  async #receiver(how: 'refuse' | 'receive'): Promise<{ ask: () => Promise<number[]>; stop: () => Promise<unknown> }> {
+    const receiver = this.#traffic('the receiver', this.lab.workers[0], [how, String(TUNNEL_PORT)]);
+    await receiver.says('ready');
+    let lines = 1;
+    return {
+      async ask() {
+        receiver.child.stdin!.write('\n');
+        lines++;
+        return (await receiver.lines(lines, 10)).at(-1)!.split(' ').map(Number);
+      },
+      stop: () => receiver.stop(),
+    };
   }
 
-  /** As many packets as go through, after `warmUp` seconds of the same. */
+  /** As many packets as go through, after `warmUp` seconds of the same: both times are read while packets come. */
   async load(bytes: number, warmUp: number, seconds: number): Promise<Load> {
-    const receiver = this.#traffic('the receiver', this.#lab.workers[0], ['refuse', String(TUNNEL_PORT)]);
-    const running = this.#running!;
+    const receiver = await this.#receiver('refuse');
+    const sender = this.#sender(bytes, 0, warmUp + seconds + MARGIN);
+    const look = async () => ({ processor: processorNow(this.#pid), arrived: await receiver.ask() });
     try {
-      await receiver.says('ready');
-      await this.#send(bytes, 0, warmUp);
-      const [packets, spent] = [this.#received(), processorSeconds(running.pid!)];
-      await this.#send(bytes, 0, seconds);
-      const arrived = this.#received() - packets;
-      return {
-        rate: arrived / seconds,
-        processor: (processorSeconds(running.pid!) - spent) / arrived,
-      };
+      await sender.says('sending');
+      await sleep(warmUp * 1000);
+      const before = await look();
+      await sleep(seconds * 1000);
+      const after = await look();
+      const rate = (after.arrived[1] - before.arrived[1]) / ((after.arrived[0] - before.arrived[0]) / 1e9);
+      if (!(rate > 0)) throw new Error(`nothing arrived of what ${this.#turn!.name} was sent; the sender: ${sender.words}`);
+      const share = (after.processor.seconds - before.processor.seconds) / (after.processor.at - before.processor.at);
+      await sender.stop();
+      // What still waits in the queue is not the next one's.
+      for (let seen = -1, now = after.arrived[1]; seen !== now; ) {
+        seen = now;
+        await sleep(DRAINING * 1000);
+        now = (await receiver.ask())[1];
+      }
+      return { rate, processor: share / rate };
     } finally {
+      await sender.stop();
       await receiver.stop();
     }
   }
 
   /** The delay at `rate` packets a second, after `warmUp` seconds of the same. */
-  async delay(bytes: number, rate: number, warmUp: number, seconds: number): Promise<Delay & { readonly lost: number }> {
-    const receiver = this.#traffic('the receiver', this.#lab.workers[0], ['receive', String(TUNNEL_PORT)]);
-    const said = async (lines: number) => {
-      receiver.child.stdin!.write('\n');
-      return (await receiver.lines(lines, 5)).at(-1)!.split(' ').map(Number);
-    };
+  async delay(bytes: number, rate: number, warmUp: number, seconds: number): Promise<Delay> {
+    const receiver = await this.#receiver('receive');
+    const sender = this.#sender(bytes, rate, warmUp + seconds);
     try {
-      await receiver.says('ready');
-      // The last ones are on their way when the sender ends.
-      const settle = () => new Promise((resolve) => setTimeout(resolve, 100));
-      await this.#send(bytes, rate, warmUp);
-      await settle();
-      await said(2);
-      const sent = await this.#send(bytes, rate, seconds);
-      await settle();
-      const [packets, p50, p99, p999] = await said(3);
-      return { packets, p50, p99, p999, lost: sent - packets };
+      await sender.says('sending');
+      await sleep(warmUp * 1000);
+      const [before] = await receiver.ask();
+      if ((await sender.ended) !== 0) throw new Error(`the sender failed: ${sender.words}`);
+      await sleep(SETTLING * 1000);
+      const [packets, p50, p99, p999, longest] = await receiver.ask();
+      return { packets, p50, p99, p999, longest, lost: Number(sender.output) - before - packets };
     } finally {
+      await sender.stop();
       await receiver.stop();
     }
   }
@@ -152,7 +178,7 @@ export class Course {
     try {
       await this.stop();
     } finally {
-      this.#lab.close();
+      this.lab.close();
     }
   }
 }
