@@ -57,6 +57,8 @@ const needsRecord = join(tmpdir(), `gue-director-needs-${process.pid}`);
 writeFileSync(needsRecord, '');
 // `npm test` has just built: programs that tests start are the built ones (src/demo/cast.ts).
 if (process.argv.includes('--built')) process.env.GUE_DIRECTOR_BUILT = '1';
+// What a director would set for itself by executing itself once more, which each start of one would wait for (src/daemon/allocator.ts); its test takes it away.
+process.env.MALLOC_ARENA_MAX ??= '1';
 process.env.GUE_DIRECTOR_NEEDS = needsRecord;
 process.env.GUE_DIRECTOR_PARTS = presentParts().join(',');
 

@@ -11,9 +11,11 @@ import { pin } from '../../src/raw-socket/memory.ts';
 import { openPacketSocket } from '../../src/raw-socket/packet-socket.ts';
 import { needs } from '../needs.ts';
 import { ingressContract, receiveAll } from './driver.ts';
+import { sendFrames } from './frames.ts';
 import { NEAR4, Wire } from './lab.ts';
-import { ethernet, openPacketLab, SERVICE, sendFrames } from './packet-lab.ts';
+import { ethernet, openPacketLab } from './packet-lab.ts';
 import { ipPacket, udpBody } from './packets.ts';
+import { SERVICE } from './service-lab.ts';
 
 const KINDS = ['frames', 'blocks'] as const;
 const ROOT = needs('root', 'namespaces');
@@ -42,7 +44,7 @@ function send(wire: Wire, first: number, count: number, bytes = (n: number) => (
     return ethernet([8, 0], ipPacket({ family: 4, source: NEAR4, destination: SERVICE }, 17, body));
   });
   wire.near.inside(() => {
-    for (let at = 0; at < count; at += 32) sendFrames(frames.slice(at, at + 32));
+    for (let at = 0; at < count; at += 32) sendFrames('va', frames.slice(at, at + 32));
   });
 }
 
@@ -61,7 +63,7 @@ for (const ring of KINDS) {
       const { batch } = createBatch(ingress, 4);
       const body = udpBody(2000, 4001, Buffer.alloc(100), null);
       const frame = ethernet([0x81, 0, 0x20, 5, 8, 0], ipPacket({ family: 4, source: NEAR4, destination: SERVICE }, 17, body));
-      wire.near.inside(() => sendFrames([frame]));
+      wire.near.inside(() => sendFrames('va', [frame]));
       // The same with a checksum that is left to a device: header length 0, checksum from 38 on into 38 + 6.
       const message = pin(10 + frame.length);
       message.bytes.set([VIRTIO_NEEDS_CSUM, 0, 0, 0, 0, 0, 38, 0, 6, 0]);

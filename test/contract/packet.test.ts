@@ -5,16 +5,18 @@ import { packetFilter } from '../../src/io/packet/filter.ts';
 import { PacketIngress } from '../../src/io/packet/ingress.ts';
 import { needs } from '../needs.ts';
 import { ingressContract, receiveAll } from './driver.ts';
+import { sendFrames } from './frames.ts';
 import { NEAR4, NEAR6, Wire } from './lab.ts';
-import { ethernet, openPacketLab, SERVICE, sendFrames } from './packet-lab.ts';
+import { ethernet, openPacketLab } from './packet-lab.ts';
 import { ipPacket, udpBody, udpPacket } from './packets.ts';
+import { SERVICE } from './service-lab.ts';
 
 test('packet: a VLAN tag that the kernel took out is put back', needs('root', 'namespaces'), () => {
   const wire = new Wire();
   const service = { prefix: { bytes: SERVICE, length: 32 }, protocol: 17, portFrom: 4001, portTo: 4001 };
   const ingress = wire.far.inside(() => new PacketIngress({ device: 'vb', services: [service] }));
   const frame = ethernet([0x81, 0x00, 0x20, 0x05, 8, 0], udpPacket(100, 1));
-  wire.near.inside(() => sendFrames([frame]));
+  wire.near.inside(() => sendFrames('va', [frame]));
   const { batch } = createBatch(ingress, 4);
   assert.equal(
     receiveAll(ingress, batch, 1, () => {}),
@@ -90,7 +92,12 @@ test('packet: the kernel copies what a service wants and nothing else, in every 
     const ingress = wire.far.inside(() => new PacketIngress({ device: 'vb', services: all }));
     assert.equal(ingress.precision, precision);
     const wanted = cases.filter((row) => row[column]).map((row) => Buffer.from(row[0]).toString('hex'));
-    wire.near.inside(() => sendFrames(cases.map((row) => row[0])));
+    wire.near.inside(() =>
+      sendFrames(
+        'va',
+        cases.map((row) => row[0]),
+      ),
+    );
     const { batch } = createBatch(ingress, 64);
     receiveAll(ingress, batch, wanted.length, () => {});
     const got = Array.from({ length: batch.count }, (_, i) =>
@@ -120,7 +127,7 @@ test(
       ),
     );
     const arrived = () => {
-      wire.near.inside(() => sendFrames(frames));
+      wire.near.inside(() => sendFrames('va', frames));
       const { batch } = createBatch(old, 8);
       receiveAll(old, batch, 1, () => {});
       return Array.from({ length: batch.count }, (_, i) => batch.arena.view.getUint16(batch.frameAt[i] + 14 + 20 + 2));
@@ -144,7 +151,7 @@ test('packet: two threads of one group share the flows, none twice', needs('root
       ipPacket({ family: 4, source: NEAR4, destination: SERVICE }, 17, udpBody(2000 + i, 4001, Buffer.alloc(40), null)),
     ),
   );
-  wire.near.inside(() => sendFrames(frames));
+  wire.near.inside(() => sendFrames('va', frames));
   const counts = [first, second].map((ingress) => ingress.receive(createBatch(ingress, 64).batch));
   assert.equal(counts[0] + counts[1], 16);
   first.close();

@@ -21,7 +21,7 @@ import {
 
 const CASES = [
   { ingress: '{ driver: packet, interface: eth0 }', egress: '{ driver: raw }', threads: 1 },
-  { ingress: '{ driver: packet, interface: eth0, ring: blocks }', egress: '{ driver: udp }', threads: 2 },
+  { ingress: '{ driver: packet, interface: eth0, ring: blocks }', egress: '{ driver: packet, interface: eth0 }', threads: 2 },
   { ingress: '{ driver: xdp, interface: eth0 }', egress: '{ driver: auto }', threads: 1 },
   { ingress: '{ driver: tun, device: gd0 }', egress: '{ driver: udp }', threads: 2 },
   { ingress: '{ driver: tun, device: gd0 }', egress: '{ driver: auto }', threads: 2 },

@@ -1,7 +1,7 @@
 // `gue-director run` as a process of its own, in namespaces: traffic, metrics, signals, faults, and what is left behind.
 
 import assert from 'node:assert/strict';
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -27,13 +27,36 @@ function rulesAndLocks(lab: Lab): string {
   return lab.director.run('sh', ['-c', 'nft list ruleset 2>/dev/null; grep -a gue-director /proc/net/unix || true']);
 }
 
+/** Where threads have arenas of C's allocator for themselves: so much as is used, and what is reserved up to 64 MiB (glibc malloc/arena.c, HEAP_MAX_SIZE). */
+function arenas(pid: number): string[] {
+  const mappings = readFileSync(`/proc/${pid}/maps`, 'utf8').matchAll(/^([0-9a-f]+)-([0-9a-f]+) (....) .*$/gm);
+  const all = [...mappings].map(([line, begin, end, access]) => ({
+    line,
+    begin: BigInt(`0x${begin}`),
+    end: BigInt(`0x${end}`),
+    access,
+  }));
+  return all
+    .filter(({ begin, end, access }, at) => {
+      const rest = all[at + 1];
+      const isWhole = rest?.access === '---p' && rest.begin === end && rest.end === begin + 0x4000000n;
+      return access === 'rw-p' && begin % 0x4000000n === 0n && isWhole;
+    })
+    .map(({ line }) => line);
+}
+
 test(
   'packets to the VIP leave encapsulated, counters agree with what was sent, SIGTERM leaves nothing',
   needs('namespaces', 'tun', 'tcpdump', 'promtool'),
   async (t) => {
     const lab = buildLab(t, 2);
     const rulesBefore = rulesAndLocks(lab);
+    // As a shell starts it: it sees to its allocator itself (src/daemon/allocator.ts).
+    const settled = process.env.MALLOC_ARENA_MAX;
+    delete process.env.MALLOC_ARENA_MAX;
     const director = await RunningDirector.start(t, lab, configuration(lab));
+    if (settled !== undefined) process.env.MALLOC_ARENA_MAX = settled;
+    assert.deepEqual(arenas(director.actor.child.pid as number), []);
     assert.deepEqual(director.get('/-/ready'), { status: 200, body: 'ready\n' });
     assert.deepEqual(director.get('/-/healthy'), { status: 200, body: 'healthy\n' });
 

@@ -3,6 +3,7 @@
 
 import { join } from 'node:path';
 import { runIn } from '../uml/director.ts';
+import { abreast } from './abreast.ts';
 import type { Line, Outcome, Scale } from './line.ts';
 import { Program } from './program.ts';
 import { allDrops, OTHER_PORT, Stage, type StageOptions, text } from './stage.ts';
@@ -100,9 +101,9 @@ async function run(scale: Scale): Promise<Outcome> {
     numbers: 'UDP: the path’s MTU; TCP: bytes of a segment; as the client’s kernel has it before and after',
   };
   const complaints: string[] = [];
-  for (const { label, options, kinds: all, scaled } of CASES) {
+  const through = async ({ label, options, kinds: all, scaled }: Case): Promise<void> => {
     const kinds = scale === 'full' ? all : scaled;
-    if (kinds.length === 0) continue;
+    if (kinds.length === 0) return;
     const stage = await Stage.open({ insideMtu: MTU, ...options });
     try {
       const told: string[] = [];
@@ -122,7 +123,11 @@ async function run(scale: Scale): Promise<Outcome> {
     } finally {
       await stage.close();
     }
-  }
+  };
+  await abreast(
+    scale === 'full' ? 1 : 2,
+    CASES.map((one) => () => through(one)),
+  );
   return { passed: complaints.length === 0, figures: { ...figures, complaints: complaints.join(' | ') || 'none' } };
 }
 

@@ -2,6 +2,7 @@
 // tunnels. Then what timed out in production: large POSTs and streams, through the real daemon, with everything counted that can lose a
 // packet, and the same load over the same lab without the director as control.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { dropsByDevice, lossCounters, losses, readCounters, sentAgain } from '../incident/counters.ts';
 import { type LoadResult, MEAN_BODY, MEAN_MESSAGE, type Order } from '../incident/load.ts';
 import { Stage } from '../incident/stage.ts';
@@ -18,6 +19,8 @@ const WAYS: Readonly<Record<Scale, Readonly<Record<(typeof PATHS)[number], reado
   full: { 1600: ['raw', 'udp'], 1500: ['raw', 'udp'] },
   scaled: { 1600: ['raw'], 1500: ['udp'] },
 };
+/** Milliseconds after which the director's counters have all that happened. */
+const TOLD_WITHIN = 1200;
 /** Of the slowest bulk figure of the path; the senders may not exceed 0.5. */
 const PACE = 0.45;
 
@@ -101,12 +104,13 @@ async function load(stage: Stage, size: Size, rate: number, bulkFigure: number):
   };
 }
 
-/** Packets of a service that the director itself threw away since it started, by metric; not the kernel's own multicasts on its device. */
-async function directorDrops(stage: Stage): Promise<string[]> {
+/** Packets of a service that the director itself threw away since it said `before`, by metric; not the kernel's own multicasts on its device. */
+async function directorDrops(stage: Stage, before: ReadonlyMap<string, number>): Promise<string[]> {
   const drops: string[] = [];
   for (const [name, value] of await stage.metrics()) {
     if (name.includes('"not-a-service"')) continue;
-    if (/^gue_director_(kernel_)?dropped_packets_total/.test(name) && value !== 0) drops.push(`${name} ${value}`);
+    const more = value - (before.get(name) ?? 0);
+    if (/^gue_director_(kernel_)?dropped_packets_total/.test(name) && more !== 0) drops.push(`${name} ${more}`);
   }
   return drops;
 }
@@ -142,6 +146,17 @@ async function onePath(mtu: number, ways: readonly Way[], size: Size): Promise<P
     figures[`${mtu}: bulk, ${ways.join(' and ')}`] = bulks.map((figure) => `${megabytes(figure)}/s`).join(', ');
     figures[`${mtu}: senders`] = `${megabytes(rate)}/s, ${PACE} of ${ways.length > 1 ? 'the slower' : 'it'}`;
 
+    // The last one first: that director runs.
+    const runs = new Map<Way, { run: Run; drops: string[] }>();
+    for (const way of [...ways].reverse()) {
+      if (stage.way !== way) await stage.throughDirector(way);
+      // What the kernel threw away while senders did not wait is read once a second.
+      else await sleep(TOLD_WITHIN);
+      const before = await stage.metrics();
+      const run = await load(stage, size, rate, least);
+      runs.set(way, { run, drops: await directorDrops(stage, before) });
+    }
+
     await stage.withoutDirector();
     const control = await load(stage, size, rate, least);
     const sender = ({ segments, why }: Run['client']) => (segments === 0 ? '0' : `${segments} (${why})`);
@@ -151,9 +166,8 @@ async function onePath(mtu: number, ways: readonly Way[], size: Size): Promise<P
     wrong.push(...control.complaints.map((complaint) => `${mtu}, control: ${complaint}`));
 
     for (const way of ways) {
-      await stage.throughDirector(way);
-      const run = await load(stage, size, rate, least);
-      const complaints = [...run.complaints, ...(await directorDrops(stage))];
+      const { run, drops } = runs.get(way) as { run: Run; drops: string[] };
+      const complaints = [...run.complaints, ...drops];
       if (run.client.segments !== control.client.segments) {
         const why = `${run.client.why || 'none'}; control: ${control.client.why || 'none'}`;
         complaints.push(`the client sent ${run.client.segments} segments again, ${control.client.segments} without (${why})`);

@@ -11,6 +11,8 @@ import { decoders } from './decoders.ts';
 import { drain } from './drain.ts';
 import { explainLine } from './explain.ts';
 import { floods } from './floods.ts';
+import { forwardLine } from './forward.ts';
+import { forwardLink } from './forward-link.ts';
 import { fourThreads } from './four-threads.ts';
 import { fragments } from './fragments.ts';
 import { freshClone } from './fresh-clone.ts';
@@ -24,9 +26,11 @@ import { incident } from './incident.ts';
 import { interop } from './interop.ts';
 import { ipvsBytes } from './ipvs-bytes.ts';
 import { ipvsMh } from './ipvs-mh.ts';
+import { latencyLine } from './latency.ts';
 import { lifecycle } from './lifecycle.ts';
 import type { Line } from './line.ts';
 import { memory } from './memory.ts';
+import { pauses } from './pauses.ts';
 import { peers } from './peers.ts';
 import { pipelineCost } from './pipeline-cost.ts';
 import { pipelineFloor } from './pipeline-floor.ts';
@@ -34,7 +38,7 @@ import { privileges } from './privileges.ts';
 import { quic } from './quic.ts';
 import { reloads } from './reloads.ts';
 import { replyPathMtu } from './reply-path-mtu.ts';
-
+import { scaleFlows } from './scale-flows.ts';
 import { scaleServices } from './scale-services.ts';
 import { soak } from './soak.ts';
 import { statusPage } from './status-page.ts';
@@ -43,6 +47,7 @@ import { takeover } from './takeover.ts';
 import { traceLine } from './trace.ts';
 import { traceCost } from './trace-cost.ts';
 import { transfers } from './transfers.ts';
+import { twoThreads } from './two-threads.ts';
 import { umlInterop } from './uml-interop.ts';
 import { xdpHttp } from './xdp-http.ts';
 import { xdpKilled } from './xdp-killed.ts';
@@ -65,6 +70,9 @@ export const LINES: readonly Line[] = [
   drain,
   pipelineCost,
   pipelineFloor,
+  forwardLine,
+  forwardLink,
+  latencyLine,
   configs,
   lifecycle,
   fuzz,
@@ -92,4 +100,7 @@ export const LINES: readonly Line[] = [
   xdpKilled,
   soak,
   scaleServices,
+  scaleFlows,
+  twoThreads,
+  pauses,
 ];

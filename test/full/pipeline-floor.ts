@@ -7,6 +7,7 @@ import { Arena, SMALL_STRIDE } from '../../src/base/arena.ts';
 import { Batch, LINK_RAW_IP } from '../../src/base/batch.ts';
 import { createBank } from '../../src/base/counters.ts';
 import { VERDICT_FORWARD } from '../../src/base/verdict.ts';
+import { mapPacketMemory } from '../../src/io/packet-memory.ts';
 import { FlowTable } from '../../src/pipeline/flow-table.ts';
 import { Pipeline } from '../../src/pipeline/pipeline.ts';
 import { Snapshot, SnapshotBuilder } from '../../src/pipeline/snapshot.ts';
@@ -72,8 +73,8 @@ function packetOf(random: Random): Uint8Array {
 }
 
 /** What our path makes of the same packets. */
-function passThroughOurs(snapshot: Snapshot, batches: readonly FloorBatch[]) {
-  const batch = new Batch(Arena.inProcess(CAPACITY, SMALL_STRIDE), {
+function passThroughOurs(snapshot: Snapshot, batches: readonly FloorBatch[], arena: Arena, siblings: readonly FlowTable[]) {
+  const batch = new Batch(arena, {
     link: LINK_RAW_IP,
     hopDone: true,
     canPass: false,
@@ -81,7 +82,8 @@ function passThroughOurs(snapshot: Snapshot, batches: readonly FloorBatch[]) {
   });
   const flows = new FlowTable(ENTRIES, KEY);
   const pathMtu = new Int32Array(65536).fill(1600);
-  const pipeline = new Pipeline({ snapshot, flows, bank: createBank(), sourcePortBase: 49152, sourcePortMask: 16383, pathMtu });
+  const ports = { sourcePortBase: 49152, sourcePortMask: 16383 };
+  const pipeline = new Pipeline({ snapshot, flows, siblings, bank: createBank(), ...ports, pathMtu });
   const out: (Uint8Array | null)[] = [];
   for (const { now, packets } of batches) {
     packets.forEach((packet, i) => {
@@ -126,15 +128,24 @@ export function compare(packets: number, seed: number): Agreement | null {
       }
       const theirs = passThroughFloor(KEY, ENTRIES, snapshot, batches);
       if (theirs === null) return null;
-      const ours = passThroughOurs(snapshot, batches);
-      ours.out.forEach((bytes, i) => {
-        agreement.packets++;
-        if (bytes !== null) agreement.forwarded++;
-        const other = theirs.out[i];
-        if (bytes === null || other === null ? bytes !== other : Buffer.compare(bytes, other) !== 0) agreement.different++;
-      });
-      // What the flow tables hold at the end is the sum of what was decided on the way.
-      for (let w = 0; w < ours.table.length; w++) if (ours.table[w] !== theirs.table[w]) agreement.different++;
+      // In memory that vectors reach, as the daemon has it, and in ordinary memory, where other code does the same (plain-tunnel.ts); then with the shard of another
+      // thread, which is empty, because new flows are a few steps for a thread that is alone (steer.ts).
+      const memory = mapPacketMemory(Arena.bytesFor(CAPACITY, SMALL_STRIDE, 0));
+      const ways = [
+        { arena: new Arena(memory.buffer, CAPACITY, SMALL_STRIDE), siblings: [] },
+        { arena: Arena.inProcess(CAPACITY, SMALL_STRIDE), siblings: [new FlowTable(ENTRIES, KEY)] },
+      ];
+      for (const { arena, siblings } of ways) {
+        const ours = passThroughOurs(snapshot, batches, arena, siblings);
+        ours.out.forEach((bytes, i) => {
+          agreement.packets++;
+          if (bytes !== null) agreement.forwarded++;
+          const other = theirs.out[i];
+          if (bytes === null || other === null ? bytes !== other : Buffer.compare(bytes, other) !== 0) agreement.different++;
+        });
+        // What the flow tables hold at the end is the sum of what was decided on the way.
+        for (let w = 0; w < ours.table.length; w++) if (ours.table[w] !== theirs.table[w]) agreement.different++;
+      }
     }
   }
   return agreement;

@@ -13,8 +13,12 @@ const OWN = '/proc/thread-self/ns/net';
 export class Namespace {
   readonly #fd: number;
 
-  /** A fresh namespace with `lo` up. */
-  constructor() {
+  /** A fresh namespace with `lo` up; or the one that `path` names, as it is. */
+  constructor(path?: string) {
+    if (path !== undefined) {
+      this.#fd = openSync(path, 'r');
+      return;
+    }
     const before = openSync(OWN, 'r');
     must(unshare(CLONE_NEWNET), 'unshare(CLONE_NEWNET)');
     this.#fd = openSync(OWN, 'r');

@@ -4,6 +4,7 @@
 //              e0 ── n1               10.6.0.1 ── 10.6.0.2: not the egress's interface
 
 import assert from 'node:assert/strict';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NextHopWatch } from '../../src/host/next-hop-watch.ts';
@@ -21,8 +22,8 @@ const ADDRESSES = ['10.7.0.2', 'fd07::2', '192.0.2.9', '10.6.0.2', '10.7.0.77', 
 /** The header that a packet to this backend gets, in hex; empty when there is no way. */
 function header(hops: NextHops, id: number): string {
   const bytes = Buffer.alloc(32);
-  if (hops.mtu(id) === 0) return '';
-  const at = hops.write(id, new DataView(bytes.buffer, bytes.byteOffset), 32, 0x0800);
+  if (hops.take(id) === 0) return '';
+  const at = hops.write(new DataView(bytes.buffer, bytes.byteOffset), 32, 0x0800);
   return bytes.toString('hex', at);
 }
 
@@ -83,7 +84,7 @@ test(
     await until(() => [DIRECT4, DIRECT6, ROUTED].every((id) => stateOf(id) === 'known'), 'all that are there');
     for (const id of [DIRECT4, DIRECT6, ROUTED]) {
       assert.equal(header(hops, id), direct);
-      assert.equal(hops.mtu(id), MOST, 'no more than the egress takes');
+      assert.equal(hops.take(id), MOST, 'no more than the egress takes');
     }
     assert.deepEqual([ELSEWHERE, ABSENT, NOWHERE].map(stateOf), ['elsewhere', 'unresolved', 'no-route']);
     assert.deepEqual(
@@ -108,7 +109,7 @@ test(
     here.inside(() => run('ip route replace 192.0.2.0/24 via 10.6.0.2'));
     await until(() => header(hops, ROUTED) === '' && stateOf(ROUTED) === 'elsewhere', 'it leaves elsewhere');
     here.inside(() => run('ip route replace 192.0.2.0/24 via 10.7.0.2 mtu 1300'));
-    await until(() => hops.mtu(ROUTED) === 1300, 'the route has an MTU of its own');
+    await until(() => hops.take(ROUTED) === 1300, 'the route has an MTU of its own');
 
     // Other backends: who goes is forgotten, who stays is not touched, ids move.
     const before = header(hops, DIRECT4);
@@ -117,6 +118,30 @@ test(
       [DIRECT4, 9, DIRECT6, ROUTED].map((id) => header(hops, id)),
       [before, before, '', ''],
     );
+
+    // The kernel can not be asked: that is told, and asked again soon, also for who is new and for a change that was announced meanwhile.
+    const [soft] = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.slice(1) ?? assert.fail();
+    for (let end = Date.now() + 700; Date.now() < end; poll()) await sleep(20);
+    here.inside(() => run('ip route replace 192.0.2.0/24 via 10.7.0.2 mtu 1200'));
+    run(`prlimit --pid ${process.pid} --nofile=256:`);
+    const without = <T>(work: () => T): T =>
+      here.inside(() => {
+        const held: number[] = [];
+        try {
+          for (;;) held.push(openSync('/dev/null', 'r'));
+        } catch {
+          return work();
+        } finally {
+          for (const descriptor of held) closeSync(descriptor);
+        }
+      });
+    try {
+      assert.throws(() => without(() => watch.setBackends(backends, performance.now())), { message: /EMFILE/ });
+      assert.throws(() => without(() => watch.poll(performance.now())), { message: /EMFILE/ });
+    } finally {
+      run(`prlimit --pid ${process.pid} --nofile=${soft}:`);
+    }
+    await until(() => header(hops, DIRECT6) === direct && hops.take(ROUTED) === 1200, 'what was not answered');
     watch.close();
   },
 );

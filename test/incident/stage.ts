@@ -30,6 +30,7 @@ export class Stage {
   #client!: Actor;
   #worker!: Actor;
   #director: Actor | null = null;
+  #way: 'raw' | 'udp' | null = null;
   #orders = 0;
 
   private constructor(lab: Lab) {
@@ -92,6 +93,11 @@ export class Stage {
     await this.#client.lines(1, 20);
   }
 
+  /** Egress of the director that the virtual IPs go through; null for none. */
+  get way(): 'raw' | 'udp' | null {
+    return this.#way;
+  }
+
   /** From now on the virtual IPs go through a director. */
   async throughDirector(egress: 'raw' | 'udp'): Promise<void> {
     await this.#stopDirector();
@@ -103,6 +109,7 @@ export class Stage {
     const probe = Actor.start('probe', this.lab.director, './fetch', `http://${METRICS}/-/ready`, '20');
     await Promise.race([probe.ended, director.fails(25)]);
     this.#route(this.lab.director);
+    this.#way = egress;
   }
 
   /** From now on they go straight to the worker. */
@@ -119,6 +126,7 @@ export class Stage {
   async #stopDirector(): Promise<void> {
     const director = this.#director;
     this.#director = null;
+    this.#way = null;
     if (director === null) return;
     const code = await director.stop();
     if (code !== 0) throw new Error(`the director ended with ${code}: ${director.words}`);

@@ -47,7 +47,12 @@ const ingresses = {
   'packet, ring of blocks': { yaml: '{ driver: packet, interface: eth0, ring: blocks }', prepare: undefined },
   xdp: { yaml: '{ driver: xdp, interface: eth0 }', prepare: undefined },
 } as const;
-const egresses = { raw: '{ driver: raw }', udp: '{ driver: udp }', xdp: '{ driver: xdp, interface: eth0 }' };
+const egresses = {
+  raw: '{ driver: raw }',
+  udp: '{ driver: udp }',
+  packet: '{ driver: packet, interface: eth0 }',
+  xdp: '{ driver: xdp, interface: eth0 }',
+};
 
 /** Ways in and out meet in the batch alone: each way in with one way out, and the usual one with both. */
 const ways = [
@@ -56,7 +61,7 @@ const ways = [
   ['tap', 'udp'],
   ['tap on a bridge', 'raw'],
   ['packet', 'raw'],
-  ['packet, ring of blocks', 'raw'],
+  ['packet, ring of blocks', 'packet'],
   ['xdp', 'xdp'],
 ] as const;
 

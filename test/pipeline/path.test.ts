@@ -417,6 +417,6 @@ test('encapsulation needs exactly the headroom that the arena promises, for ever
   rig.load([tcp6()]);
   rig.pipeline.process(rig.batch, 0);
   assert.equal(rig.batch.outAt[0], rig.batch.frameAt[0] - 52);
-  encapsulateStage(rig.batch, nearBackends(), new Identifiers(), 49152, 16383)(rig.pipeline.snapshot);
+  encapsulateStage(rig.batch, nearBackends(rig.batch.arena), new Identifiers(), 49152, 16383)(rig.pipeline.snapshot);
   assert.equal(rig.batch.outAt[0], rig.batch.frameAt[0] - 52, 'encapsulating again writes the same place');
 });

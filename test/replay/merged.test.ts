@@ -44,6 +44,7 @@ function configOf(spec: Spec): Config {
     ingress: { driver: 'memory' },
     egress: { driver: 'memory' },
     threads: 1,
+    processors: { pin: false, idle: 'wait', spin: 50 },
     flows: { entries: 1024, file: 'off' },
     fragments: { entries: 256, timeout: 5, holdBytes: 65_536, holdPackets: 64, holdPerSource: 64, holdTimeout: 1 },
     probes: { sourcePortBase: 61424, sourcePorts: 16 },

@@ -8,11 +8,11 @@ import { XdpGate } from '../../src/io/xdp/gate.ts';
 import { XdpIngress } from '../../src/io/xdp/ingress.ts';
 import { receiveQueuesOf } from '../../src/raw-socket/tun.ts';
 import { receiveAll } from '../contract/driver.ts';
+import { sendFrames } from '../contract/frames.ts';
 import { FAR_MAC, FAR4, Listener, NEAR_MAC, NEAR4, Wire } from '../contract/lab.ts';
 import { ipPacket, udpBody } from '../contract/packets.ts';
 import { Namespace, run } from '../host/namespace.ts';
 import { needs } from '../needs.ts';
-import { sendFrames } from './frames.ts';
 
 const SERVICE = Uint8Array.from([10, 9, 9, 9]);
 const service = (port: number, address = SERVICE) => ({

@@ -25,8 +25,8 @@ test('the program is the one that was read and approved, instruction by instruct
 });
 
 /** The program as the kernel runs it, a socket at queue 0. One for the file: a set-up of it takes its time. */
-function openProgram(): { maps: ServiceMaps; runs(frame: Uint8Array): number; close(): void } {
-  const maps = ServiceMaps.create();
+function openProgram(room?: number): { maps: ServiceMaps; runs(frame: Uint8Array): number; close(): void } {
+  const maps = ServiceMaps.create(room);
   const program = loadXdpProgram('gd_test', assemble(PROGRAM, maps.descriptors));
   const socket = openSocket(AF_XDP, SOCK_RAW, 0, 'a test');
   putSocket({ interfaceIndex: 0, sockets: maps.descriptors.sockets }, 0, socket);
@@ -151,24 +151,25 @@ test('the kernel runs it as the slow twin says, for made-up services and frames'
   assert.ok(redirected > 200 && passed > 200, `${redirected} redirected, ${passed} passed: both must be common`);
 });
 
+const of = (portFrom: number, portTo: number, host = 9): ServiceMatch => ({
+  prefix: { bytes: Uint8Array.of(10, 7, 0, host), length: 32 },
+  protocol: 6,
+  portFrom,
+  portTo,
+});
+const frameTo = (destination: number, host = 9): Uint8Array => {
+  const bytes = Buffer.alloc(60);
+  bytes.set(MAC);
+  bytes[12] = 8;
+  bytes[14] = 0x45;
+  bytes[23] = 6;
+  bytes.set([10, 7, 0, host], 30);
+  bytes.writeUInt16BE(destination, 36);
+  return bytes;
+};
+
 test('a reload never lets go of a service that stays, and leaves no entry of one that went', needs('root', 'xdp'), () => {
   const { maps, runs } = opened as NonNullable<typeof opened>;
-  const of = (portFrom: number, portTo: number, host = 9): ServiceMatch => ({
-    prefix: { bytes: Uint8Array.of(10, 7, 0, host), length: 32 },
-    protocol: 6,
-    portFrom,
-    portTo,
-  });
-  const frameTo = (destination: number): Uint8Array => {
-    const bytes = Buffer.alloc(60);
-    bytes.set(MAC);
-    bytes[12] = 8;
-    bytes[14] = 0x45;
-    bytes[23] = 6;
-    bytes.set([10, 7, 0, 9], 30);
-    bytes.writeUInt16BE(destination, 36);
-    return bytes;
-  };
   maps.setServices([of(80, 80), of(443, 443)]);
   // Port 80 stays while everything around it changes: after each write to a map it must still be found.
   const seen: number[] = [];
@@ -184,6 +185,35 @@ test('a reload never lets go of a service that stays, and leaves no entry of one
   maps.setServices([]);
   assert.deepEqual(maps.sizes(), { services4: 0, services6: 0, ports: 0 });
   assert.equal(runs(frameTo(80)), XDP_PASS);
+});
+
+test('services for which there is no room are refused, and the next ones are in force whole', needs('root', 'xdp'), () => {
+  const room = 16;
+  const { maps, runs, close } = openProgram(room);
+  try {
+    // A rule for each of them: even ports.
+    const ports = (first: number, count: number, host = 9) =>
+      Array.from({ length: count }, (_, k) => of(first + 2 * k, first + 2 * k, host));
+    const taken = (first: number, count: number, host = 9) =>
+      Array.from({ length: count }, (_, k) => runs(frameTo(first + 2 * k, host))).filter((answer) => answer === XDP_REDIRECT)
+        .length;
+    maps.setServices(ports(1000, 10));
+    assert.throws(() => maps.setServices([...ports(2000, 10, 8), ...ports(3000, 10, 9)]), { code: 'GD_IO_XDP_ROOM' });
+    // Rules of which some are there already.
+    maps.setServices(ports(3000, 10));
+    assert.deepEqual([taken(1000, 10), taken(2000, 10, 8), taken(3000, 10)], [0, 0, 10]);
+    assert.deepEqual(maps.sizes(), { services4: 1, services6: 0, ports: 10 });
+    // There is room for these when the others are gone.
+    maps.setServices(ports(4000, room));
+    assert.deepEqual([taken(3000, 10), taken(4000, room)], [0, room]);
+    maps.setServices(Array.from({ length: room }, (_, host) => of(80, 80, host)));
+    maps.setServices(Array.from({ length: room }, (_, host) => of(80, 80, 100 + host)));
+    assert.deepEqual([runs(frameTo(80, 1)), runs(frameTo(80, 101))], [XDP_PASS, XDP_REDIRECT]);
+    maps.setServices([]);
+    assert.deepEqual(maps.sizes(), { services4: 0, services6: 0, ports: 0 });
+  } finally {
+    close();
+  }
 });
 
 test('what the verifier refuses is refused with the end of its log', needs('root', 'xdp'), () => {

@@ -15,12 +15,12 @@ import { Pipeline } from '../../src/pipeline/pipeline.ts';
 import { Snapshot, SnapshotBuilder } from '../../src/pipeline/snapshot.ts';
 import { packet } from '../builder/packet.ts';
 import { reasonOf, receiveAll } from '../contract/driver.ts';
+import { sendFrames } from '../contract/frames.ts';
 import { FAR_MAC, NEAR_MAC, Wire } from '../contract/lab.ts';
 import { run } from '../host/namespace.ts';
 import { needs } from '../needs.ts';
 import { backends, SERVICE4, specOf } from '../pipeline/rig.ts';
 import { naivePseudoSum, naiveSum } from '../reference/checksum.ts';
-import { sendFrames } from './frames.ts';
 
 const linkAddress = (bytes: number[]) => {
   const view = new DataView(Uint8Array.from(bytes).buffer);
