@@ -135,8 +135,10 @@ export class ForwardingThreads {
     const events = {
       forwarding: (seat: Seat, drivers: { ingress: string; egress: string }) => this.#onForwarding(seat, drivers),
       poised: (seat: Seat, batches: number) => this.#onPoised(seat, batches),
-      exhausted: (seat: Seat) => {
-        options.journal.record('info', 'ingress-exhausted', 'the ingress has delivered everything', { thread: seat.number });
+      exhausted: (seat: Seat, failure: string) => {
+        const [level, text] =
+          failure === '' ? (['info', 'the ingress has delivered everything'] as const) : (['warn', failure] as const);
+        options.journal.record(level, 'ingress-exhausted', text, { thread: seat.number });
       },
       refused: (seat: Seat, driver: string, errno: number) => {
         options.journal.record('warn', 'kernel-refused', `the kernel refused a call of ${driver}: ${errnoName(errno)}`, {
