@@ -29,7 +29,8 @@ for (const vectors of [true, false]) {
         });
         lanes.run4(flows.length);
         lanes.run6(flows.length);
-        lanes.runSlots(flows.length, key1, slots);
+        lanes.runSlots?.(flows.length, key1, slots);
+        assert.equal(lanes.runSlots !== null, vectors);
         const [low, high] = [new Int32Array(1), new Int32Array(1)];
         const { tuple4, tuple6 } = fingerprints(key0, key1, low, high);
         const view = new DataView(new ArrayBuffer(32));
@@ -43,7 +44,7 @@ for (const vectors of [true, false]) {
             ? hashTuple4(addresses[0], addresses[1], ports, protocol)
             : hashTuple6(view, 0, 16, ports, protocol);
           assert.deepEqual([lanes.low[i], lanes.high[i], lanes.hash[i]], [low[0], high[0], hash], `flow ${i}`);
-          assert.equal(lanes.slots[i], slotOf(hash, key1, slots), `slot of flow ${i}`);
+          if (vectors) assert.equal(lanes.slots[i], slotOf(hash, key1, slots), `slot of flow ${i}`);
         });
       }),
     );

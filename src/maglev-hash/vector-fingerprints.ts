@@ -17,7 +17,7 @@
  * is of use until the next batch of any pipeline of the thread.
  */
 import { signed, unsigned, type WasmFunction, wasmFunctions, wasmMemory } from '../base/wasm-code.ts';
-import { hashTuple4, hashTuple6, slotOf } from './flow-hash.ts';
+import { hashTuple4, hashTuple6 } from './flow-hash.ts';
 import { fingerprints } from './half-siphash.ts';
 
 // Constants of flow-hash.ts and mix.ts, which are written down there; the test holds both together.
@@ -57,9 +57,9 @@ export interface FlowLanes {
   /** Of the first `count` lanes those whose tail is IPv4's or, in `run6`, IPv6's; the others are kept by `run6`, and without meaning after `run4`. */
   readonly run4: (count: number) => void;
   readonly run6: (count: number) => void;
-  /** `slotOf` of the flow hashes of the first `count` lanes, for a table of `size` slots. */
+  /** `slotOf` of the flow hashes of the first `count` lanes, for a table of `size` slots. null where they would be computed one by one, needed or not. */
   readonly slots: Int32Array;
-  readonly runSlots: (count: number, seed: number, size: number) => void;
+  readonly runSlots: ((count: number, seed: number, size: number) => void) | null;
 }
 
 /** Memory that `wasmMemory` made, and a multiple of 16 in it from where on LANES_BYTES are nobody else's. */
@@ -325,7 +325,7 @@ function vectorLanes({ buffer, at }: LaneMemory, key0: number, key1: number): Fl
 
 function oneByOne(columns: readonly Int32Array[], key0: number, key1: number): FlowLanes {
   const lanes = named(columns);
-  const { addresses, ports, tail, low, high, hash, slots } = lanes;
+  const { addresses, ports, tail, low, high, hash } = lanes;
   const [source, destination] = addresses;
   const { tuple4, tuple6 } = fingerprints(key0, key1, low, high);
   const view = new DataView(new ArrayBuffer(32));
@@ -346,8 +346,6 @@ function oneByOne(columns: readonly Int32Array[], key0: number, key1: number): F
         hash[i] = hashTuple6(view, 0, 16, ports[i], tail[i] & 0xff);
       }
     },
-    runSlots(count, seed, size) {
-      for (let i = 0; i < count; i++) slots[i] = slotOf(hash[i], seed, size);
-    },
+    runSlots: null,
   };
 }

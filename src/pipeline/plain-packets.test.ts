@@ -174,7 +174,10 @@ const shape = (family: fc.Arbitrary<4 | 6>): fc.Arbitrary<Shape> =>
     ttl: fc.oneof({ weight: 9, arbitrary: fc.constantFrom(64, 255) }, fc.nat(3)),
     payload: fc.nat(40),
     options: fc.nat(15).map((n) => (n === 0 ? 2 : 0)),
-    fragment: fc.oneof({ weight: 12, arbitrary: fc.constantFrom(0, 0x4000, 0x8000) }, fc.constantFrom(0x2000, 0x2001, 1, 0x1fff)),
+    fragment: fc.oneof(
+      { weight: 12, arbitrary: fc.constantFrom(0, 0x4000, 0x8000) },
+      fc.constantFrom(0x2000, 0x2001, 1, 0x100, 0x1000, 0x1fff),
+    ),
     padding: fc.nat(6),
     harm,
   });
