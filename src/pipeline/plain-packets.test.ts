@@ -70,6 +70,8 @@ interface Shape {
   readonly options: number;
   /** Flags and fragment offset of IPv4. */
   readonly fragment: number;
+  /** Of the transport header: the pseudo-header's sum alone, or a number. */
+  readonly checksum: number | 'begun';
   /** Bytes of the link behind the packet. */
   readonly padding: number;
   /** What is done to it at last. */
@@ -82,6 +84,7 @@ interface Shape {
 
 function frameOf(shape: Shape, link: number): Uint8Array {
   const { family, isUdp, port, isOurs, source, flags, trafficClass, ttl, payload, options, fragment, padding } = shape;
+  const transport = isUdp ? 17 : 6;
   const header = family === 4 ? 20 + options * 4 : 40;
   const total = header + (isUdp ? 8 : 20) + payload;
   const bytes = new Uint8Array(link + total + padding);
@@ -92,7 +95,7 @@ function frameOf(shape: Shape, link: number): Uint8Array {
     view.setUint16(link + 2, total);
     view.setUint16(link + 6, fragment);
     bytes[link + 8] = ttl;
-    bytes[link + 9] = isUdp ? 17 : 6;
+    bytes[link + 9] = transport;
     bytes.set(OURS4, link + 12);
     if (!isOurs) view.setInt32(link + 12, source);
     bytes.set(VIP4, link + 16);
@@ -101,7 +104,7 @@ function frameOf(shape: Shape, link: number): Uint8Array {
   } else {
     view.setUint16(link, 0x6000 | (trafficClass << 4));
     view.setUint16(link + 4, total - 40);
-    bytes[link + 6] = isUdp ? 17 : 6;
+    bytes[link + 6] = transport;
     bytes[link + 7] = ttl;
     bytes.set(OURS6, link + 8);
     if (!isOurs) view.setInt32(link + 16, source);
@@ -112,6 +115,9 @@ function frameOf(shape: Shape, link: number): Uint8Array {
   view.setUint16(at + 2, port);
   if (isUdp) view.setUint16(at + 4, 8 + payload);
   else view.setUint16(at + 12, 0x5000 | flags);
+  const pseudo = family === 4 ? checksum.pseudoSum4 : checksum.pseudoSum6;
+  const begun = checksum.fold(pseudo(view, link + (family === 4 ? 12 : 8), transport, link + total - at));
+  view.setUint16(at + (isUdp ? 6 : 16), shape.checksum === 'begun' ? begun : shape.checksum);
   return bytes;
 }
 
@@ -144,12 +150,16 @@ function outcome({ batch, lanes }: Rig): string[] {
   });
 }
 
-const rigs = ([LINK_RAW_IP, LINK_ETHERNET] as const).flatMap((link) =>
-  [true, false].map((kind) => {
-    const facts = { link, hopDone: kind, canPass: !kind, headerVerified: kind } as const;
-    return { fast: rig(true, facts), slow: rig(false, facts) };
-  }),
-);
+const HOP_DONE = { hopDone: true, canPass: false, headerVerified: true } as const;
+const HOP_DUE = { hopDone: false, canPass: true, headerVerified: false } as const;
+const FACTS: readonly IngressFacts[] = [
+  { link: LINK_RAW_IP, ...HOP_DONE },
+  { link: LINK_RAW_IP, ...HOP_DUE },
+  { link: LINK_ETHERNET, ...HOP_DONE },
+  { link: LINK_ETHERNET, ...HOP_DUE },
+  { link: LINK_ETHERNET, ...HOP_DUE, checksumsUnknown: true },
+];
+const rigs = FACTS.map((facts) => ({ fast: rig(true, facts), slow: rig(false, facts) }));
 
 const harm = fc.oneof(
   { weight: 12, arbitrary: fc.constant({ kind: 'none', at: 0, by: 0 } as const) },
@@ -178,6 +188,7 @@ const shape = (family: fc.Arbitrary<4 | 6>): fc.Arbitrary<Shape> =>
       { weight: 12, arbitrary: fc.constantFrom(0, 0x4000, 0x8000) },
       fc.constantFrom(0x2000, 0x2001, 1, 0x100, 0x1000, 0x1fff),
     ),
+    checksum: fc.oneof({ weight: 12, arbitrary: fc.nat(0xffff) }, fc.constantFrom('begun' as const, 0, 0xffff)),
     padding: fc.nat(6),
     harm,
   });
@@ -209,7 +220,7 @@ test('vectors and the loop find the same in a batch, whatever is wrong with some
 
 const PLAIN: Shape = {
   ...{ family: 4, isUdp: false, port: 443, isOurs: false, source: 0x0a000001, flags: 0xff, trafficClass: 0, ttl: 64 },
-  ...{ payload: 20, options: 0, fragment: 0x4000, padding: 0, harm: { kind: 'none', at: 0, by: 0 } },
+  ...{ payload: 20, options: 0, fragment: 0x4000, checksum: 0x1234, padding: 0, harm: { kind: 'none', at: 0, by: 0 } },
 };
 
 test('batches of plain packets never come to the loop, once their service was asked for', () => {
@@ -236,5 +247,24 @@ test('what may be our own tunnel, come back, is asked one by one', () => {
     fast.classify(snapshot, { completedChecksums: 0, expired: 0 });
     assert.ok(fast.batch.service[0] >= 0, 'of a service');
     assert.equal(fast.plain!.classify4(0, 4), 0);
+  }
+});
+
+test('where checksums may be only begun, those that look so are asked one by one', () => {
+  const { fast } = rigs[FACTS.findIndex(({ checksumsUnknown }) => checksumsUnknown)];
+  for (const family of [4, 6] as const) {
+    for (const isUdp of [false, true]) {
+      const shapes = Array.from(
+        { length: 12 },
+        (_, i): Shape => ({ ...PLAIN, family, isUdp, checksum: i === 6 ? 'begun' : 0x1234 }),
+      );
+      lay(fast, shapes);
+      const tally = { completedChecksums: 0, expired: 0 };
+      fast.classify(snapshot, tally);
+      assert.equal(tally.completedChecksums, 1);
+      lay(fast, shapes);
+      const { classify4, classify6 } = fast.plain!;
+      assert.equal((family === 4 ? classify4 : classify6)(0, 12), 4);
+    }
   }
 });

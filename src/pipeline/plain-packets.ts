@@ -89,7 +89,8 @@ const wrongWhen = (...bits: readonly Code[]): Code => set(BAD, anyLanes(get(BAD)
 const minus = (a: Code, b: Code): Code => subtractLanes(a, b);
 const unequal = (a: Code, b: Code): Code => xorLanes(a, b);
 const ifNegative = (value: Code): Code => shiftLanesSigned(value, 31);
-/** `size` becomes the lower half of each lane of `value` with its bytes in the other order. */
+const folded = (sum: number): Code => set(sum, addLanes(andLanes(get(sum), lanesOf(0xffff)), shiftLanesRight(get(sum), 16)));
+/** `size` becomes the lower, or upper, half of each lane of `value` with its bytes in the other order. */
 const lowerHalf = (size: number, value: Code): Code => [
   ...set(size, andLanes(value, lanesOf(0xffff))),
   ...set(size, swappedLanes(size)),
@@ -141,6 +142,22 @@ function transportCode(header: number, flags: number, second: number, ports: num
   ];
 }
 
+/**
+ * partial-checksum.ts: wrong are checksums that look as if they were only begun, which is then asked one by one. `addresses`: their words, turned. Other arguments as for
+ * `transportCode`.
+ */
+function begunCode(header: number, second: number, addresses: readonly number[]): Code {
+  const [sum, field, ofUdp] = [E0, E1, E2];
+  const halves = addresses.flatMap((w) => [andLanes(get(w), lanesOf(0xffff)), shiftLanesRight(get(w), 16)]);
+  return [
+    ...set(sum, [...halves, get(PROTOCOL), minus(get(TOTAL), lanesOf(header))].reduce(addLanes)),
+    ...[...folded(sum), ...folded(sum)],
+    ...lowerHalf(field, gather(get(AT), header + tcp.CHECKSUM_AT)),
+    ...upperHalf(ofUdp, get(second)),
+    ...wrongWhen(equalLanes(get(sum), mixLanes(get(IS_TCP), get(field), get(ofUdp)))),
+  ];
+}
+
 /** The place of the recent service whose question, its words xor-ed, is `question`. */
 function recentCode(entries: Int32Array, question: Code, shift: number): Code {
   const place = shiftLanesRight(multiplyLanes(question, lanesOf(RECENT_MULTIPLIER)), RECENT_SHIFT);
@@ -169,13 +186,10 @@ function storeCode(batch: Batch, lanes: FlowLanes, family: 4 | 6, header: number
 function code4(batch: Batch, lanes: FlowLanes, { entries4 }: RecentServices, minimumTtl: number): Code {
   const header = ipv4.HEADER_LENGTH;
   const [source] = lanes.addresses;
-  const fold: Code = set(HEADER, addLanes(andLanes(get(HEADER), lanesOf(0xffff)), shiftLanesRight(get(HEADER), 16)));
   const sums = [A0, A1, A2, A3, B0].flatMap((w) => [andLanes(get(w), lanesOf(0xffff)), shiftLanesRight(get(w), 16)]);
   // Sixteen-bit words in either order of bytes sum to 0xffff when the header is right (RFC 1071 §2 B).
   const verify: Code = [
-    ...set(HEADER, sums.reduce(addLanes)),
-    ...fold,
-    ...fold,
+    ...[...set(HEADER, sums.reduce(addLanes)), ...folded(HEADER), ...folded(HEADER)],
     ...wrongWhen(unequal(get(HEADER), lanesOf(0xffff))),
   ];
   const four: Code = [
@@ -195,6 +209,7 @@ function code4(batch: Batch, lanes: FlowLanes, { entries4 }: RecentServices, min
     ...set(C0, gather(get(AT), header + tcp.DATA_OFFSET_AT)),
     ...transportCode(header, C0, B2, B1),
     ...[...set(A3, turnedLanes(get(A3))), ...set(B0, turnedLanes(get(B0)))],
+    ...(batch.ingress.checksumsUnknown === true ? begunCode(header, B2, [A3, B0]) : []),
     ...recentCode(entries4, xorLanes(get(B0), get(KEY)), RECENT_WORDS4),
     ...fields([E0, E1, E2, E3], 0),
     ...wrongWhen(unequal(get(E0), get(B0)), unequal(get(E1), get(KEY)), ifNegative(get(E3))),
@@ -225,6 +240,7 @@ function code6(batch: Batch, lanes: FlowLanes, { entries6 }: RecentServices, min
     ...set(HEADER, gather(get(AT), header + tcp.DATA_OFFSET_AT)),
     ...transportCode(header, HEADER, C3, C2),
     ...addresses.flatMap((w) => set(w, turnedLanes(get(w)))),
+    ...(batch.ingress.checksumsUnknown === true ? begunCode(header, C3, addresses) : []),
     ...recentCode(entries6, [...destination, KEY].map(get).reduce(xorLanes), RECENT_WORDS6),
     ...[...fields([E0, E1, E2, E3], 0), ...fields([F0, F1, F2, F3], 16)],
     ...wrongWhen(...destination.map((w, d) => unequal(get(w), get([E0, E1, E2, E3][d])))),
@@ -249,14 +265,14 @@ function hashesCode(batch: Batch, lanes: FlowLanes): Code {
 }
 
 /**
- * null where columns, lanes or recent services do not lie in the arena's WebAssembly memory (it has none, or no room was left), and where more must be asked of
- * every packet: who it is for on our own link, whether its checksum is whole.
+ * null where columns, lanes or recent services do not lie in the arena's WebAssembly memory (it has none, or no room was left), and on a link that is ours to answer
+ * for, where every frame is asked who it is for.
  */
 export function plainPackets(batch: Batch, lanes: FlowLanes, recent: RecentServices): PlainPackets | null {
   const { memory } = batch.arena;
   const { frameAt, frameLength, reason, gsoType, virtioFlags, networkAt, transportAt, networkLength, service, backend } = batch;
   const { lookup, family, protocol, tcpFlags, flowHash } = batch;
-  if (batch.ingress.linkAddress !== undefined || batch.ingress.checksumsUnknown === true) return null;
+  if (batch.ingress.linkAddress !== undefined) return null;
   const columns = [
     ...[frameAt, frameLength, reason, gsoType, virtioFlags, networkAt, transportAt, networkLength, service, backend],
     ...[lookup, family, protocol, tcpFlags, flowHash, lanes.ports, lanes.tail, lanes.hash, ...lanes.addresses],
