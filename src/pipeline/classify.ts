@@ -110,6 +110,8 @@ const ANSWERED = ICMP_ANSWERED;
 
 /** Packets that are looked at one by one after four that were not all plain. */
 const ONE_BY_ONE = 4;
+/** Times in a row that fours are looked at in vain before a batch's other packets are no longer tried. */
+const PATIENCE = 3;
 const NOBODY: PlainPackets = { classify4: (from) => from, classify6: (from) => from, keepHashes() {} };
 
 /** `reason` for what is addressed to a service address, NOT_OURS for the rest. */
@@ -380,6 +382,7 @@ export function classifyStage(
       batch.fragments = 0;
     }
     let tryAt = isFast ? 0 : count;
+    let patience = PATIENCE;
     for (let i = 0; i < count; i++) {
       if (i === tryAt) {
         const is6 = view.getUint8(frameAt[i] + versionAt) >> 4 === 6;
@@ -389,8 +392,9 @@ export function classifyStage(
           if (is6) some6 = 2;
           else some4 = 2;
           if (i >= count) break;
-        }
-        tryAt = i + ONE_BY_ONE;
+          patience = PATIENCE;
+        } else patience--;
+        tryAt = patience > 0 ? i + ONE_BY_ONE : count;
       }
       service[i] = -1;
       lookup[i] = BY_FLOW;

@@ -8,7 +8,9 @@ import { flowLanes, LANES_BYTES } from '../maglev-hash/index.ts';
 import * as checksum from '../wire/checksum.ts';
 import { createVectorMemory } from '../wire/vector-sum.ts';
 import { classifyStage } from './classify.ts';
+import { nearBackends } from './near-backends.ts';
 import { plainPackets } from './plain-packets.ts';
+import { plainTunnel } from './plain-tunnel.ts';
 import { recentServices } from './recent-services.ts';
 import { Snapshot, SnapshotBuilder } from './snapshot.ts';
 import type { ServiceSpec } from './spec.ts';
@@ -267,4 +269,14 @@ test('where checksums may be only begun, those that look so are asked one by one
       assert.equal((family === 4 ? classify4 : classify6)(0, 12), 4);
     }
   }
+});
+
+test('all that vectors must reach has room in the memory of the largest batch', () => {
+  const memory = createVectorMemory(Arena.bytesFor(256, SMALL_STRIDE, 0))!.buffer;
+  const arena = new Arena(memory, 256, SMALL_STRIDE);
+  const batch = new Batch(arena, FACTS[0]);
+  const near = nearBackends(arena);
+  const lanes = flowLanes(1, 2, 256, { buffer: memory, at: arena.take(LANES_BYTES) });
+  assert.notEqual(plainTunnel(batch, near, 49152, 16383), null);
+  assert.notEqual(plainPackets(batch, lanes, recentServices(arena)), null);
 });
