@@ -11,7 +11,7 @@ import { classifyStage } from './classify.ts';
 import { nearBackends } from './near-backends.ts';
 import { plainPackets } from './plain-packets.ts';
 import { plainTunnel } from './plain-tunnel.ts';
-import { recentServices } from './recent-services.ts';
+import { RECENT_MULTIPLIER, RECENT_SHIFT, recentServices } from './recent-services.ts';
 import { Snapshot, SnapshotBuilder } from './snapshot.ts';
 import type { ServiceSpec } from './spec.ts';
 
@@ -279,4 +279,29 @@ test('all that vectors must reach has room in the memory of the largest batch', 
   const lanes = flowLanes(1, 2, 256, { buffer: memory, at: arena.take(LANES_BYTES) });
   assert.notEqual(plainTunnel(batch, near, 49152, 16383), null);
   assert.notEqual(plainPackets(batch, lanes, recentServices(arena)), null);
+});
+
+test('another port whose question lies where a remembered one does is not taken for it', () => {
+  const place = (address: Uint8Array, port: number) => {
+    const view = new DataView(address.buffer);
+    let question = (6 << 16) | port;
+    for (let at = 0; at < address.length; at += 4) question ^= view.getInt32(at);
+    return Math.imul(question, RECENT_MULTIPLIER) >>> RECENT_SHIFT;
+  };
+  for (const { fast } of rigs) {
+    for (const [family, address] of [[4, VIP4] as const, [6, VIP6] as const]) {
+      const ports = Array.from({ length: 7999 }, (_, port) => port);
+      const alike = ports.filter((port) => port !== 443 && place(address, port) === place(address, 443)).slice(0, 8);
+      assert.equal(alike.length, 8);
+      for (const port of [443, ...alike]) {
+        lay(fast, new Array(8).fill({ ...PLAIN, family, port }));
+        fast.classify(snapshot, { completedChecksums: 0, expired: 0 });
+        assert.deepEqual(
+          [...fast.batch.service.subarray(0, 8)].map((found) => found >= 0),
+          new Array(8).fill(port === 443),
+          `port ${port}`,
+        );
+      }
+    }
+  }
 });
