@@ -1,13 +1,10 @@
 /** The tunnels to all backends, as the keeper of path MTUs wants them: worked out again for pools that are another object, and told only when one of them is another. */
-import { formatAddress } from '../base/address.ts';
 import type { PathMtuTunnel } from '../host/path-mtu-watch.ts';
-import { backendNames, type SnapshotNames } from '../pipeline/snapshot.ts';
+import { backendNumbers, type SnapshotNames } from '../pipeline/snapshot.ts';
 import { RULE_PORTS } from '../pipeline/source-port.ts';
 import { DEFAULT_HEADERS, type PoolSpec, type Spec, type TunnelSpec } from '../pipeline/spec.ts';
 import { tunnelSource } from '../pipeline/tunnel-ends.ts';
 import { mostOverheadOf, outerPorts, outerProtocols } from '../pipeline/tunnel-kind.ts';
-
-type NamedBackend = SnapshotNames['backends'][number];
 
 interface Known {
   readonly pool: PoolSpec;
@@ -23,7 +20,7 @@ export class PathTunnels {
   of(spec: Spec, names: SnapshotNames): PathMtuTunnel[] | null {
     const before = this.#known;
     const changed = spec.pools.filter((pool) => before.get(pool.name)?.pool !== pool);
-    const named = changed.length === 0 ? new Map<string, readonly NamedBackend[]>() : backendNames(names);
+    const numbers = changed.length === 0 ? null : backendNumbers(names);
     const next = new Map<string, Known>();
     for (const pool of spec.pools) {
       const known = before.get(pool.name);
@@ -31,7 +28,7 @@ export class PathTunnels {
         next.set(pool.name, known);
         continue;
       }
-      const tunnels = tunnelsOf(pool, named.get(pool.name) ?? []);
+      const tunnels = tunnelsOf(pool, numbers?.(pool) ?? NOBODY);
       const isSame = known !== undefined && JSON.stringify(known.tunnels) === JSON.stringify(tunnels);
       if (!isSame) this.#isNew = true;
       next.set(pool.name, { pool, tunnels: isSame ? known.tunnels : tunnels });
@@ -50,16 +47,16 @@ export class PathTunnels {
   }
 }
 
-function tunnelsOf(pool: PoolSpec, named: readonly NamedBackend[]): PathMtuTunnel[] {
+const NOBODY = new Int32Array(0);
+
+/** `ids`: of the pool's backends, in order. */
+function tunnelsOf(pool: PoolSpec, ids: Int32Array): PathMtuTunnel[] {
   const common = waysOf();
   const tunnels: PathMtuTunnel[] = [];
   for (let i = 0; i < pool.backends.length; i++) {
     const backend = pool.backends[i];
     const { name, address, tunnel = pool.tunnel } = backend;
-    const text = formatAddress(address);
-    const isIt = (one: NamedBackend | undefined) => one?.name === name && one.address === text;
-    // The snapshot has them in the same order.
-    const id = (isIt(named[i]) ? named[i] : named.find(isIt))?.id;
+    const id: number | undefined = ids[i];
     const { address: source, spread: sourceSpread } = tunnelSource(pool, backend);
     if (id === undefined || source === null) continue;
     const { ports, protocols, sourcePorts } = common(tunnel);

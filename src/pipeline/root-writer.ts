@@ -16,8 +16,10 @@ export interface RootParts {
   /** By number. */
   readonly pools: readonly PoolRecord[];
   readonly histories: readonly PoolHistory[];
-  /** Number of the list of tables by buffer. */
-  readonly tables: ReadonlyMap<SharedArrayBuffer, number>;
+  /** Number of a table in the snapshot's list. */
+  readonly numberOf: (table: SharedArrayBuffer) => number;
+  /** While it is the same, a table that was there before has the number that it had. */
+  readonly order: number;
   /** TUNNEL_WORDS each. */
   readonly tunnels: readonly (readonly number[])[];
   readonly serverIds: { readonly words: Int32Array; readonly sizeBits: number };
@@ -54,14 +56,14 @@ interface Layout {
 interface WrittenPool {
   readonly record: PoolRecord;
   readonly history: PoolHistory;
-  readonly table: number;
-  readonly previous: number;
 }
 
 interface Root {
   readonly memory: SharedArrayBuffer;
   readonly layout: Layout;
   readonly pools: WrittenPool[];
+  /** RootParts.order of the tables' numbers. */
+  order: number;
 }
 
 /** Roots that wait to be written again. A change now and then needs one, changes that overlap a second. */
@@ -93,9 +95,9 @@ export class RootWriter {
   #make(layout: Layout): Root {
     const memory = new SharedArrayBuffer(layout.words * 4);
     const last = this.#last;
-    if (last === null || last.layout !== layout) return { memory, layout, pools: [] };
+    if (last === null || last.layout !== layout) return { memory, layout, pools: [], order: 0 };
     new Int32Array(memory).set(new Int32Array(last.memory));
-    return { memory, layout, pools: [...last.pools] };
+    return { memory, layout, pools: [...last.pools], order: last.order };
   }
 
   /** Nobody reads this root any more, nor ever will. */
@@ -143,7 +145,7 @@ function layoutOf({ services: part, pools, histories, tunnels, serverIds, limit 
   const poolsAt = place(pools.length * L.POOL_WORDS, 16);
   const members = histories.map((history, i) => {
     // Two tables of all backends, whoever of them is in service.
-    const room = Math.max(membersOf(history), 2 * pools[i].backends.length);
+    const room = Math.max(membersOf(history), 2 * pools[i].numbers.ids.length);
     return { at: place(room), room };
   });
   const schemes = place(pools.length * 2 * L.SCHEME_WORDS);
@@ -204,25 +206,27 @@ function writeLists(words: Int32Array, layout: Layout, parts: RootParts, isNew: 
   writeIcmp(words, parts.icmp);
 }
 
-function writePools(words: Int32Array, root: Root, { pools, histories, tables }: RootParts): void {
+function writePools(words: Int32Array, root: Root, { pools, histories, numberOf, order }: RootParts): void {
   const { layout } = root;
   // A pool of which nobody has a slot has no table: every slot would be empty.
-  const number = (table: PoolTable | null) => (table === null || table.slots.size === 0 ? -1 : (tables.get(table.buffer) ?? -1));
+  const number = (table: PoolTable | null) => (table?.hasSlots === true ? numberOf(table.buffer) : -1);
+  const areNumbered = root.order === order;
   const changed: number[] = [];
   for (let i = 0; i < pools.length; i++) {
     const [record, history] = [pools[i], histories[i]];
-    const [table, previous] = [number(history.current), number(history.previous)];
     const written: WrittenPool | undefined = root.pools[i];
-    const isSame = written?.history === history && written.table === table && written.previous === previous;
-    if (!isSame) writePool(words, layout, i, history, table, previous);
+    const isSame = written?.history === history && areNumbered;
+    if (isSame && written.record === record) continue;
+    if (!isSame) writePool(words, layout, i, history, number(history.current), number(history.previous));
     if (written?.record !== record) changed.push(i);
     // Those of an id that is another pool's by now are written again below.
     if (written !== undefined && written.record !== record) {
-      for (const { id } of written.record.backends) clearBackend(words, layout.backends + id * L.BACKEND_WORDS);
+      for (const id of written.record.numbers.ids) clearBackend(words, layout.backends + id * L.BACKEND_WORDS);
     }
-    if (!isSame || written.record !== record) root.pools[i] = { record, history, table, previous };
+    root.pools[i] = { record, history };
   }
   for (const i of changed) writeBackends(words, layout.backends, pools[i], i);
+  root.order = order;
 }
 
 function writePool(words: Int32Array, layout: Layout, i: number, history: PoolHistory, table: number, before: number): void {
