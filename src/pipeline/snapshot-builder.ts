@@ -19,7 +19,7 @@ import {
 } from './pool-history.ts';
 import { type NamedBackend, namesOf, type PoolRecord, poolRecord } from './pool-record.ts';
 import { serverIdTable } from './protocol-words.ts';
-import { RootWriter } from './root-writer.ts';
+import { type PoolSums, RootWriter } from './root-writer.ts';
 import { type NumberedService, type ServicePart, servicePart } from './service-part.ts';
 import type { SnapshotNames, SnapshotParts } from './snapshot.ts';
 import type { PoolSpec, ServiceSpec, Spec } from './spec.ts';
@@ -69,9 +69,12 @@ interface BuiltPools {
   readonly order: readonly number[];
   /** By number. */
   readonly pools: readonly Built[];
+  readonly records: readonly PoolRecord[];
+  readonly histories: readonly PoolHistory[];
   /** Of all tunnels, each once. */
   readonly ends: readonly (readonly number[])[];
   readonly serverIds: ReturnType<typeof serverIdTable>;
+  readonly sums: PoolSums;
 }
 
 export class SnapshotBuilder {
@@ -122,10 +125,9 @@ export class SnapshotBuilder {
   takeChanges(): SavedChanges {
     const pools: SavedPool[] = [];
     const gone = [...this.#lost];
-    for (const { record, history } of this.#built?.pools ?? []) {
-      const { name } = record.spec;
-      if (!this.#untold.has(name)) continue;
-      const saved = savedPool(name, history);
+    for (const name of this.#untold) {
+      const history = builtNamed(this.#built, name)?.history;
+      const saved = history === undefined ? null : savedPool(name, history);
       // A table of scheme glb is not written down.
       if (saved === null) gone.push(name);
       else pools.push(saved);
@@ -159,37 +161,31 @@ export class SnapshotBuilder {
     const last = this.#built;
     const areSame = last !== null && haveSameNames(last.given, spec.pools);
     const order = areSame ? last.order : orderByName(spec.pools);
-    const pools = order.map((at) => spec.pools[at]);
-    const byName = areSame ? null : new Map(last?.pools.map((one) => [one.record.spec.name, one]));
-    const before = pools.map((pool, i) => (byName === null ? last?.pools[i] : byName.get(pool.name)));
+    const before: readonly (Built | undefined)[] = areSame
+      ? last.pools
+      : order.map((at) => builtNamed(last, spec.pools[at].name));
     const fresh: number[] = [];
-    pools.forEach((pool, i) => {
-      if (before[i]?.record.spec !== pool) fresh.push(i);
-    });
-    const numbers = this.#claim(pools, fresh, areSame, now);
-    const services = this.#servicesOf(spec.services, pools, fresh, areSame, now);
-    const histories = fresh.map((i, n) => this.#historyOf(pools[i], before[i], numbers[n], now));
-    const all = before.slice() as Built[];
-    fresh.forEach((i, n) => {
-      all[i] = builtOf(pools[i], numbers[n], histories[n]);
-    });
-    const built = together({ given: spec.pools, order, pools: all }, areSame ? last : null, fresh);
-
-    const generation = this.#generation + 1;
+    for (let i = 0; i < order.length; i++) if (before[i]?.record.spec !== spec.pools[order[i]]) fresh.push(i);
+    const wanted = fresh.map((i) => spec.pools[order[i]]);
     const stay = new Set(areSame ? [] : before);
     const left = areSame || last === null ? [] : last.pools.filter((one) => !stay.has(one));
-    const dropped = [...left, ...fresh.flatMap((i) => before[i] ?? [])];
-    const tables = this.#numbers.next(
-      ...difference(
-        dropped,
-        fresh.map((i) => all[i]),
-      ),
-    );
+
+    const numbers = this.#claim(wanted, left, now);
+    const services = this.#servicesOf(spec, order, areSame, wanted, now);
+    const histories = fresh.map((i, n) => this.#historyOf(wanted[n], before[i], numbers[n], now));
+    const made = fresh.map((_, n) => builtOf(wanted[n], numbers[n], histories[n]));
+    const built = builtPools(spec.pools, order, before, fresh, made, areSame ? last : null);
+
+    const generation = this.#generation + 1;
+    const were = [...left, ...fresh.flatMap((i) => before[i] ?? [])];
+    const tables = this.#numbers.next(...difference(were, made));
     const root = this.#roots.write({
       generation,
       services: services.part,
-      pools: all.map(({ record }) => record),
-      histories: all.map(({ history }) => history),
+      pools: built.records,
+      histories: built.histories,
+      changed: areSame ? fresh : null,
+      sums: built.sums,
       numberOf: (table) => tables.changed.get(table) ?? this.#numbers.numberOf(table),
       order: tables.order,
       tunnels: built.ends,
@@ -200,7 +196,11 @@ export class SnapshotBuilder {
 
     this.#backendIds.commit(now);
     this.#serviceIds.commit(now);
-    this.#note(left, fresh, before, all);
+    this.#note(
+      left,
+      made,
+      fresh.map((i) => before[i]),
+    );
     this.#built = built;
     this.#restored = new Map();
     this.#services = services;
@@ -208,56 +208,46 @@ export class SnapshotBuilder {
     this.#memory.publish(generation, tables.gone, tables.changed.keys());
     this.#generations.set(tables.list, generation);
     this.#generation = generation;
-    return { generation, root, tables: tables.list, names: namesFor(services.names, all) };
+    return { generation, root, tables: tables.list, names: namesFor(services.names, built.pools) };
   }
 
-  /** Remembers what is to be told. */
-  #note(left: readonly Built[], fresh: readonly number[], before: readonly (Built | undefined)[], all: readonly Built[]): void {
+  /** Remembers what is to be told. `before`: of what was made, in step with it. */
+  #note(left: readonly Built[], made: readonly Built[], before: readonly (Built | undefined)[]): void {
     let tables = 0;
     for (const { record } of left) {
       this.#untold.delete(record.spec.name);
       this.#lost.add(record.spec.name);
     }
-    for (const i of fresh) {
-      const { record, history } = all[i];
-      const known = before[i]?.history ?? this.#restored.get(record.spec.name);
-      if (known === history) continue;
+    made.forEach(({ record, history }, n) => {
+      const { name } = record.spec;
+      const known = before[n]?.history ?? this.#restored.get(name);
+      if (known === history) return;
       if (known?.current !== history.current) tables++;
-      this.#untold.add(record.spec.name);
-      this.#lost.delete(record.spec.name);
-    }
+      this.#untold.add(name);
+      this.#lost.delete(name);
+    });
     if (tables > 0) this.#tables++;
   }
 
-  /** Ids of the backends of the pools that are new or another, in step with `fresh`; those of the others stay. */
-  #claim(pools: readonly PoolSpec[], fresh: readonly number[], areSame: boolean, now: number): Numbers[] {
+  /** Ids of the backends of the pools that are new or another, in step with them; those of the others stay, but for pools that have left. */
+  #claim(wanted: readonly PoolSpec[], left: readonly Built[], now: number): Numbers[] {
     if (this.#built === null) this.#backendIds.begin();
-    else {
-      this.#backendIds.change();
-      if (!areSame) {
-        const wanted = new Set(pools.map(({ name }) => name));
-        for (const { record } of this.#built.pools) if (!wanted.has(record.spec.name)) this.#backendIds.leave(record.spec.name);
-      }
-    }
-    return fresh.map((i) => this.#backendIds.claim(pools[i].name, pools[i].backends, now));
+    else this.#backendIds.change();
+    for (const { record } of left) this.#backendIds.leave(record.spec.name);
+    return wanted.map(({ name, backends }) => this.#backendIds.claim(name, backends, now));
   }
 
-  /** Throws GD_SNAPSHOT_POOL and GD_SNAPSHOT_LOOP. */
-  #servicesOf(
-    from: readonly ServiceSpec[],
-    pools: readonly PoolSpec[],
-    fresh: readonly number[],
-    areSame: boolean,
-    now: number,
-  ): BuiltServices {
+  /** `areSame`: names and numbers of the pools are those of the last build; `fresh`: pools that are new or another. Throws GD_SNAPSHOT_POOL and GD_SNAPSHOT_LOOP. */
+  #servicesOf(spec: Spec, order: readonly number[], areSame: boolean, fresh: readonly PoolSpec[], now: number): BuiltServices {
     const before = this.#services;
+    const from = spec.services;
     if (areSame && before?.from === from) {
       this.#serviceIds.change();
-      before.guard.refuse(fresh.map((i) => pools[i]));
+      before.guard.refuse(fresh);
       return before;
     }
     this.#serviceIds.begin();
-    const poolNumbers = new Map(pools.map((pool, i) => [pool.name, i]));
+    const poolNumbers = new Map(order.map((at, i) => [spec.pools[at].name, i]));
     const services = from.map((service): NumberedService => {
       const pool = poolNumbers.get(service.pool);
       if (pool === undefined) {
@@ -266,8 +256,8 @@ export class SnapshotBuilder {
       return { spec: service, pool, id: this.#serviceIds.claim(service.name, now).id };
     });
     const guard = new LoopGuard(from);
-    guard.refuse(pools);
-    const byId = new Map(services.map(({ spec, id }) => [id, { id, name: spec.name, pool: spec.pool }]));
+    guard.refuse(spec.pools);
+    const byId = new Map(services.map(({ spec: { name, pool }, id }) => [id, { id, name, pool }]));
     return { from, guard, part: servicePart(services), names: [...byId.values()] };
   }
 
@@ -310,24 +300,89 @@ function builtOf(pool: PoolSpec, numbers: Numbers, history: PoolHistory): Built 
   };
 }
 
-/** With what all pools have in common: as it was in `last`, a build of the same pools, where `fresh` ones change nothing of it. */
-function together(
-  next: Pick<BuiltPools, 'given' | 'order' | 'pools'>,
-  last: BuiltPools | null,
+/** What was made of the pool of a name. */
+function builtNamed(built: Pick<BuiltPools, 'pools'> | null, name: string): Built | undefined {
+  const pools = built?.pools ?? [];
+  let low = 0;
+  let high = pools.length - 1;
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    const known = pools[middle].record.spec.name;
+    if (known === name) return pools[middle];
+    if (known < name) low = middle + 1;
+    else high = middle - 1;
+  }
+  return undefined;
+}
+
+/** `made`: of those at `fresh`; the others are as `before`. `last`: a build of pools of the same names, whose sums are right where nothing fresh changes them. */
+function builtPools(
+  given: readonly PoolSpec[],
+  order: readonly number[],
+  before: readonly (Built | undefined)[],
   fresh: readonly number[],
+  made: readonly Built[],
+  last: BuiltPools | null,
 ): BuiltPools {
-  const { pools } = next;
-  const isSame = (i: number) =>
-    last !== null &&
-    pools[i].ends.size === last.pools[i].ends.size &&
-    [...pools[i].ends.keys()].every((key) => last.pools[i].ends.has(key));
-  const ends = last !== null && fresh.every(isSame) ? last.ends : [...new Map(pools.flatMap((one) => [...one.ends])).values()];
-  const asks = ({ record }: Built) => record.hasServerIds;
-  const serverIds =
-    last !== null && !fresh.some((i) => asks(pools[i]) || asks(last.pools[i]))
-      ? last.serverIds
-      : serverIdTable(pools.map(({ record }) => record));
-  return { ...next, ends, serverIds };
+  const pools = before.slice() as Built[];
+  fresh.forEach((i, n) => {
+    pools[i] = made[n];
+  });
+  if (last === null) {
+    const records = pools.map(({ record }) => record);
+    const histories = pools.map(({ history }) => history);
+    return {
+      given,
+      order,
+      pools,
+      records,
+      histories,
+      ends: endsOf(pools),
+      serverIds: serverIdTable(records),
+      sums: sumsOf(pools),
+    };
+  }
+  const [records, histories] = [last.records.slice(), last.histories.slice()];
+  fresh.forEach((i, n) => {
+    records[i] = made[n].record;
+    histories[i] = made[n].history;
+  });
+  const isSame = (what: (now: Built, was: Built) => boolean) => fresh.every((i, n) => what(made[n], last.pools[i]));
+  const ends = isSame(haveSameEnds) ? last.ends : endsOf(pools);
+  const serverIds = isSame(haveNoServerIds) ? last.serverIds : serverIdTable(records);
+  const sums = isSame(addTheSame) ? last.sums : sumsOf(pools);
+  return { given, order, pools, records, histories, ends, serverIds, sums };
+}
+
+function endsOf(pools: readonly Built[]): (readonly number[])[] {
+  const ends = new Map<string, readonly number[]>();
+  for (const one of pools) for (const [key, end] of one.ends) ends.set(key, end);
+  return [...ends.values()];
+}
+
+function haveSameEnds(now: Built, was: Built): boolean {
+  return now.ends.size === was.ends.size && [...now.ends.keys()].every((key) => was.ends.has(key));
+}
+
+function haveNoServerIds(now: Built, was: Built): boolean {
+  return !now.record.hasServerIds && !was.record.hasServerIds;
+}
+
+function isStateless({ history }: Built): boolean {
+  return history.current.scheme.number === L.SCHEME_GLB;
+}
+
+function sumsOf(pools: readonly Built[]): PoolSums {
+  return {
+    stateless: pools.reduce((sum, one) => sum + (isStateless(one) ? 1 : 0), 0),
+    mostOverhead: pools.reduce((most, { record }) => Math.max(most, record.mostOverhead), 0),
+    extras: pools.reduce((sum, { record }) => sum + record.extras, 0),
+  };
+}
+
+function addTheSame(now: Built, was: Built): boolean {
+  const [a, b] = [now.record, was.record];
+  return isStateless(now) === isStateless(was) && a.mostOverhead === b.mostOverhead && a.extras === b.extras;
 }
 
 /** Tables that only the one or only the other has: of pools as they were, and as they are. */
@@ -366,16 +421,16 @@ function namesFor(services: SnapshotNames['services'], built: readonly Built[]):
       return all;
     },
   };
-  numberedByPool.set(names, () => new Map(built.map(({ record }) => [record.spec.name, record.numbers.ids])));
+  builtByNames.set(names, built);
   return names;
 }
 
-const numberedByPool = new WeakMap<SnapshotNames, () => ReadonlyMap<string, Int32Array>>();
+const builtByNames = new WeakMap<SnapshotNames, readonly Built[]>();
 
 /** The ids of a pool's backends by its name, in the order of the spec that the snapshot was built from; undefined for a pool that is not in it. */
 export function backendNumbers(names: SnapshotNames): (pool: Pick<PoolSpec, 'name'>) => Int32Array | undefined {
-  const numbers = numberedByPool.get(names)?.();
-  return ({ name }) => numbers?.get(name);
+  const pools = builtByNames.get(names) ?? [];
+  return ({ name }) => builtNamed({ pools }, name)?.record.numbers.ids;
 }
 
 /** As `lists.flat()`, which grows its result little by little. */
