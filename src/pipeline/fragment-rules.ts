@@ -76,7 +76,7 @@ export function fragmentRules(index: IndexParts, services: readonly RuledService
 }
 
 /** Finds the services whose prefixes hold one, in their order: a look for each length of prefix, not for each service. */
-function servicesAround<Service extends ServiceSpec>(services: readonly Service[]): (prefix: Prefix) => Service[] {
+export function servicesAround<Service extends ServiceSpec>(services: readonly Service[]): (prefix: Prefix) => Service[] {
   const places = new Map<string, number[]>();
   const lengths = new Set<number>();
   services.forEach(({ prefix }, i) => {
