@@ -7,7 +7,7 @@ import { Lab } from '../../src/demo/lab/topology.ts';
 import type { Contender, Running } from '../bulk/contenders.ts';
 import { buildForwarding, COMPILER_HINT } from '../floor/build.ts';
 import type { Programs } from './contenders.ts';
-import { giveOwnProcessor, onTrafficProcessor, processorNow } from './processors.ts';
+import { giveOwnProcessor, onTrafficProcessor, processorNow, threadTimes } from './processors.ts';
 
 /** What a rate was sustained with. */
 export interface Load {
@@ -69,8 +69,9 @@ export class Course {
     const pid = running.pid!;
     this.#started.set(contender, { running, pid });
     this.#turn = contender;
+    const before = threadTimes(pid);
     if (warmUp > 0) await this.load(WARM_BYTES, 0, warmUp);
-    if (threads === 1) giveOwnProcessor(pid, true);
+    if (threads === 1) giveOwnProcessor(pid, before, true);
     return running;
   }
 

@@ -136,8 +136,9 @@ export class LinkCourse {
     const actor = contender === 'director' ? await this.#startDirector(driver) : await this.#startFloor(driver);
     this.#started.set(contender, actor);
     this.#turn = contender;
+    const before = threadTimes(this.pid);
     if (warmUp > 0) await this.load(WARM_BYTES, 0, warmUp);
-    giveOwnProcessor(this.pid);
+    giveOwnProcessor(this.pid, before);
   }
 
   /** Whose turn it is, of those that were started. The other does not run at all meanwhile. */

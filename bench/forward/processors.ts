@@ -15,18 +15,25 @@ export function onTrafficProcessor(command: readonly string[]): readonly string[
 }
 
 /**
- * The busiest thread of a process has the contender's processor from now on. What else the process has (main, compiler, collector) runs where the kernel likes;
- * `alone`: on the traffic's, where it is not the traffic that limits.
+ * The thread of a process that was busiest `since` (threadTimes then: before it had anything to forward, or main's start may count for more) has the contender's processor from now
+ * on. What else the process has (main, compiler, collector) runs where the kernel likes; `alone`: on the traffic's, where it is not the traffic that limits.
  */
-export function giveOwnProcessor(pid: number, alone = false): void {
+export function giveOwnProcessor(pid: number, since: readonly ThreadTime[], alone = false): void {
   if (PLACES === null) return;
-  const busiest = threadTimes(pid).reduce((most, one) => (one.seconds > most.seconds ? one : most));
+  const before = new Map(since.map(({ thread, seconds }) => [thread, seconds]));
+  const used = ({ thread, seconds }: ThreadTime) => seconds - (before.get(thread) ?? 0);
+  const busiest = threadTimes(pid).reduce((most, one) => (used(one) > used(most) ? one : most));
   execFileSync('taskset', ['-acp', alone ? PLACES.traffic : EVERYWHERE, String(pid)], { stdio: 'ignore' });
   execFileSync('taskset', ['-cp', PLACES.contender, busiest.thread], { stdio: 'ignore' });
 }
 
+export interface ThreadTime {
+  readonly thread: string;
+  readonly seconds: number;
+}
+
 /** Processor time of each thread of a process, to the nanosecond (/proc/PID/task/TID/schedstat, first number). */
-export function threadTimes(pid: number): { readonly thread: string; readonly seconds: number }[] {
+export function threadTimes(pid: number): ThreadTime[] {
   return readdirSync(`/proc/${pid}/task`).map((thread) => ({
     thread,
     seconds: Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e9,

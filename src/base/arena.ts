@@ -30,10 +30,10 @@ export const RECORD_STRIDE = 256;
 export const BATCH_RECORDS = 49_152;
 
 /**
- * Room behind the records for what a thread keeps beside its packets, a batch's columns and copies of backend records, in the same memory: WebAssembly
- * reaches one only. For 256 packets and the 4,096 records of pipeline/near-backends.ts.
+ * Room behind the records for what a thread keeps beside its packets, a batch's columns, copies of backend records, the flows that are hashed and recent
+ * services, in the same memory: WebAssembly reaches one only. For 256 packets, the 4,096 records of pipeline/near-backends.ts, and what lanes and services take.
  */
-const ROOM = 48 * 1024 + 544 * 1024;
+const ROOM = 48 * 1024 + 544 * 1024 + 32 * 1024;
 const LINE = 64;
 
 function packetBytes(slots: number, stride: number, records: number): number {

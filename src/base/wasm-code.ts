@@ -71,9 +71,11 @@ export const load64Vector = loading(0xfd, 0x5d);
 
 export const addLanes = binary(0xfd, 0xae, 0x01);
 export const subtractLanes = binary(0xfd, 0xb1, 0x01);
+export const multiplyLanes = binary(0xfd, 0xb5, 0x01);
 export const equalLanes = binary(0xfd, 0x37);
 /** Signed. */
 export const lessLanes = binary(0xfd, 0x39);
+export const lessOrEqualLanes = binary(0xfd, 0x3d);
 export const andLanes = binary(0xfd, 0x4e);
 export const xorLanes = binary(0xfd, 0x51);
 const orLanes = binary(0xfd, 0x50);
@@ -131,6 +133,31 @@ export const upperHalf = (value: Code): Code => [
   ...Array.from({ length: 16 }, (_, b) => (b + 8) & 15),
 ];
 export const lane = (value: Code, number: number): Code => [...value, 0xfd, 0x1b, number];
+/** Bytes of two vectors by their numbers: 0–15 those of `a`, 16–31 those of `b`. */
+const shuffled = (a: Code, b: Code, places: readonly number[]): Code => [...a, ...b, 0xfd, 0x0d, ...places];
+/** Lanes of two vectors by their numbers: 0–3 those of `a`, 4–7 those of `b`. */
+export const pickLanes = (a: Code, b: Code, ...numbers: number[]): Code =>
+  shuffled(
+    a,
+    b,
+    numbers.flatMap((n) => [0, 1, 2, 3].map((byte) => n * 4 + byte)),
+  );
+/** Each lane with its four bytes in the other order. */
+export const turnedLanes = (value: Code): Code => shuffled(value, value, [3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12]);
+/** The lowest byte of each lane, as a word. */
+export const lowBytes = (value: Code): Code => lane(shuffled(value, value, [0, 4, 8, 12, ...new Array(12).fill(0)]), 0);
+/** The vectors in the locals `a`, `b`, `c`, `d` as the rows of a square are changed for its columns; `t`, `u`: locals to do it in. */
+export const transpose = (a: number, b: number, c: number, d: number, t: number, u: number): Code => [
+  ...set(t, pickLanes(get(a), get(b), 0, 4, 1, 5)),
+  ...set(u, pickLanes(get(c), get(d), 0, 4, 1, 5)),
+  ...set(b, pickLanes(get(a), get(b), 2, 6, 3, 7)),
+  ...set(d, pickLanes(get(c), get(d), 2, 6, 3, 7)),
+  ...set(a, pickLanes(get(t), get(u), 0, 1, 4, 5)),
+  ...set(t, pickLanes(get(t), get(u), 2, 3, 6, 7)),
+  ...set(c, pickLanes(get(b), get(d), 0, 1, 4, 5)),
+  ...set(d, pickLanes(get(b), get(d), 2, 3, 6, 7)),
+  ...set(b, get(t)),
+];
 export const zeroVector: Code = [0xfd, 0x0c, ...new Array(16).fill(0)];
 
 /** The lower sixteen bits of `local` with their bytes in the other order; of what is above them nothing is left. */

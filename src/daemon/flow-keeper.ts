@@ -46,7 +46,9 @@ export interface FlowReport {
 }
 
 /** Bytes of changes, at least, before the identities are written as a whole again. */
-const LEAST_ADDED = 1 << 20;
+const LEAST_ADDED = 4 << 20;
+/** Milliseconds after a change in which the identities are written as a whole again: by then every thread has read it. */
+const SHORTEN_AFTER = 50;
 /** Pools, at most, of a change that is added. */
 const MOST_ADDED = 50;
 const NOTHING = { entries: 0, confirmed: 0 };
@@ -66,7 +68,7 @@ export class FlowKeeper {
   #wholeBytes = 0;
   /** Bytes that were added since. */
   #addedBytes = 0;
-  #shorten: NodeJS.Immediate | null = null;
+  #shorten: NodeJS.Timeout | null = null;
   #outcome: Pick<FlowReport, 'outcome' | 'reason' | 'pickedUp'> = { outcome: 'memory', reason: '', pickedUp: NOTHING };
   /** Its predecessor has the file still, or its successor has it already. */
   #isOthers = false;
@@ -248,7 +250,8 @@ export class FlowKeeper {
       this.#addedBytes += addToIdentities(file.path, this.#builder.takeChanges());
       this.#wholeBytes = whole;
       // In a task of its own: whoever waits for this change does not wait for that.
-      if (this.#addedBytes > Math.max(whole, LEAST_ADDED)) this.#shorten ??= setImmediate(() => this.#rewriteShort(file));
+      if (this.#addedBytes > Math.max(whole, LEAST_ADDED))
+        this.#shorten ??= setTimeout(() => this.#rewriteShort(file), SHORTEN_AFTER);
     } else {
       this.#wholeBytes = writeIdentities(file.path, file.id, this.#builder.save());
       this.#addedBytes = 0;
@@ -265,7 +268,7 @@ export class FlowKeeper {
 
   /** Lets go of the file, which stays for the next director. After the threads have stopped. */
   close(): void {
-    if (this.#shorten !== null) clearImmediate(this.#shorten);
+    if (this.#shorten !== null) clearTimeout(this.#shorten);
     this.#words = null;
     this.#file?.close(this.#options.clock.seconds(), { handedOver: this.#isOthers });
     this.#file = null;

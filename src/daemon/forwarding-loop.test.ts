@@ -231,7 +231,7 @@ test('once a second: heartbeat and the kernel’s drops, which go on where a pre
   bench.ingress.statistics = (): DriverStatistics => ({ kernelDrops: ++asked });
   bench.onWait = () => {
     if (bench.waits % 10 === 0) bench.clock.set(bench.clock.seconds() + 1);
-    if (bench.waits === 40) bench.stop();
+    if (bench.waits === 41) bench.stop();
   };
   bench.run();
   assert.equal(bench.words[WORD_HEARTBEAT], 1004);

@@ -89,16 +89,15 @@ export function forward(parts: LoopParts): void {
       mailSeen = mail;
       if (!parts.readMail()) break;
     }
-    if (ingress.receive(batch) === 0) {
+    const isEmpty = ingress.receive(batch) === 0;
+    if (isEmpty) {
+      batch.count = 0;
       if (ingress.exhausted && !told) {
         told = true;
         parts.exhausted();
       }
-      const waited = parts.wait(pipeline.watches ? WATCHING_WAIT : LONGEST_WAIT, ingress.exhausted ? -1 : empty);
-      if (waited !== false) bank[WAKEUPS]++;
-      empty = (empty + 1) & 0xffffff;
-      batch.count = 0;
-    } else empty = 0;
+    }
+    // Before the wait and not behind it: a packet that ends it is read at once.
     const now = clock.seconds();
     if (now !== beat) {
       // Once a second: what nobody needs more often.
@@ -115,9 +114,16 @@ export function forward(parts: LoopParts): void {
         parts.refused(egress.name, egressErrno);
       }
     }
-    if (batch.count > 0) pass(now);
+    if (!isEmpty) pass(now);
     // Fragments whose packet is known by now: a batch of their own each time.
     if (pipeline.holds) while (pipeline.release(batch, now) > 0) pass(now);
+    if (!isEmpty) {
+      empty = 0;
+      continue;
+    }
+    const waited = parts.wait(pipeline.watches ? WATCHING_WAIT : LONGEST_WAIT, ingress.exhausted ? -1 : empty);
+    if (waited !== false) bank[WAKEUPS]++;
+    empty = (empty + 1) & 0xffffff;
   }
   // What was taken over from the kernel is ours to forward: who reads the queue next does not find it there.
   if (ingress.rest !== undefined) while (ingress.rest(batch) > 0) pass(clock.seconds());

@@ -195,7 +195,7 @@ function run(start: ThreadStart): void {
           clock,
           wait: idlePacing({ ...start, wait: (timeout) => waiting.wait(timeout), now: () => clock.microseconds() }),
           readMail,
-          exhausted: () => tell({ kind: 'exhausted' }),
+          exhausted: () => tell({ kind: 'exhausted', failure: ingress.failure?.message ?? '' }),
           refused: (driver, errno) => tell({ kind: 'refused', driver, errno }),
           tap,
           cpuSeconds: () => clock.threadCpuSeconds(),

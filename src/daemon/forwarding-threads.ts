@@ -135,8 +135,10 @@ export class ForwardingThreads {
     const events = {
       forwarding: (seat: Seat, drivers: { ingress: string; egress: string }) => this.#onForwarding(seat, drivers),
       poised: (seat: Seat, batches: number) => this.#onPoised(seat, batches),
-      exhausted: (seat: Seat) => {
-        options.journal.record('info', 'ingress-exhausted', 'the ingress has delivered everything', { thread: seat.number });
+      exhausted: (seat: Seat, failure: string) => {
+        const from = { thread: seat.number };
+        if (failure === '') options.journal.record('info', 'ingress-exhausted', 'the ingress has delivered everything', from);
+        else options.journal.record('warn', 'ingress-exhausted', failure, from);
       },
       refused: (seat: Seat, driver: string, errno: number) => {
         options.journal.record('warn', 'kernel-refused', `the kernel refused a call of ${driver}: ${errnoName(errno)}`, {

@@ -23,6 +23,8 @@ export class SnapshotGarbage {
   #collectedAt: number | null = null;
   /** What nobody reads any more is used again: what was published before is no garbage of another time. */
   readonly #known = new WeakSet<ArrayBufferLike>();
+  /** Those that were published last. */
+  #tables: readonly SharedArrayBuffer[] = [];
   /** Times that V8 was told. */
   collections = 0;
 
@@ -33,11 +35,19 @@ export class SnapshotGarbage {
 
   /** The next snapshot is here: what the one before had and this one has not will be garbage. `now`: seconds. */
   published({ root, tables }: Pick<SnapshotParts, 'root' | 'tables'>, now: number): void {
-    for (const memory of [root, ...tables]) {
-      if (!this.#known.has(memory)) this.#bytes += memory.byteLength;
-      this.#known.add(memory);
+    this.#publish(root);
+    for (let number = 0; number < tables.length; number++) {
+      // What stays, as most does, was looked at.
+      if (this.#tables[number] !== tables[number]) this.#publish(tables[number]);
     }
+    this.#tables = tables;
     this.#collect(now);
+  }
+
+  #publish(memory: SharedArrayBuffer): void {
+    if (this.#known.has(memory)) return;
+    this.#bytes += memory.byteLength;
+    this.#known.add(memory);
   }
 
   /** The same in a thread, which is told what is new. */

@@ -17,7 +17,10 @@ export class SnapshotSender {
   /** What brings the thread from the last snapshot to this one. */
   changeTo({ generation, root, tables }: SharedSnapshot): SnapshotChange {
     const before = this.#tables;
-    const changed = tables.flatMap((table, number) => (before[number] === table ? [] : [[number, table] as const]));
+    const changed: (readonly [number, SharedArrayBuffer])[] = [];
+    for (let number = 0; number < tables.length; number++) {
+      if (before[number] !== tables[number]) changed.push([number, tables[number]]);
+    }
     let newBytes = 0;
     for (const memory of [root, ...changed.map(([, table]) => table)]) {
       if (!this.#sent.has(memory)) newBytes += memory.byteLength;

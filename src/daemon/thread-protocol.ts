@@ -130,7 +130,7 @@ export type MailToMain =
   /** It passed its baton on; milliseconds since boot when it did. */
   | { readonly kind: 'left'; readonly at: number }
   /** A finite source has delivered everything. */
-  | { readonly kind: 'exhausted' }
+  | { readonly kind: 'exhausted'; readonly failure: string }
   /** The kernel refused a call in a way that it had not before. */
   | { readonly kind: 'refused'; readonly driver: string; readonly errno: number }
   /** It can not do what the last order to trace says, and goes on without. */

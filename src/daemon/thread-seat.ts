@@ -39,7 +39,8 @@ export interface SeatEvents {
   forwarding(seat: Seat, drivers: { ingress: string; egress: string }): void;
   /** It is warm and waits for its baton. */
   poised(seat: Seat, batches: number): void;
-  exhausted(seat: Seat): void;
+  /** `failure`: why before its end, '' when it was the end. */
+  exhausted(seat: Seat, failure: string): void;
   refused(seat: Seat, driver: string, errno: number): void;
   /** It could not be kept on this processor. */
   unpinned(seat: Seat, processor: number): void;
@@ -173,7 +174,7 @@ export class Seat implements Subscriber {
       } else if (mail.kind === 'left') {
         this.leftAt = mail.at;
       } else if (mail.kind === 'exhausted') {
-        this.#events.exhausted(this);
+        this.#events.exhausted(this, mail.failure);
       } else if (mail.kind === 'refused') {
         this.#events.refused(this, mail.driver, mail.errno);
       } else if (mail.kind === 'untraced') {

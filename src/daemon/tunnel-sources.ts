@@ -28,12 +28,19 @@ export function resolveTunnelSources(spec: Spec, sourceFor: SourceFor): Resolved
  * are not in it are asked for. That somebody else's route is gone keeps nobody from being drained.
  */
 export function keepTunnelSources(spec: Spec, inForce: Spec, sourceFor: SourceFor): Spec {
-  const before = new Map(inForce.pools.map((pool) => [pool.name, pool]));
-  const settled = (pool: PoolSpec) => {
-    const known = before.get(pool.name);
+  const before = inForce.pools;
+  const from = keptFrom.get(inForce);
+  let byName: ReadonlyMap<string, PoolSpec> | null = null;
+  // Mostly a pool is where it was, and one of a thousand another.
+  const pools = spec.pools.map((pool, i): PoolSpec | null => {
+    const there: PoolSpec | undefined = before[i];
+    if (there !== undefined && (from?.[i] === pool || resolvedFrom.get(there) === pool)) return there;
+    if (there?.name === pool.name) return null;
+    byName ??= new Map(before.map((one) => [one.name, one]));
+    const known = byName.get(pool.name);
     return known !== undefined && resolvedFrom.get(known) === pool ? known : null;
-  };
-  const changed = spec.pools.filter((pool) => settled(pool) === null);
+  });
+  const changed = spec.pools.filter((_, i) => pools[i] === null);
   let refused = false;
   const asked: SourceFor = (address) => {
     try {
@@ -45,14 +52,17 @@ export function keepTunnelSources(spec: Spec, inForce: Spec, sourceFor: SourceFo
   };
   let some: Spec | null = null;
   try {
-    some = keepAll({ ...spec, pools: changed }, inForce, asked);
+    const names = new Set(changed.map(({ name }) => name));
+    some = keepAll({ ...spec, pools: changed }, { ...inForce, pools: before.filter(({ name }) => names.has(name)) }, asked);
   } catch (error) {
     if (!refused) throw error;
   }
   // Whoever has no route may take the source of another pool's backend: then all are looked at.
   if (some === null || refused) return keepAll(spec, inForce, sourceFor);
   const made = new Map(some.pools.map((pool) => [pool.name, pool]));
-  return { ...spec, pools: spec.pools.map((pool) => settled(pool) ?? made.get(pool.name) ?? pool) };
+  const kept = { ...spec, pools: spec.pools.map((pool, i) => pools[i] ?? made.get(pool.name) ?? pool) };
+  keptFrom.set(kept, spec.pools);
+  return kept;
 }
 
 /** The same without a look at what was resolved before. */
@@ -63,6 +73,9 @@ export function keepAll(spec: Spec, inForce: Spec, sourceFor: SourceFor): Spec {
 /** What a pool with its sources was made of: while that very object is wanted, its sources are what they were. */
 const resolvedFrom = new WeakMap<PoolSpec, PoolSpec>();
 
+/** The pools, in step, that a spec with its sources was made of: quicker to ask than pool by pool. */
+const keptFrom = new WeakMap<Spec, readonly PoolSpec[]>();
+
 function derived(from: PoolSpec, pool: PoolSpec): PoolSpec {
   if (pool !== from) resolvedFrom.set(pool, resolvedFrom.get(from) ?? from);
   return pool;
@@ -70,6 +83,7 @@ function derived(from: PoolSpec, pool: PoolSpec): PoolSpec {
 
 /** The same object when no backend is another. */
 function withBackends(pool: PoolSpec, change: (backend: BackendSpec) => BackendSpec): PoolSpec {
+  if (!isRouted(pool)) return pool;
   const backends = pool.backends.map(change);
   if (backends.every((backend, i) => backend === pool.backends[i])) return pool;
   return derived(pool, { ...pool, backends });
@@ -119,9 +133,11 @@ function resolve(spec: Spec, sourceFor: SourceFor, kept: Spec | null): ResolvedS
     return derived(pool, {
       ...pool,
       tunnel: { ...pool.tunnel, ...sources },
-      backends: pool.backends.map((backend) =>
-        backend.tunnel === undefined ? backend : { ...backend, tunnel: { ...backend.tunnel, ...sources } },
-      ),
+      backends: pool.backends.some(({ tunnel }) => tunnel !== undefined)
+        ? pool.backends.map((backend) =>
+            backend.tunnel === undefined ? backend : { ...backend, tunnel: { ...backend.tunnel, ...sources } },
+          )
+        : pool.backends,
     });
   });
   return { spec: routedSources({ ...spec, pools }, sourceFor, kept !== null).spec, warnings };

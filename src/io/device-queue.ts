@@ -38,6 +38,15 @@ export interface DeviceQueueOptions {
   readonly offloads?: QueueOffloads;
 }
 
+/** What belongs to one batch. */
+interface Bound {
+  readonly batch: Batch;
+  readonly read: () => number;
+  /** What the kernel reads and writes by its addresses: referenced for as long as that. */
+  readonly headers: Pinned;
+  readonly reads: MessageVector;
+}
+
 export class DeviceQueue implements Ingress {
   readonly name: string;
   readonly facts: IngressFacts;
@@ -50,9 +59,7 @@ export class DeviceQueue implements Ingress {
   readonly #reportsDrops: boolean;
   readonly #reply = new MessageVector({ messages: 1, segments: 2, nameBytes: 0, controlBytes: 0 });
   readonly #zeroHeader = pin(HEADER_STRIDE);
-  #bound: Batch | null = null;
-  #headers: Pinned = pin(HEADER_STRIDE);
-  #reads = new MessageVector({ messages: 1, segments: 3, nameBytes: 0, controlBytes: 0 });
+  #bound: Bound | null = null;
   #open = true;
   #drops = 0;
 
@@ -67,32 +74,17 @@ export class DeviceQueue implements Ingress {
   }
 
   receive(batch: Batch): number {
-    if (batch !== this.#bound) this.#bind(batch);
-    const words = this.#headers.uint16;
-    const room = VNET_HEADER + batch.frameCapacity;
-    let count = 0;
-    let total = 0;
-    while (count < batch.capacity && total < BATCH_BYTES) {
-      const bytes = this.#reads.readInto(this.descriptor, count);
-      if (bytes < VNET_HEADER) {
-        // EAGAIN: the queue is empty. EIO/EBADFD: the device is down or gone; the next poll or check of the host tells. Behind packets it is not
-        // asked which: they would wait for the answer, and an error that stays meets the next call again.
-        if (bytes < 0 && count === 0) this.#note(errno());
-        break;
-      }
-      clearFrame(batch, count);
-      readVirtioHeader(batch, count, words, (count * HEADER_STRIDE) >> 1, 0);
-      if (bytes > room) {
-        batch.frameLength[count] = batch.frameCapacity;
-        markTruncated(batch, count);
-      } else {
-        batch.frameLength[count] = bytes - VNET_HEADER;
-      }
-      total += bytes;
-      count++;
+    let bound = this.#bound;
+    if (bound === null || bound.batch !== batch) {
+      bound = this.#bind(batch);
+      this.#bound = bound;
     }
-    batch.count = count;
-    return count;
+    const count = bound.read();
+    batch.count = Math.max(0, count);
+    // EAGAIN: the queue is empty. EIO/EBADFD: the device is down or gone; the next poll or check of the host tells. Behind packets it is not
+    // asked which: they would wait for the answer, and an error that stays meets the next call again.
+    if (count < 0) this.#note(errno());
+    return batch.count;
   }
 
   /** Writes each reply back: the kernel sees it as received from this device. */
@@ -128,20 +120,61 @@ export class DeviceQueue implements Ingress {
   }
 
   /** Points the readv segments at a batch's slots, once per batch object. */
-  #bind(batch: Batch): void {
-    this.#headers = pin(batch.capacity * HEADER_STRIDE + SPILL);
-    this.#reads = new MessageVector({ messages: batch.capacity, segments: 3, nameBytes: 0, controlBytes: 0 });
+  #bind(batch: Batch): Bound {
+    const headers = pin(batch.capacity * HEADER_STRIDE + SPILL);
+    const reads = new MessageVector({ messages: batch.capacity, segments: 3, nameBytes: 0, controlBytes: 0 });
     for (let i = 0; i < batch.capacity; i++) {
-      this.#reads.setSegment(i, 0, this.#headers.address + i * HEADER_STRIDE, VNET_HEADER);
-      this.#reads.setSegment(i, 1, batch.arena.address + batch.slotAt[i] + HEADROOM, batch.frameCapacity);
-      this.#reads.setSegment(i, 2, this.#headers.address + batch.capacity * HEADER_STRIDE, SPILL);
+      reads.setSegment(i, 0, headers.address + i * HEADER_STRIDE, VNET_HEADER);
+      reads.setSegment(i, 1, batch.arena.address + batch.slotAt[i] + HEADROOM, batch.frameCapacity);
+      reads.setSegment(i, 2, headers.address + batch.capacity * HEADER_STRIDE, SPILL);
     }
-    this.#bound = batch;
+    return { batch, headers, reads, read: readsOf(batch, reads.reader(this.descriptor), headers.uint16) };
   }
 
   #note(number: number): void {
     if (number !== E.EAGAIN && number !== E.EINTR) this.lastErrno = number;
   }
+}
+
+/**
+ * A function that reads until the queue is empty or the batch full, and returns how many packets that were; −1 with `errno()` set when already the first read failed. A closure over one batch, as
+ * the stages are (pipeline/pipeline.ts). Between two reads it does next to nothing: the kernel's code has driven what lies here out of the first-level caches each time, so columns are
+ * filled for all packets behind the last one.
+ */
+function readsOf(batch: Batch, readInto: (i: number) => number, headers: Uint16Array): () => number {
+  const { capacity, frameCapacity, frameLength } = batch;
+  const room = VNET_HEADER + frameCapacity;
+
+  function fill(count: number): void {
+    for (let i = 0; i < count; i++) {
+      clearFrame(batch, i);
+      readVirtioHeader(batch, i, headers, (i * HEADER_STRIDE) >> 1, 0);
+      const bytes = frameLength[i];
+      if (bytes > room) {
+        frameLength[i] = frameCapacity;
+        markTruncated(batch, i);
+      } else {
+        frameLength[i] = bytes - VNET_HEADER;
+      }
+    }
+  }
+
+  return function read(): number {
+    let count = 0;
+    let total = 0;
+    while (count < capacity && total < BATCH_BYTES) {
+      const bytes = readInto(count);
+      if (bytes < VNET_HEADER) {
+        if (count === 0) return bytes < 0 ? -1 : 0;
+        break;
+      }
+      frameLength[count] = bytes;
+      total += bytes;
+      count++;
+    }
+    fill(count);
+    return count;
+  };
 }
 
 /**

@@ -3,6 +3,7 @@
  * file, or memory) and a batch; it knows no service, pool or table. `test/contract/driver.ts` is its test suite.
  */
 import type { Batch, IngressFacts } from '../base/batch.ts';
+import type { CodedError } from '../base/errors.ts';
 import type { ServiceMatch } from './packet/filter.ts';
 
 export interface DriverStatistics {
@@ -42,6 +43,8 @@ export interface Ingress {
   reply(batch: Batch): void;
   /** True when a finite source has delivered everything (files, memory). */
   readonly exhausted: boolean;
+  /** Why a finite source ended before its end, or could not be answered; null or absent when all is well. */
+  readonly failure?: CodedError | null;
   /** It works, but not as it was meant to; null or absent when it does. */
   readonly warning?: DriverWarning | null;
   /** errno of the last call the kernel refused for another reason than "nothing there"; 0 or absent when none was. */

@@ -37,5 +37,5 @@ export { sipHash, sipKey } from './siphash.ts';
 export type { ShareStatistics, TableShares } from './statistics.ts';
 export { shareStatistics, tableShares } from './statistics.ts';
 export { buildTable, checkTableSize, MAX_TABLE_SIZE } from './table.ts';
-export type { FlowLanes } from './vector-fingerprints.ts';
-export { flowLanes, TAIL4, TAIL6 } from './vector-fingerprints.ts';
+export type { FlowLanes, LaneMemory } from './vector-fingerprints.ts';
+export { flowLanes, LANES_BYTES, TAIL4, TAIL6 } from './vector-fingerprints.ts';

@@ -3,7 +3,7 @@
  * instructions that wait for one another, and a flow has seven rounds or thirteen: done one by one they were a fifth of the packet path (IPv4 10 ns of 48),
  * four at a time they are a third of that.
  *
- * Flows are laid out in columns of the module's own memory, a word of the message in each:
+ * Flows are laid out in columns of WebAssembly memory, a word of the message in each:
  *
  *     column 0–7   addresses: IPv4 source in 0 and destination in 1; IPv6 source in 0–3, destination in 4–7
  *     column 8     ports
@@ -11,9 +11,12 @@
  *     column 10    fingerprint, low word
  *     column 11    fingerprint, high word
  *     column 12    flow hash (flow-hash.ts)
+ *     column 13    slot in the table that was last asked for
  *
- * One memory per thread, because each takes gigabytes of addresses: what is in it is of use until the next batch of any pipeline of the thread.
+ * They lie where the caller says (who has other code that writes them there), or in one memory per thread, because each takes gigabytes of addresses: what is in that one
+ * is of use until the next batch of any pipeline of the thread.
  */
+import { signed, unsigned, type WasmFunction, wasmFunctions, wasmMemory } from '../base/wasm-code.ts';
 import { hashTuple4, hashTuple6 } from './flow-hash.ts';
 import { fingerprints } from './half-siphash.ts';
 
@@ -34,7 +37,10 @@ const TAIL = 9;
 const LOW = 10;
 const HIGH = 11;
 const HASH = 12;
-const COLUMNS = 13;
+const SLOT = 13;
+const COLUMNS = 14;
+/** Bytes of all columns. */
+export const LANES_BYTES = COLUMNS * COLUMN_BYTES;
 
 export const TAIL4 = 13 << 24;
 export const TAIL6 = 37 << 24;
@@ -51,26 +57,17 @@ export interface FlowLanes {
   /** Of the first `count` lanes those whose tail is IPv4's or, in `run6`, IPv6's; the others are kept by `run6`, and without meaning after `run4`. */
   readonly run4: (count: number) => void;
   readonly run6: (count: number) => void;
+  /** `slotOf` of the flow hashes of the first `count` lanes, for a table of `size` slots. null where they would be computed one by one, needed or not. */
+  readonly slots: Int32Array;
+  readonly runSlots: ((count: number, seed: number, size: number) => void) | null;
 }
 
-/** What we use of the engine's WebAssembly: the language's own declarations come with a browser's only. */
-declare const WebAssembly:
-  | undefined
-  | {
-      validate(bytes: Uint8Array): boolean;
-      Module: new (bytes: Uint8Array) => object;
-      Instance: new (module: object, imports: object) => { readonly exports: Record<string, unknown> };
-    };
-
-type Run = (count: number, key0: number, key1: number) => void;
-interface Hasher {
-  readonly buffer: ArrayBuffer;
-  readonly run4: Run;
-  readonly run6: Run;
+/** Memory that `wasmMemory` made, and a multiple of 16 in it from where on LANES_BYTES are nobody else's. */
+export interface LaneMemory {
+  readonly buffer: ArrayBufferLike;
+  readonly at: number;
 }
 
-const I32 = 0x7f;
-const V128 = 0x7b;
 // Parameters, then locals.
 const [COUNT, KEY0, KEY1, AT] = [0, 1, 2, 3];
 const [V0, V1, V2, V3, WORD, H, D] = [4, 5, 6, 7, 8, 9, 10];
@@ -81,16 +78,6 @@ const GROUP_BYTES = 16;
 /** Flows of one turn of the loop. */
 const TURN = 8;
 
-/** Unsigned LEB128. */
-function unsigned(value: number): number[] {
-  return value < 128 ? [value] : [(value & 0x7f) | 0x80, ...unsigned(value >>> 7)];
-}
-/** Signed LEB128, for i32.const. */
-function signed(value: number): number[] {
-  const rest = value >> 7;
-  const done = (rest === 0 && (value & 0x40) === 0) || (rest === -1 && (value & 0x40) !== 0);
-  return done ? [value & 0x7f] : [(value & 0x7f) | 0x80, ...signed(rest)];
-}
 const vector = (code: number) => [0xfd, ...unsigned(code)];
 const get = (local: number) => [0x20, local];
 const set = (local: number) => [0x21, local];
@@ -105,7 +92,7 @@ const shiftLeft = vector(0xab);
 const shiftRight = vector(0xad);
 const equal = vector(0x37);
 const select = vector(0x52);
-/** v128.load and v128.store align=4 of a column, at the byte offset AT, of group `g`. */
+/** v128.load and v128.store align=4 of a column, at the address AT of the first column's flow, of group `g`. */
 const loadColumn = (column: number, g: number) => [
   ...get(AT),
   ...vector(0x00),
@@ -204,8 +191,26 @@ const hash6 = [
   ...finished,
 ];
 
+/** The code of a function (count, key0, key1, at): for the flows from `at` on, TURN of them at a time. */
+function overFlows(code: readonly number[]): number[] {
+  return [
+    ...[...get(COUNT), ...constant(2), 0x74, ...get(AT), 0x6a, ...set(COUNT)], // where the flows end: (count << 2) + at
+    ...[...get(KEY0), ...splat, ...set(SPLAT0)],
+    ...[...get(KEY1), ...splat, ...set(SPLAT1)],
+    ...[...vector(0x0c), ...rotation(2), ...set(BY_16)],
+    ...[...vector(0x0c), ...rotation(1), ...set(BY_8)],
+    ...[0x03, 0x40], // loop
+    ...[...get(AT), ...get(COUNT), 0x49, 0x04, 0x40], // if at < count
+    ...code,
+    ...[...get(AT), ...constant(TURN * 4), 0x6a, ...set(AT)],
+    ...[0x0c, 0x01], // br to the loop
+    ...[0x0b, 0x0b], // end of if, loop
+    ...get(COUNT),
+  ];
+}
+
 /**
- * The code of a function (count, key0, key1): for at = 0; at < count × 4; at += TURN × 4, eight flows. `columns`: of the fingerprint's message, in their order;
+ * Fingerprints and flow hashes. `columns`: of the fingerprint's message, in their order;
  * `flowHash`: leaves the flow hash in H; `result`: what is stored of a value in a column.
  */
 function body(
@@ -228,21 +233,7 @@ function body(
     ...outcome(V1, V3, LOW),
     ...outcome(V0, V2, HIGH),
   ];
-  const code = [
-    ...[2, 1, I32, 18, V128], // locals: AT; eighteen vectors
-    ...[...get(COUNT), ...constant(2), 0x74, ...set(COUNT)], // count <<= 2
-    ...[...get(KEY0), ...splat, ...set(SPLAT0)],
-    ...[...get(KEY1), ...splat, ...set(SPLAT1)],
-    ...[...vector(0x0c), ...rotation(2), ...set(BY_16)],
-    ...[...vector(0x0c), ...rotation(1), ...set(BY_8)],
-    ...[0x03, 0x40], // loop
-    ...[...get(AT), ...get(COUNT), 0x49, 0x04, 0x40], // if at < count
-    ...hash,
-    ...[...get(AT), ...constant(TURN * 4), 0x6a, ...set(AT)],
-    ...[0x0c, 0x01], // br to the loop
-    ...[0x0b, 0x0b, 0x0b], // end of if, loop, function
-  ];
-  return [...unsigned(code.length), ...code];
+  return overFlows(hash);
 }
 
 const body4 = () => body([0, 1, PORTS, TAIL], hash4, (value) => [...value]);
@@ -253,61 +244,82 @@ const body6 = () =>
     return [...value, ...loadColumn(column, g), ...isIpv6, ...select];
   });
 
-const section = (id: number, bytes: readonly number[]) => [id, ...unsigned(bytes.length), ...bytes];
-const name = (text: string) => [text.length, ...Array.from(text, (letter) => letter.charCodeAt(0))];
+/** The four lanes of 64 bits that two vectors of 32-bit lanes give when they are multiplied, lower two or upper two: i64x2.extmul_low_i32x4_u, extmul_high. */
+const products = (a: readonly number[], b: readonly number[], upper: boolean) => [...a, ...b, ...vector(upper ? 0xdf : 0xde)];
+/** Of two such vectors the upper halves: i8x16.shuffle. */
+const upperWords = [...vector(0x0d), ...[4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31]];
 
-function moduleBytes(): Uint8Array {
-  const bodies = [2, ...body4(), ...body6()];
-  return Uint8Array.from([
-    ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00], // magic, version 1
-    ...section(1, [1, 0x60, 3, I32, I32, I32, 0]), // one type: (i32, i32, i32) → nothing
-    ...section(3, [2, 0, 0]), // two functions of that type
-    ...section(5, [1, 0x01, 1, 1]), // a memory of one page
-    ...section(7, [3, ...name('memory'), 2, 0, ...name('run4'), 0, 0, ...name('run6'), 0, 1]),
-    ...section(10, bodies),
+/** flow-hash.ts, `slotOf`: (hash ^ seed) mixed, times the size, above 32 bits. Here KEY0 is the seed and KEY1 the size. */
+const slots = (): number[] =>
+  overFlows([
+    ...both((g) => [...loadColumn(HASH, g), ...get(SPLAT0), ...xor, ...set(of(H, g))]),
+    ...finished,
+    ...both((g) => {
+      const [h, size] = [get(of(H, g)), get(SPLAT1)];
+      return storeColumn(SLOT, g, [...products(h, size, false), ...products(h, size, true), ...upperWords]);
+    }),
   ]);
+
+/** (count, key0, key1, at) → nothing of meaning. */
+const LOCALS = { parameters: 4, words: 0, vectors: 18 } as const;
+const functions = (): readonly WasmFunction[] => [
+  { name: 'slots', ...LOCALS, body: slots() },
+  { name: 'run4', ...LOCALS, body: body4() },
+  { name: 'run6', ...LOCALS, body: body6() },
+];
+
+/** This thread's own memory for lanes; null where the engine has no vectors, or no room; undefined until somebody asks. */
+let own: LaneMemory | null | undefined;
+
+function ownMemory(): LaneMemory | null {
+  const buffer = wasmMemory(LANES_BYTES);
+  return buffer === null ? null : { buffer, at: 0 };
 }
 
-/** null where the engine has no vectors, or no room. */
-function createHasher(): Hasher | null {
-  if (typeof WebAssembly === 'undefined') return null;
-  const bytes = moduleBytes();
-  if (!WebAssembly.validate(bytes)) return null;
-  try {
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), {});
-    const { buffer } = exports.memory as { buffer: ArrayBuffer };
-    return { buffer, run4: exports.run4 as Run, run6: exports.run6 as Run };
-  } catch (error) {
-    // Such a memory reserves gigabytes of addresses: a limit on them (ulimit -v) leaves us with one flow at a time.
-    if (error instanceof RangeError) return null;
-    throw error;
-  }
-}
-
-/** This thread's; undefined until somebody asks. */
-let hasher: Hasher | null | undefined;
-
-/** The lanes of this thread with the fingerprints under a key, for `lanes` flows at a time. `vectors`: false for tests of what other engines do. */
-export function flowLanes(key0: number, key1: number, lanes: number, vectors = true): FlowLanes {
+/**
+ * The lanes of this thread with the fingerprints under a key, for `lanes` flows at a time. `memory`: where they are to lie; null, or no WebAssembly memory: in memory of the thread's own, or
+ * wherever there is room. `vectors`: false for tests of what other engines do.
+ */
+export function flowLanes(
+  key0: number,
+  key1: number,
+  lanes: number,
+  memory: LaneMemory | null = null,
+  vectors = true,
+): FlowLanes {
   if (vectors && lanes <= LANES) {
-    hasher ??= createHasher();
-    if (hasher !== null) return vectorLanes(hasher, key0, key1);
+    const there = memory === null ? null : vectorLanes(memory, key0, key1);
+    if (there !== null) return there;
+    if (own === undefined) own = ownMemory();
+    const made = own === null ? null : vectorLanes(own, key0, key1);
+    if (made !== null) return made;
   }
   const columns = Array.from({ length: COLUMNS }, () => new Int32Array(new ArrayBuffer(lanes * 4)));
   return oneByOne(columns, key0, key1);
 }
 
 function named(columns: readonly Int32Array[]) {
-  const [ports, tail, low, high, hash] = columns.slice(PORTS);
-  return { addresses: columns.slice(0, PORTS), ports, tail, low, high, hash };
+  const [ports, tail, low, high, hash, slots] = columns.slice(PORTS);
+  return { addresses: columns.slice(0, PORTS), ports, tail, low, high, hash, slots };
 }
 
-function vectorLanes({ buffer, run4, run6 }: Hasher, key0: number, key1: number): FlowLanes {
-  const columns = Array.from({ length: COLUMNS }, (_, c) => new Int32Array(buffer, c * COLUMN_BYTES, LANES));
+/** null when `buffer` is no WebAssembly memory. */
+function vectorLanes({ buffer, at }: LaneMemory, key0: number, key1: number): FlowLanes | null {
+  const hashers = wasmFunctions(buffer, functions());
+  if (hashers === null) return null;
+  const { run4, run6, slots } = hashers;
+  const columns = Array.from({ length: COLUMNS }, (_, c) => new Int32Array(buffer, at + c * COLUMN_BYTES, LANES));
   return {
     ...named(columns),
-    run4: (count) => run4(count, key0, key1),
-    run6: (count) => run6(count, key0, key1),
+    run4: (count) => {
+      run4(count, key0, key1, at);
+    },
+    run6: (count) => {
+      run6(count, key0, key1, at);
+    },
+    runSlots: (count, seed, size) => {
+      slots(count, seed, size, at);
+    },
   };
 }
 
@@ -334,5 +346,6 @@ function oneByOne(columns: readonly Int32Array[], key0: number, key1: number): F
         hash[i] = hashTuple6(view, 0, 16, ports[i], tail[i] & 0xff);
       }
     },
+    runSlots: null,
   };
 }

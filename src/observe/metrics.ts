@@ -16,6 +16,7 @@ import {
 } from '../base/counters.ts';
 import { DROP_REASONS } from '../base/drop-reason.ts';
 import { SEND_ERRORS } from '../base/send-error.ts';
+import { NEVER_MS, registerEventLoopLag } from './event-loop-lag.ts';
 
 /** What people call the numbers in the counter banks (the shape of a snapshot's names). */
 export interface MetricNames {
@@ -187,7 +188,8 @@ export function createMetrics(source: MetricSource, options: { processMetrics?: 
   director(family, source);
   threads(family, source);
   if (options.processMetrics ?? true) {
-    collectDefaultMetrics({ register: registry });
+    collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: NEVER_MS });
+    registerEventLoopLag(registry);
     for (const name of MISNAMED) registry.removeSingleMetric(name);
   }
   const families = registry.getMetricsAsArray().map((metric) => familyOf(metric));

@@ -30,7 +30,8 @@ import { answerArp, answerSolicitation, isAddressedTo } from './neighbour.ts';
 import { otherProtocols } from './other-protocols.ts';
 import { isOwnTunnel } from './own-tunnel.ts';
 import { completeChecksum as completeBegun, isChecksumBegun } from './partial-checksum.ts';
-import { recentServices } from './recent-services.ts';
+import type { PlainPackets } from './plain-packets.ts';
+import type { RecentServices } from './recent-services.ts';
 import { refusalReason } from './refusal.ts';
 import { findService4, findService6 } from './service-index.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -107,6 +108,12 @@ export interface ClassifyTally {
 const NOT_OURS = -1;
 const ANSWERED = ICMP_ANSWERED;
 
+/** Packets that are looked at one by one after four that were not all plain. */
+const ONE_BY_ONE = 4;
+/** Times in a row that fours are looked at in vain before a batch's other packets are no longer tried. */
+const PATIENCE = 3;
+const NOBODY: PlainPackets = { classify4: (from) => from, classify6: (from) => from, keepHashes() {} };
+
 /** `reason` for what is addressed to a service address, NOT_OURS for the rest. */
 function judge4(view: DataView, at: number, words: Int32Array, reason: number): number {
   return findService4(words, ipv4.destination(view, at), 0, 0) >= 0 ? reason : NOT_OURS;
@@ -151,9 +158,14 @@ function completeChecksum(batch: Batch, i: number, protocol: number, at: number,
 /**
  * The classification of one batch. `lanes`: where flows are laid out to be hashed, all at once at the end of the batch: of packets with ports that are
  * looked up by their flow; steer finds their fingerprints there. Frames that the driver
- * already gave a reason keep it.
+ * already gave a reason keep it. `plain`: does what it can of the batch faster; null: nobody does.
  */
-export function classifyStage(batch: Batch, lanes: FlowLanes): (snapshot: Snapshot, tally: ClassifyTally) => void {
+export function classifyStage(
+  batch: Batch,
+  lanes: FlowLanes,
+  recent: RecentServices,
+  plain: PlainPackets | null = null,
+): (snapshot: Snapshot, tally: ClassifyTally) => void {
   const { frameAt, frameLength, virtioFlags, gsoType, networkAt, transportAt, networkLength, family, protocol } = batch;
   const { tcpFlags, flowHash, service, lookup, fragment, backend, verdict, reason } = batch;
   const { view } = batch.arena;
@@ -167,7 +179,10 @@ export function classifyStage(batch: Batch, lanes: FlowLanes): (snapshot: Snapsh
   const [word0, word1, word2, word3, word4, word5, word6, word7] = lanes.addresses;
   const classifyIcmp = icmpStage(batch);
   const matchOther = otherProtocols(batch, minimumTtl);
-  const { find4: recent4, find6: recent6, forget } = recentServices();
+  const { find4: recent4, find6: recent6, forget } = recent;
+  const { classify4: plain4, classify6: plain6, keepHashes } = plain ?? NOBODY;
+  const isFast = plain !== null;
+  const versionAt = isEthernet ? ethernet.HEADER_LENGTH : 0;
   /** The snapshot whose services are remembered. */
   let answered: Int32Array | null = null;
 
@@ -366,7 +381,21 @@ export function classifyStage(batch: Batch, lanes: FlowLanes): (snapshot: Snapsh
       fragment.fill(0);
       batch.fragments = 0;
     }
+    let tryAt = isFast ? 0 : count;
+    let patience = PATIENCE;
     for (let i = 0; i < count; i++) {
+      if (i === tryAt) {
+        const is6 = view.getUint8(frameAt[i] + versionAt) >> 4 === 6;
+        const from = i;
+        i = is6 ? plain6(i, count) : plain4(i, count);
+        if (i > from) {
+          if (is6) some6 = 2;
+          else some4 = 2;
+          if (i >= count) break;
+          patience = PATIENCE;
+        } else patience--;
+        tryAt = patience > 0 ? i + ONE_BY_ONE : count;
+      }
       service[i] = -1;
       lookup[i] = BY_FLOW;
       backend[i] = -1;
@@ -407,6 +436,7 @@ export function classifyStage(batch: Batch, lanes: FlowLanes): (snapshot: Snapsh
     }
     if (some4 !== 0) run4(count);
     if (some6 !== 0) run6(count);
-    for (let i = 0; i < count; i++) if (tail[i] !== 0) flowHash[i] = hash[i];
+    if (isFast) keepHashes(count);
+    else for (let i = 0; i < count; i++) if (tail[i] !== 0) flowHash[i] = hash[i];
   };
 }

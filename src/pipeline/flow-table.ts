@@ -20,25 +20,50 @@ const CONFIRMED = 1 << 24;
 /** The least `worth` of an entry that is not confirmed. */
 const WORTH_UNCONFIRMED = 1 << 29;
 const MAX_AGE = (1 << 26) - 1;
+/** `worth` of a free entry. */
+const FREE = 1 << 30;
+
+/** A confirmed entry that was silent for this long (seconds) may be replaced by a flow seen once. */
+export const CONFIRMED_IDLE = 600;
 
 /**
  * How much the entry at `at` is worth replacing: free before unconfirmed before the rest, then by age; `tie` (0–3) stands in the low
  * bits and decides among equals. Without a branch: which of four entries goes is random, and each branch that the processor guesses
  * wrong costs as much as a third of an insertion.
  */
-function worth(words: Int32Array, at: number, now: number, tie: number): number {
+const worth = (words: Int32Array, at: number, now: number, tie: number): number => {
   const state = words[at + 2];
-  const free = ~(state | (0 - state)) >>> 31;
-  const unconfirmed = (~state >>> 24) & 1;
   const age = (now - words[at + 3]) | 0;
-  return (free << 30) | (unconfirmed << 29) | ((age & ~(age >> 31) & MAX_AGE) << 2) | tie;
-}
+  // Bit 30 when the state is 0: of all states only that one is negative when 1 is taken off. Bit 29 when bit 24 is not set.
+  const kind = (((state - 1) >> 1) & FREE) | ((~state & CONFIRMED) << 5);
+  return kind | ((age & ~(age >> 31) & MAX_AGE) << 2) | tie;
+};
 
 /** The larger of two numbers from 0 to 2^31 − 1, without a branch. */
-function larger(a: number, b: number): number {
+const larger = (a: number, b: number): number => {
   const difference = (a - b) | 0;
   return (a - (difference & (difference >> 31))) | 0;
-}
+};
+
+/**
+ * The entry of the bucket at `bucket` that a new flow may have, as `larger` of what they are worth. `turn`: the low two bits of its fingerprint's high word. Among entries of
+ * one second any may go, as the fingerprint says. Were it always the same place, then in a flood each newcomer would drive out the
+ * one before it, a flow that has just begun among them, and leave three of the flood alone.
+ */
+export const bestEntry = (words: Int32Array, bucket: number, now: number, turn: number): number =>
+  larger(
+    larger(worth(words, bucket, now, 3 ^ turn), worth(words, bucket + 4, now, 2 ^ turn)),
+    larger(worth(words, bucket + 8, now, 1 ^ turn), worth(words, bucket + 12, now, turn)),
+  );
+
+/** From the bucket to the entry that `best` of `bestEntry` is. */
+export const entryOf = (best: number, turn: number): number => (3 - ((best ^ turn) & 3)) * ENTRY_WORDS;
+
+/** True when all four are confirmed and alive: the best is the oldest of them. */
+export const areAllAlive = (best: number): boolean => best < WORTH_UNCONFIRMED && best >> 2 < CONFIRMED_IDLE;
+
+/** 1 when that entry is one of a flow that was alive, 0 when not. */
+export const isEviction = (best: number): number => (~best >>> 30) & ((((best >> 2) & MAX_AGE) - CONFIRMED_IDLE) >>> 31);
 
 export const ENTRY_ID_MASK = ID_MASK;
 export const ENTRY_CONFIRMED = CONFIRMED;
@@ -57,9 +82,6 @@ export function findInBucket(words: Int32Array, bucket: number, low: number, hig
  * flow of one packet, and must not keep living flows out of the bucket.
  */
 export const CONFIRM_WITHIN = 60;
-
-/** A confirmed entry that was silent for this long (seconds) may be replaced by a flow seen once. */
-export const CONFIRMED_IDLE = 600;
 
 /** Bytes of a cache line. */
 const LINE = 64;
@@ -100,7 +122,8 @@ export class FlowTable {
   readonly words: Int32Array;
   /** Number of buckets less one: a bucket is the low fingerprint word masked by it. */
   readonly mask: number;
-  readonly #shared: boolean;
+  /** Other threads read it. */
+  readonly shared: boolean;
   /** Secret key of the fingerprints. */
   readonly key0: number;
   readonly key1: number;
@@ -129,7 +152,7 @@ export class FlowTable {
     }
     this.capacity = buckets * WAYS;
     this.mask = buckets - 1;
-    this.#shared = shared;
+    this.shared = shared;
     this.key0 = key[0] | 0;
     this.key1 = key[1] | 0;
   }
@@ -192,23 +215,16 @@ export class FlowTable {
   insert(low: number, high: number, backend: number, now: number, confirmed: boolean, takesLiving = confirmed): boolean {
     const words = this.words;
     const bucket = (low & this.mask) << 4;
-    // Among entries of one second any may go, as the fingerprint says. Were it always the same place, then in a flood each newcomer would drive out the
-    // one before it, a flow that has just begun among them, and leave three of the flood alone.
     const turn = high & 3;
-    const best = larger(
-      larger(worth(words, bucket, now, 3 ^ turn), worth(words, bucket + 4, now, 2 ^ turn)),
-      larger(worth(words, bucket + 8, now, 1 ^ turn), worth(words, bucket + 12, now, turn)),
-    );
-    // Neither free nor unconfirmed: all four are confirmed, and this is the oldest of them.
-    if (best < WORTH_UNCONFIRMED && !takesLiving && best >> 2 < CONFIRMED_IDLE) {
+    const best = bestEntry(words, bucket, now, turn);
+    if (!takesLiving && areAllAlive(best)) {
       this.refused++;
       return false;
     }
-    const victim = bucket + (3 - ((best ^ turn) & 3)) * ENTRY_WORDS;
+    const victim = bucket + entryOf(best, turn);
     const state = (backend + 1) | (confirmed ? CONFIRMED : 0);
-    const age = (best >> 2) & MAX_AGE;
-    this.evictions += (~best >>> 30) & ((age - CONFIRMED_IDLE) >>> 31);
-    if (this.#shared) {
+    this.evictions += isEviction(best);
+    if (this.shared) {
       Atomics.store(words, victim + 2, 0);
       words[victim] = low;
       words[victim + 1] = high;

@@ -6,7 +6,7 @@
  *     −1      it must wait for the first fragment, which has the ports
  *     −2      no service of this address and protocol takes fragments
  */
-import { prefixContains } from '../base/address.ts';
+import type { Prefix } from '../base/address.ts';
 import {
   H_FRAGMENT_RULES,
   H_INDEX4,
@@ -51,15 +51,11 @@ function addressesOf(service: RuledService): string {
 /** Rules in the order of the index's intervals, which only the first of each entry has. `services`: as their numbers say. */
 export function fragmentRules(index: IndexParts, services: readonly RuledService[]): Int32Array {
   const rules = new Int32Array(index.intervals.length / INTERVAL_WORDS).fill(RULE_NONE);
+  const around = servicesAround(services);
   for (const { prefix, protocol, first } of index.entries) {
     if (protocol === 0) continue;
     // What no service of the protocol takes is for those of any. A port that the longest prefix has no service for is found under a shorter one.
-    const own = services.filter(
-      (service) =>
-        (service.protocol === protocol || service.protocol === PROTOCOL_ANY) &&
-        service.prefix.length <= prefix.length &&
-        prefixContains(service.prefix, prefix.bytes),
-    );
+    const own = around(prefix).filter((service) => service.protocol === protocol || service.protocol === PROTOCOL_ANY);
     if (own.length === 0) continue;
     const takes = own.filter(({ fragments }) => fragments !== 'drop');
     if (takes.length === 0) {
@@ -77,6 +73,34 @@ export function fragmentRules(index: IndexParts, services: readonly RuledService
     rules[first] = same ? services.indexOf(own[0]) : RULE_HOLD;
   }
   return rules;
+}
+
+/** Finds the services whose prefixes hold one, in their order: a look for each length of prefix, not for each service. */
+export function servicesAround<Service extends ServiceSpec>(services: readonly Service[]): (prefix: Prefix) => Service[] {
+  const places = new Map<string, number[]>();
+  const lengths = new Set<number>();
+  services.forEach(({ prefix }, i) => {
+    const key = keyOf(prefix.bytes, prefix.length);
+    const others = places.get(key);
+    if (others === undefined) places.set(key, [i]);
+    else others.push(i);
+    lengths.add(prefix.length);
+  });
+  return ({ bytes, length }) => {
+    const found: number[] = [];
+    for (const one of lengths) if (one <= length && one <= bytes.length * 8) found.push(...(places.get(keyOf(bytes, one)) ?? []));
+    return found.sort((a, b) => a - b).map((i) => services[i]);
+  };
+}
+
+/** The first `length` bits of an address, with family and length, as text. */
+function keyOf(bytes: Uint8Array, length: number): string {
+  let key = `${bytes.length}/${length}`;
+  for (let i = 0; i * 8 < length; i++) {
+    const rest = length - i * 8;
+    key += `,${rest >= 8 ? bytes[i] : bytes[i] & (0xff << (8 - rest))}`;
+  }
+  return key;
 }
 
 function search4(words: Int32Array, address: number, protocol: number): number {

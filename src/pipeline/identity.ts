@@ -5,7 +5,8 @@
  */
 import { CodedError } from '../base/errors.ts';
 
-const REUSE_AFTER = 3600;
+/** Seconds for which an id that nobody has any more stays free. */
+export const REUSE_AFTER = 3600;
 
 interface Holder {
   readonly id: number;

@@ -10,7 +10,7 @@ import type { Batch } from '../base/batch.ts';
 import { counterAt, DROPS_AT } from '../base/counters.ts';
 import { dropReason } from '../base/drop-reason.ts';
 import { VERDICT_APART, VERDICT_DROP, VERDICT_FORWARD } from '../base/verdict.ts';
-import { flowLanes } from '../maglev-hash/index.ts';
+import { flowLanes, LANES_BYTES } from '../maglev-hash/index.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { accountStage } from './account.ts';
@@ -28,8 +28,10 @@ import { H_STATELESS_POOLS } from './layout.ts';
 import { type ClampTally, mssClampStage } from './mss-clamp.ts';
 import { nearBackends } from './near-backends.ts';
 import { guardFragmentsStage, guardStage } from './offsets.ts';
+import { plainPackets } from './plain-packets.ts';
 import { plainTunnel } from './plain-tunnel.ts';
 import { quoteTally } from './quote-steering.ts';
+import { recentServices } from './recent-services.ts';
 import { finishAgain } from './remote-checksum.ts';
 import { ReplyRate } from './reply-rate.ts';
 import { type SegmentTally, segmentStage } from './segment-stage.ts';
@@ -358,10 +360,13 @@ export class Pipeline {
     if (stages !== null && stages.batch === batch) return stages;
     const near = nearBackends(batch.arena);
     const plain = plainTunnel(batch, near, this.#portBase, this.#portMask);
-    const lanes = flowLanes(this.#flows.key0, this.#flows.key1, batch.capacity);
+    const lanesAt = batch.arena.take(LANES_BYTES);
+    const laneMemory = lanesAt < 0 ? null : { buffer: batch.arena.memory, at: lanesAt };
+    const lanes = flowLanes(this.#flows.key0, this.#flows.key1, batch.capacity, laneMemory);
+    const recent = recentServices(batch.arena);
     const made = {
       batch,
-      classify: classifyStage(batch, lanes),
+      classify: classifyStage(batch, lanes, recent, plainPackets(batch, lanes, recent)),
       timeExceeded: timeExceededStage(batch, this.#expiredRate),
       appoint: appointStage(batch, this.#turn),
       markStateless: statelessStage(batch),

@@ -1,12 +1,12 @@
 /**
- * A pool's current table and the one before it, and both of them across a restart: what they were made of is written down as plain data that
- * JSON can hold, and the tables are made again.
+ * A pool's current table and the one before it, and both of them across a restart: what they were made of is written down
+ * (daemon/flow-identities.ts), and the tables are made again.
  */
-import { formatAddress } from '../base/address.ts';
+import type { Numbers } from './backend-identities.ts';
 import * as L from './layout.ts';
 import { buildPoolTable, digestOf, schemeKey, slotCounts } from './pool-table.ts';
 import { type SchemeBlock, schemeBlock } from './scheme-block.ts';
-import type { BackendSpec, BackendState, PoolSpec, SchemeSpec, TunnelSpec } from './spec.ts';
+import type { BackendSpec, PoolSpec, SchemeSpec, TunnelSpec } from './spec.ts';
 
 /**
  * How long the table before a change answers for flows without an entry. A TCP packet that is no SYN proves an older flow, so long
@@ -16,18 +16,32 @@ import type { BackendSpec, BackendState, PoolSpec, SchemeSpec, TunnelSpec } from
 export const PREVIOUS_SECONDS = 3600;
 export const PREVIOUS_SECONDS_OTHERS = 60;
 
-/** A pool's table as one build left it. `members` are member words (layout.ts) by pool-local number. */
+/** What a table is made of: pools with the same have the same table, for the same backends. */
+export interface TableContent {
+  /** Scheme, size and seed. */
+  readonly made: string;
+  /** CONTENT_WORDS of each member: id, since, weight, state as the scheme sees it. An id and its `since` stand for one name and address. */
+  readonly members: Int32Array;
+}
+
+const CONTENT_WORDS = 4;
+
+/** A pool's table as one build left it. */
 export interface PoolTable {
   readonly scheme: SchemeBlock;
-  readonly content: string;
+  readonly content: TableContent;
   readonly buffer: SharedArrayBuffer;
   readonly size: number;
   readonly seed: number;
-  readonly members: readonly number[];
+  /** Member words (layout.ts) by pool-local number. */
+  readonly members: Int32Array;
   readonly digest: string;
   /** As schemeKey (pool-table.ts). */
   readonly key: string;
-  readonly slots: ReadonlyMap<number, number>;
+  /** Somebody has a slot. */
+  readonly hasSlots: boolean;
+  /** Slots by backend id, of those who have any. */
+  readonly slotsOf: () => ReadonlyMap<number, number>;
   /** What it was made of; null for one that is never a previous table. */
   readonly saved: SavedTable | null;
 }
@@ -39,21 +53,15 @@ export interface PoolHistory {
   readonly changedAt: number;
 }
 
-/** Id of a backend, and seconds when it was given. */
-export interface Numbered {
-  readonly id: number;
-  readonly since: number;
-}
+/** A backend as its table was made of it. */
+export type TabledBackend = Pick<BackendSpec, 'name' | 'address' | 'weight' | 'state'>;
 
-/** [name, address in hexadecimal, weight, state, id, seconds when the id was given] */
-export type SavedBackend = readonly [string, string, number, BackendState, number, number];
-
-/** What a table was made of, backends in the order of the configuration. */
-export interface SavedTable {
+/** What a table was made of: backends in the order of the configuration, their numbers in step. */
+export interface SavedTable extends Numbers {
   readonly scheme: SchemeSpec;
   readonly tableSize: number;
   readonly seed: number;
-  readonly backends: readonly SavedBackend[];
+  readonly backends: readonly TabledBackend[];
 }
 
 export interface SavedPool {
@@ -64,79 +72,117 @@ export interface SavedPool {
   readonly changedAt: number;
 }
 
-/** What the pool's table is made of, as text: pools with the same have the same table, for the same backends. */
-export function contentOf(pool: PoolSpec, numbers: readonly Numbered[]): string {
+/** `numbers`: of the pool's backends. */
+export function contentOf(pool: PoolSpec, { ids, sinces }: Numbers): TableContent {
   const name = pool.scheme?.name ?? 'maglev';
-  const isPeers = name === 'ipvs-mh' || name === 'glb';
-  const order: number[] = [];
-  for (let i = 0; i < numbers.length; i++) {
+  const made = `${name === 'maglev' ? '' : JSON.stringify(pool.scheme)} ${pool.tableSize} ${pool.seed}`;
+  const members = new Int32Array(ids.length * CONTENT_WORDS);
+  let at = 0;
+  let isAscending = true;
+  for (let i = 0; i < ids.length; i++) {
     const backend = pool.backends[i];
-    if (isPeers || (backend.weight > 0 && stateIn(name, backend) !== 'out')) order.push(i);
+    const state = stateIn(name, backend);
+    if (state === OUT) continue;
+    if (at > 0 && members[at - CONTENT_WORDS] > ids[i]) isAscending = false;
+    members[at] = ids[i];
+    members[at + 1] = sinces[i];
+    members[at + 2] = backend.weight;
+    members[at + 3] = state;
+    at += CONTENT_WORDS;
   }
+  const used = members.subarray(0, at);
   // Only ipvs-mh has an order of its own, and tells those that are down from those that are draining. With maglev both keep their place.
-  if (name !== 'ipvs-mh') order.sort((a, b) => numbers[a].id - numbers[b].id);
-  let content = `${name === 'maglev' ? '' : JSON.stringify(pool.scheme)} ${pool.tableSize} ${pool.seed}`;
-  for (const i of order) {
-    const backend = pool.backends[i];
-    const { id, since } = numbers[i];
-    content += `\n${id} ${since} ${formatAddress(backend.address)} ${backend.weight} ${stateIn(name, backend)}`;
-  }
-  return content;
+  return { made, members: name === 'ipvs-mh' || isAscending ? used : byId(used) };
 }
 
-/** What a backend's state means for the table: `out` of it, or how it stands in it. */
-function stateIn(scheme: string, { state }: BackendSpec): string {
-  if (scheme === 'ipvs-mh' || scheme === 'glb' || state === 'active') return state;
-  return scheme === 'maglev' ? 'placed' : 'out';
+export function sameContent(a: TableContent, b: TableContent): boolean {
+  if (a.made !== b.made || a.members.length !== b.members.length) return false;
+  for (let i = 0; i < a.members.length; i++) if (a.members[i] !== b.members[i]) return false;
+  return true;
 }
 
-/** `numbers`: of the pool's backends, in order. `memory`: gives the table's. */
+function byId(members: Int32Array): Int32Array {
+  const order = Array.from({ length: members.length / CONTENT_WORDS }, (_, n) => n * CONTENT_WORDS);
+  order.sort((a, b) => members[a] - members[b]);
+  const sorted = new Int32Array(members.length);
+  order.forEach((from, n) => {
+    sorted.set(members.subarray(from, from + CONTENT_WORDS), n * CONTENT_WORDS);
+  });
+  return sorted;
+}
+
+const OUT = -1;
+const STATES = { active: 0, draining: 1, down: 2 } as const;
+/** Of a maglev table, not taking new flows, whether draining or down. */
+const PLACED = 1;
+
+/** What a backend's state means for the table: OUT of it, or how it stands in it. */
+function stateIn(scheme: SchemeSpec['name'], { state, weight }: BackendSpec): number {
+  if (scheme === 'ipvs-mh' || scheme === 'glb') return STATES[state];
+  if (weight === 0) return OUT;
+  if (state === 'active') return STATES.active;
+  return scheme === 'maglev' ? PLACED : OUT;
+}
+
+/** `numbers`: of the pool's backends. `memory`: gives the table's. */
 export function poolTable(
   pool: PoolSpec,
-  numbers: readonly Numbered[],
-  content: string,
+  numbers: Numbers,
+  content: TableContent,
   memory = (bytes: number) => new SharedArrayBuffer(bytes),
 ): PoolTable {
-  const ids = new Map<BackendSpec, number>();
-  for (let i = 0; i < numbers.length; i++) ids.set(pool.backends[i], numbers[i].id);
   const built = buildPoolTable(pool);
   const length = built.slots.length;
   const buffer = memory((built.seconds === null ? 1 : 2) * built.slots.byteLength);
   const slots = new Uint16Array(buffer);
   slots.set(built.slots);
   if (built.seconds !== null) slots.set(built.seconds, length);
-  const numbered = built.backends.map((spec) => ids.get(spec) ?? -1);
+  const ids = idsOf(built.backends, pool.backends, numbers.ids);
   const counts = slotCounts(built);
-  const owned = new Map<number, number>();
-  for (let i = 0; i < numbered.length; i++) if (counts[i] > 0) owned.set(numbered[i], counts[i]);
-  let saved: SavedTable | null | undefined;
+  const members = ids.slice();
+  built.unavailable.forEach((unavailable, i) => {
+    if (unavailable) members[i] |= L.MEMBER_UNAVAILABLE;
+  });
+  let owned: Map<number, number> | null = null;
   return {
     scheme: schemeBlock(pool, built.unavailable),
     content,
     buffer,
     size: pool.tableSize,
     seed: pool.seed,
-    members: numbered.map((id, i) => (built.unavailable[i] ? id | L.MEMBER_UNAVAILABLE : id)),
+    members,
     digest: digestOf(pool, built),
     key: schemeKey(pool),
-    slots: owned,
-    // Wanted when it is written down, and by whoever compares two tables: not by most.
-    get saved() {
-      if (saved === undefined) saved = savedTable(pool, numbers);
-      return saved;
+    hasSlots: counts.some((count) => count > 0),
+    // Made for the first who asks: most do not.
+    slotsOf: () => {
+      owned ??= new Map([...ids].flatMap((id, i) => (counts[i] > 0 ? [[id, counts[i]] as const] : [])));
+      return owned;
     },
+    saved: savedTable(pool, numbers),
   };
 }
 
+/** Ids of `some` of all backends. Mostly they are in the same order, and some left out. */
+function idsOf(some: readonly BackendSpec[], all: readonly BackendSpec[], ids: Int32Array): Int32Array {
+  const found = new Int32Array(some.length).fill(-1);
+  let from = 0;
+  for (let i = 0; i < some.length; i++) {
+    while (from < all.length && all[from] !== some[i]) from++;
+    if (from === all.length) return idsAnyhow(some, all, ids);
+    found[i] = ids[from++];
+  }
+  return found;
+}
+
+function idsAnyhow(some: readonly BackendSpec[], all: readonly BackendSpec[], ids: Int32Array): Int32Array {
+  const byBackend = new Map(all.map((backend, i) => [backend, ids[i]]));
+  return Int32Array.from(some, (backend) => byBackend.get(backend) ?? -1);
+}
+
 /** null for a scheme whose table is never a previous one. */
-function savedTable(pool: PoolSpec, numbers: readonly Numbered[]): SavedTable | null {
-  const scheme = pool.scheme ?? { name: 'maglev' };
-  if (scheme.name === 'glb') return null;
-  const { tableSize, seed } = pool;
-  const backends = pool.backends.map(({ name, address, weight, state }, i): SavedBackend => {
-    return [name, hexOf(address), weight, state, numbers[i].id, numbers[i].since];
-  });
-  return { scheme, tableSize, seed, backends };
+function savedTable({ scheme = { name: 'maglev' }, tableSize, seed, backends }: PoolSpec, numbers: Numbers): SavedTable | null {
+  return scheme.name === 'glb' ? null : { scheme, tableSize, seed, backends, ids: numbers.ids, sinces: numbers.sinces };
 }
 
 /** null for a pool whose tables are not worth being written down (glb). */
@@ -149,25 +195,11 @@ const NO_TUNNEL: TunnelSpec = { encapsulation: 'gue', port: 0, source4: null, so
 
 /** The history that was saved, its tables made again; without a previous one that no longer answers. Throws RangeError on what can not be. */
 export function restoredHistory({ name, current, previous, changedAt }: SavedPool, now: number): PoolHistory {
-  const remake = ({ scheme, tableSize, seed, backends }: SavedTable): PoolTable => {
-    const specs = backends.map(([own, address, weight, state]) => ({ name: own, address: bytesOf(address), weight, state }));
-    const pool: PoolSpec = { name, scheme, tableSize, seed, tunnel: NO_TUNNEL, backends: specs };
-    const numbers = backends.map(([, , , , id, since]) => ({ id, since }));
+  const remake = ({ scheme, tableSize, seed, backends, ids, sinces }: SavedTable): PoolTable => {
+    const pool: PoolSpec = { name, scheme, tableSize, seed, tunnel: NO_TUNNEL, backends };
+    const numbers = { ids, sinces };
     return poolTable(pool, numbers, contentOf(pool, numbers));
   };
   const answers = now < changedAt + PREVIOUS_SECONDS;
   return { current: remake(current), previous: previous === null || !answers ? null : remake(previous), changedAt };
-}
-
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
-
-function hexOf(bytes: Uint8Array): string {
-  let text = '';
-  for (const byte of bytes) text += HEX[byte];
-  return text;
-}
-
-function bytesOf(hex: string): Uint8Array {
-  if (!/^(?:[0-9a-f]{8}|[0-9a-f]{32})$/.test(hex)) throw new RangeError(`no address: ${hex}`);
-  return Uint8Array.from(hex.match(/../g) as string[], (pair) => Number.parseInt(pair, 16));
 }

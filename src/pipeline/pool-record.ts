@@ -4,6 +4,7 @@
  */
 import { formatAddress } from '../base/address.ts';
 import { CodedError } from '../base/errors.ts';
+import type { Numbers } from './backend-identities.ts';
 import { policyWord } from './header-policy.ts';
 import * as L from './layout.ts';
 import { outerTemplate } from './outer-template.ts';
@@ -19,16 +20,10 @@ const STATE = { active: L.STATE_SERVING, draining: L.STATE_DRAINING, down: L.STA
 const DESTINATION4 = 16;
 const DESTINATION6 = 24;
 
-export interface NumberedBackend {
-  readonly id: number;
-  readonly since: number;
-  readonly spec: BackendSpec;
-}
-
-/** A pool's backends with their ids, in the order of the pool. */
+/** A pool and the numbers of its backends. */
 export interface PoolRecord {
   readonly spec: PoolSpec;
-  readonly backends: readonly NumberedBackend[];
+  readonly numbers: Numbers;
   /** Bytes that any of its tunnels adds at most to a packet. */
   readonly mostOverhead: number;
   /** Backends whose tunnels add something to single packets. */
@@ -38,42 +33,47 @@ export interface PoolRecord {
 
 export type NamedBackend = SnapshotNames['backends'][number];
 
-/** What names a backend across snapshots. */
-export function identityOf(pool: PoolSpec, { name, address }: BackendSpec): string {
-  return `${pool.name}\0${name}\0${formatAddress(address)}`;
-}
-
-/** `numbers`: of the pool's backends, in order. Throws GD_SNAPSHOT_SOURCE when a backend's tunnel has no source. */
-export function poolRecord(spec: PoolSpec, numbers: readonly { readonly id: number; readonly since: number }[]): PoolRecord {
+/** Throws GD_SNAPSHOT_SOURCE when a backend's tunnel has no source. */
+export function poolRecord(spec: PoolSpec, numbers: Numbers): PoolRecord {
   let mostOverhead = 0;
   let extras = 0;
   let hasServerIds = false;
-  const backends = spec.backends.map((backend, i): NumberedBackend => {
-    const tunnel = backend.tunnel ?? spec.tunnel;
+  // Mostly one tunnel and family for a whole pool: what they add is worked out once.
+  let known: TunnelSpec | null = null;
+  let length = 0;
+  let extra = 0;
+  for (const backend of spec.backends) {
+    const { address, tunnel = spec.tunnel } = backend;
     if (tunnelSource(spec, backend).address === null) {
-      throw new CodedError('GD_SNAPSHOT_SOURCE', `pool ${spec.name} has no tunnel source for ${formatAddress(backend.address)}`, {
-        hint: `set tunnel.source.${backend.address.length === 4 ? 'ipv4' : 'ipv6'}`,
+      throw new CodedError('GD_SNAPSHOT_SOURCE', `pool ${spec.name} has no tunnel source for ${formatAddress(address)}`, {
+        hint: `set tunnel.source.${address.length === 4 ? 'ipv4' : 'ipv6'}`,
       });
     }
-    mostOverhead = Math.max(mostOverhead, mostOverheadOf(tunnel, backend.address.length));
-    if (mostExtraOf(tunnel) !== 0) extras++;
+    if (tunnel !== known || address.length !== length) {
+      known = tunnel;
+      length = address.length;
+      extra = mostExtraOf(tunnel) === 0 ? 0 : 1;
+      mostOverhead = Math.max(mostOverhead, mostOverheadOf(tunnel, length));
+    }
+    extras += extra;
     hasServerIds ||= backend.serverIds !== undefined;
-    return { id: numbers[i].id, since: numbers[i].since, spec: backend };
-  });
-  return { spec, backends, mostOverhead, extras, hasServerIds };
+  }
+  return { spec, numbers, mostOverhead, extras, hasServerIds };
 }
 
 /** The names of a pool's backends, while its record and its table are these. */
-export function namesOf({ spec, backends }: PoolRecord, table: PoolTable): NamedBackend[] {
+export function namesOf({ spec, numbers }: PoolRecord, table: Pick<PoolTable, 'slotsOf'>): NamedBackend[] {
   const ports = outerPorts(spec.tunnel);
-  return backends.map(({ id, spec: backend }) => {
+  const slots = table.slotsOf();
+  return spec.backends.map((backend, i) => {
     const tunnel = backend.tunnel ?? spec.tunnel;
+    const id = numbers.ids[i];
     return {
       id,
       pool: spec.name,
       name: backend.name,
       address: formatAddress(backend.address),
-      slots: table.slots.get(id) ?? 0,
+      slots: slots.get(id) ?? 0,
       state: backend.state,
       weight: backend.weight,
       encapsulation: tunnel.encapsulation,
@@ -88,22 +88,27 @@ export function namesOf({ spec, backends }: PoolRecord, table: PoolTable): Named
  * tunnel and source have in common is worked out once: sums are linear, so an address is added to those of a template for address 0.
  */
 export function writeBackends(words: Int32Array, backendsAt: number, record: PoolRecord, pool: number): void {
-  const { spec, backends } = record;
+  const { spec, numbers } = record;
+  const { ids, sinces } = numbers;
   const bytes = new Uint8Array(words.buffer, words.byteOffset);
   const common = new CommonWords(spec);
-  for (const { id, since, spec: backend } of backends) {
+  for (let n = 0; n < ids.length; n++) {
+    const backend = spec.backends[n];
     const { address, state } = backend;
-    const at = backendsAt + id * L.BACKEND_WORDS;
-    words.set(common.of(backend), at);
+    const at = backendsAt + ids[n] * L.BACKEND_WORDS;
+    const shared = common.of(backend);
+    // Word by word: a call that sets them all costs more than they do.
+    for (let w = 0; w < L.BACKEND_WORDS; w++) words[at + w] = shared[w];
     words[at + L.B_POOL] = pool;
     words[at + L.B_STATE] = STATE[state];
-    words[at + L.B_SINCE] = since;
+    words[at + L.B_SINCE] = sinces[n];
     let sum = 0;
     for (let i = 0; i < address.length; i += 2) sum += (address[i] << 8) | address[i + 1];
     words[at + L.B_DATAGRAM_SUM] += sum;
     const isFour = address.length === 4;
     if (isFour) words[at + L.B_HEADER_SUM] += sum;
-    bytes.set(address, (at + L.B_TEMPLATE) * 4 + (isFour ? DESTINATION4 : DESTINATION6));
+    const to = (at + L.B_TEMPLATE) * 4 + (isFour ? DESTINATION4 : DESTINATION6);
+    for (let i = 0; i < address.length; i++) bytes[to + i] = address[i];
   }
 }
 

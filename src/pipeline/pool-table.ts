@@ -132,9 +132,9 @@ function glbTable(pool: PoolSpec, seed: Uint8Array): BuiltTable {
 }
 
 /** Slots of each backend of `built`, in its order. */
-export function slotCounts(built: BuiltTable): number[] {
-  const counts = built.backends.map(() => 0);
-  for (const owner of built.slots) if (owner !== EMPTY_SLOT) counts[owner]++;
+export function slotCounts({ backends, slots }: BuiltTable): Int32Array {
+  const counts = new Int32Array(backends.length);
+  for (let slot = 0; slot < slots.length; slot++) if (slots[slot] !== EMPTY_SLOT) counts[slots[slot]]++;
   return counts;
 }
 

@@ -1,8 +1,9 @@
 /** The words of a snapshot that tell of services beside TCP and UDP by flow: protocols, affinities, QUIC connection ids. */
 import * as ipv6 from '../wire/ipv6.ts';
 import * as L from './layout.ts';
+import type { PoolRecord } from './pool-record.ts';
 import { buildServerIds } from './server-ids.ts';
-import { type BackendSpec, PROTOCOL_ANY, type QuicSpec, type ServiceSpec } from './spec.ts';
+import { PROTOCOL_ANY, type QuicSpec, type ServiceSpec } from './spec.ts';
 
 /** USES_ bits of H_PROTOCOLS. */
 export function protocolBits(services: readonly ServiceSpec[]): number {
@@ -24,10 +25,14 @@ export function quicWord(quic: QuicSpec | undefined): number {
   return L.QUIC_LB | (quic.serverIdLength << L.QUIC_LENGTH_SHIFT) | (rotations << L.QUIC_ROTATION_SHIFT);
 }
 
-/** The table of the server ids of all backends. */
-export function serverIdTable(backends: readonly { id: number; pool: number; spec: BackendSpec }[]) {
-  const servers = backends.flatMap(({ id, pool, spec }) =>
-    (spec.serverIds ?? []).map((serverId) => ({ pool, serverId, backend: id })),
+/** The table of the server ids of all backends; `pools` by number. */
+export function serverIdTable(pools: readonly Pick<PoolRecord, 'spec' | 'numbers' | 'hasServerIds'>[]) {
+  const servers = pools.flatMap(({ spec, numbers, hasServerIds }, pool) =>
+    hasServerIds
+      ? spec.backends.flatMap(({ serverIds = [] }, i) =>
+          serverIds.map((serverId) => ({ pool, serverId, backend: numbers.ids[i] })),
+        )
+      : [],
   );
   return buildServerIds(servers);
 }

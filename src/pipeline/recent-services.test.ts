@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from '../../test/property.ts';
+import { Arena, SMALL_STRIDE } from '../base/arena.ts';
 import { recentServices } from './recent-services.ts';
 import { findService4, findService6 } from './service-index.ts';
 import { Snapshot, SnapshotBuilder } from './snapshot.ts';
@@ -32,7 +33,7 @@ const port = fc.constantFrom(1, 443, 1000, 1001);
 
 test('it answers as the service index does, whatever was asked before', () => {
   const words = wordsOf([0, 1, 2, 3, 4]);
-  const recent = recentServices();
+  const recent = recentServices(Arena.inProcess(1, SMALL_STRIDE));
   const view = new DataView(new ArrayBuffer(16));
   view.setInt32(0, 0x20010db8);
   fc.assert(
@@ -47,7 +48,7 @@ test('it answers as the service index does, whatever was asked before', () => {
 });
 
 test('what it remembers of one snapshot it forgets before the next', () => {
-  const recent = recentServices();
+  const recent = recentServices(Arena.inProcess(1, SMALL_STRIDE));
   const address = 0xc0000201 | 0;
   assert.equal(recent.find4(wordsOf([0, 1, 2, 3, 4]), address, 6, 443), 1);
   const next = wordsOf([4, 3, 2, 0]);

@@ -10,14 +10,29 @@ import { clearBackend, type PoolRecord, writeBackends } from './pool-record.ts';
 import type { ServicePart } from './service-part.ts';
 import type { IcmpSpec } from './spec.ts';
 
+/** Of all pools together. */
+export interface PoolSums {
+  /** Pools whose packets are dealt out without flow table. */
+  readonly stateless: number;
+  /** Bytes that any tunnel adds at most to a packet. */
+  readonly mostOverhead: number;
+  /** Backends whose tunnels add something to single packets. */
+  readonly extras: number;
+}
+
 export interface RootParts {
   readonly generation: number;
   readonly services: ServicePart;
   /** By number. */
   readonly pools: readonly PoolRecord[];
   readonly histories: readonly PoolHistory[];
-  /** Number of the list of tables by buffer. */
-  readonly tables: ReadonlyMap<SharedArrayBuffer, number>;
+  /** Numbers of the pools that are another than in the root that was written last; null: any may be. */
+  readonly changed: readonly number[] | null;
+  readonly sums: PoolSums;
+  /** Number of a table in the snapshot's list. */
+  readonly numberOf: (table: SharedArrayBuffer) => number;
+  /** While it is the same, a table that was there before has the number that it had. */
+  readonly order: number;
   /** TUNNEL_WORDS each. */
   readonly tunnels: readonly (readonly number[])[];
   readonly serverIds: { readonly words: Int32Array; readonly sizeBits: number };
@@ -54,18 +69,22 @@ interface Layout {
 interface WrittenPool {
   readonly record: PoolRecord;
   readonly history: PoolHistory;
-  readonly table: number;
-  readonly previous: number;
 }
 
 interface Root {
   readonly memory: SharedArrayBuffer;
   readonly layout: Layout;
   readonly pools: WrittenPool[];
+  /** RootParts.order of the tables' numbers. */
+  order: number;
+  /** How many roots had been written when it was. */
+  written: number;
 }
 
 /** Roots that wait to be written again. A change now and then needs one, changes that overlap a second. */
 const MOST_SPARE = 2;
+/** Changes that are remembered: a root that is older is compared as a whole. */
+const MOST_CHANGES = 64;
 
 export class RootWriter {
   #layout: Layout | null = null;
@@ -73,6 +92,9 @@ export class RootWriter {
   #spare: Root[] = [];
   /** Written last. */
   #last: Root | null = null;
+  #written = 0;
+  /** The pools that were another in each of the last roots, the newest at the end. */
+  #changes: (readonly number[])[] = [];
 
   write(parts: RootParts): SharedArrayBuffer {
     if (this.#layout === null || !fits(this.#layout, parts)) {
@@ -83,19 +105,29 @@ export class RootWriter {
     const root = this.#spare.pop() ?? this.#make(layout);
     const words = new Int32Array(root.memory);
     writeLists(words, layout, parts, root.pools.length === 0);
-    writePools(words, root, parts);
+    this.#written++;
+    this.#changes = parts.changed === null ? [] : [...this.#changes, parts.changed].slice(-MOST_CHANGES);
+    writePools(words, root, parts, this.#changedSince(root));
+    root.written = this.#written;
     this.#roots.set(root.memory, root);
     this.#last = root;
     return root.memory;
+  }
+
+  /** Numbers of the pools that may be another than in `root`. */
+  #changedSince({ pools, written }: Root): Iterable<number> | null {
+    const missed = this.#written - written;
+    if (pools.length === 0 || missed > this.#changes.length) return null;
+    return new Set(this.#changes.slice(-missed).flat());
   }
 
   /** A root more: a copy of the last one, which is quicker than to write it anew. */
   #make(layout: Layout): Root {
     const memory = new SharedArrayBuffer(layout.words * 4);
     const last = this.#last;
-    if (last === null || last.layout !== layout) return { memory, layout, pools: [] };
+    if (last === null || last.layout !== layout) return { memory, layout, pools: [], order: 0, written: 0 };
     new Int32Array(memory).set(new Int32Array(last.memory));
-    return { memory, layout, pools: [...last.pools] };
+    return { memory, layout, pools: [...last.pools], order: last.order, written: last.written };
   }
 
   /** Nobody reads this root any more, nor ever will. */
@@ -111,14 +143,15 @@ function membersOf({ current, previous }: PoolHistory): number {
   return current.members.length + (previous?.members.length ?? 0);
 }
 
-function fits(layout: Layout, { services, pools, histories, tunnels, serverIds, limit }: RootParts): boolean {
+function fits(layout: Layout, { services, pools, histories, changed, tunnels, serverIds, limit }: RootParts): boolean {
+  const hasRoom = (i: number) => membersOf(histories[i]) <= layout.members[i].room;
   return (
     layout.part === services &&
     layout.members.length === pools.length &&
     tunnels.length <= layout.tunnelRoom &&
     serverIds.words.length <= layout.serverIdRoom &&
     limit <= layout.limit &&
-    histories.every((history, i) => membersOf(history) <= layout.members[i].room)
+    (changed === null ? histories.every((_, i) => hasRoom(i)) : changed.every(hasRoom))
   );
 }
 
@@ -143,7 +176,7 @@ function layoutOf({ services: part, pools, histories, tunnels, serverIds, limit 
   const poolsAt = place(pools.length * L.POOL_WORDS, 16);
   const members = histories.map((history, i) => {
     // Two tables of all backends, whoever of them is in service.
-    const room = Math.max(membersOf(history), 2 * pools[i].backends.length);
+    const room = Math.max(membersOf(history), 2 * pools[i].numbers.ids.length);
     return { at: place(room), room };
   });
   const schemes = place(pools.length * 2 * L.SCHEME_WORDS);
@@ -157,7 +190,7 @@ function layoutOf({ services: part, pools, histories, tunnels, serverIds, limit 
 
 /** Header and lists. `isNew`: the memory is all zero; otherwise what never changes within a layout stands there. */
 function writeLists(words: Int32Array, layout: Layout, parts: RootParts, isNew: boolean): void {
-  const { services: part, pools, histories, tunnels, serverIds } = parts;
+  const { services: part, pools, tunnels, serverIds } = parts;
   const { index } = part;
   if (isNew) {
     words.set(index.lengths4, layout.lengths4);
@@ -198,31 +231,39 @@ function writeLists(words: Int32Array, layout: Layout, parts: RootParts, isNew: 
   words[L.H_SERVER_IDS] = serverIds.words.length === 0 ? 0 : layout.serverIds;
   words[L.H_PROTOCOLS] = serverIds.sizeBits | part.protocols;
   words[L.H_MSS_CLAMPS] = part.clamps;
-  words[L.H_STATELESS_POOLS] = histories.reduce((n, { current }) => n + (current.scheme.number === L.SCHEME_GLB ? 1 : 0), 0);
-  words[L.H_MOST_OVERHEAD] = pools.reduce((most, { mostOverhead }) => Math.max(most, mostOverhead), 0);
-  words[L.H_TUNNEL_EXTRAS] = pools.reduce((sum, { extras }) => sum + extras, 0);
+  words[L.H_STATELESS_POOLS] = parts.sums.stateless;
+  words[L.H_MOST_OVERHEAD] = parts.sums.mostOverhead;
+  words[L.H_TUNNEL_EXTRAS] = parts.sums.extras;
   writeIcmp(words, parts.icmp);
 }
 
-function writePools(words: Int32Array, root: Root, { pools, histories, tables }: RootParts): void {
+/** `among`: numbers of the pools that may be another than in this root; null: all. */
+function writePools(
+  words: Int32Array,
+  root: Root,
+  { pools, histories, numberOf, order }: RootParts,
+  among: Iterable<number> | null,
+): void {
   const { layout } = root;
   // A pool of which nobody has a slot has no table: every slot would be empty.
-  const number = (table: PoolTable | null) => (table === null || table.slots.size === 0 ? -1 : (tables.get(table.buffer) ?? -1));
+  const number = (table: PoolTable | null) => (table?.hasSlots === true ? numberOf(table.buffer) : -1);
+  const areNumbered = root.order === order;
   const changed: number[] = [];
-  for (let i = 0; i < pools.length; i++) {
+  for (const i of among !== null && areNumbered ? among : pools.keys()) {
     const [record, history] = [pools[i], histories[i]];
-    const [table, previous] = [number(history.current), number(history.previous)];
     const written: WrittenPool | undefined = root.pools[i];
-    const isSame = written?.history === history && written.table === table && written.previous === previous;
-    if (!isSame) writePool(words, layout, i, history, table, previous);
+    const isSame = written?.history === history && areNumbered;
+    if (isSame && written.record === record) continue;
+    if (!isSame) writePool(words, layout, i, history, number(history.current), number(history.previous));
     if (written?.record !== record) changed.push(i);
     // Those of an id that is another pool's by now are written again below.
     if (written !== undefined && written.record !== record) {
-      for (const { id } of written.record.backends) clearBackend(words, layout.backends + id * L.BACKEND_WORDS);
+      for (const id of written.record.numbers.ids) clearBackend(words, layout.backends + id * L.BACKEND_WORDS);
     }
-    if (!isSame || written.record !== record) root.pools[i] = { record, history, table, previous };
+    root.pools[i] = { record, history };
   }
   for (const i of changed) writeBackends(words, layout.backends, pools[i], i);
+  root.order = order;
 }
 
 function writePool(words: Int32Array, layout: Layout, i: number, history: PoolHistory, table: number, before: number): void {

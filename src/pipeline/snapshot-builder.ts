@@ -4,13 +4,22 @@
  */
 import { MAX_BACKENDS, MAX_SERVICES } from '../base/counters.ts';
 import { CodedError } from '../base/errors.ts';
+import { BackendIdentities, type Numbers, type SavedPieceChanges, type SavedPieces } from './backend-identities.ts';
 import { IdentityRegistry, type SavedIdentities, type SavedIdentityChanges } from './identity.ts';
 import * as L from './layout.ts';
 import { LoopGuard } from './loop-guard.ts';
-import { contentOf, type PoolHistory, poolTable, restoredHistory, type SavedPool, savedPool } from './pool-history.ts';
-import { identityOf, type NamedBackend, namesOf, type PoolRecord, poolRecord } from './pool-record.ts';
+import {
+  contentOf,
+  type PoolHistory,
+  poolTable,
+  restoredHistory,
+  type SavedPool,
+  sameContent,
+  savedPool,
+} from './pool-history.ts';
+import { type NamedBackend, namesOf, type PoolRecord, poolRecord } from './pool-record.ts';
 import { serverIdTable } from './protocol-words.ts';
-import { RootWriter } from './root-writer.ts';
+import { type PoolSums, RootWriter } from './root-writer.ts';
 import { type NumberedService, type ServicePart, servicePart } from './service-part.ts';
 import type { SnapshotNames, SnapshotParts } from './snapshot.ts';
 import type { PoolSpec, ServiceSpec, Spec } from './spec.ts';
@@ -21,14 +30,14 @@ import { tunnelEnds } from './tunnel-ends.ts';
 
 /** What a builder must know after a restart so that flows stay: which id names which backend, and of what the pools' tables were made. */
 export interface SavedState {
-  readonly backends: SavedIdentities;
+  readonly backends: SavedPieces;
   readonly services: SavedIdentities;
   readonly pools: readonly SavedPool[];
 }
 
 /** What changed of it since it was last asked for. */
 export interface SavedChanges {
-  readonly backends: SavedIdentityChanges;
+  readonly backends: SavedPieceChanges;
   readonly services: SavedIdentityChanges;
   /** Those that are new or another. */
   readonly pools: readonly SavedPool[];
@@ -40,43 +49,62 @@ export interface SavedChanges {
 interface Built {
   readonly record: PoolRecord;
   readonly history: PoolHistory;
-  readonly names: readonly NamedBackend[];
-  readonly ends: readonly (readonly number[])[];
+  /** Made for the first who asks. */
+  readonly names: () => readonly NamedBackend[];
+  readonly ends: ReadonlyMap<string, readonly number[]>;
 }
 
 /** What the services of the last build were made into. */
 interface BuiltServices {
   readonly from: readonly ServiceSpec[];
-  readonly poolNames: readonly string[];
   readonly guard: LoopGuard;
   readonly part: ServicePart;
   readonly names: SnapshotNames['services'];
 }
 
+/** The pools of a build. */
+interface BuiltPools {
+  /** As they were given, and which of them is at which place by name: the pools' numbers. */
+  readonly given: readonly PoolSpec[];
+  readonly order: readonly number[];
+  /** By number. */
+  readonly pools: readonly Built[];
+  readonly records: readonly PoolRecord[];
+  readonly histories: readonly PoolHistory[];
+  /** Of all tunnels, each once. */
+  readonly ends: readonly (readonly number[])[];
+  readonly serverIds: ReturnType<typeof serverIdTable>;
+  readonly sums: PoolSums;
+}
+
 export class SnapshotBuilder {
   #generation = 0;
-  readonly #backendIds = new IdentityRegistry(MAX_BACKENDS, 'backends');
+  readonly #backendIds = new BackendIdentities(MAX_BACKENDS);
   readonly #serviceIds = new IdentityRegistry(MAX_SERVICES, 'services');
-  #histories = new Map<string, PoolHistory>();
-  /** By name; null before the first build: then nothing is known of who is there. */
-  #built: ReadonlyMap<string, Built> | null = null;
+  /** By name: what was restored, until the first build has taken it over. */
+  #restored: ReadonlyMap<string, PoolHistory> = new Map();
+  /** null before the first build: then nothing is known of who is there. */
+  #built: BuiltPools | null = null;
   #services: BuiltServices | null = null;
   #tables = 0;
-  #numbers = new TableNumbers();
+  readonly #numbers = new TableNumbers();
   readonly #roots = new RootWriter();
   readonly #memory = new TableMemory();
-  readonly #released = new WeakSet<readonly SharedArrayBuffer[]>();
-  /** Histories as `takeChanges` last told them. */
-  #told = new Map<string, PoolHistory>();
+  readonly #generations = new WeakMap<readonly SharedArrayBuffer[], number>();
+  /** Pools with another history than `takeChanges` last told, and pools that are no more. */
+  #untold = new Set<string>();
+  #lost = new Set<string>();
 
   /** Changes whenever `save` would answer otherwise than before in a way that matters for flows. */
   get changes(): string {
     return `${this.#backendIds.changes} ${this.#serviceIds.changes} ${this.#tables}`;
   }
 
-  /** For `restore`. */
+  /** For `restore`: of this moment, whatever is built later. */
   save(): SavedState {
-    const pools = [...this.#histories].flatMap(([name, history]) => savedPool(name, history) ?? []);
+    const histories: Iterable<readonly [string, PoolHistory]> =
+      this.#built?.pools.map(({ record, history }) => [record.spec.name, history] as const) ?? this.#restored;
+    const pools = [...histories].flatMap(([name, history]) => savedPool(name, history) ?? []);
     return { backends: this.#backendIds.save(), services: this.#serviceIds.save(), pools };
   }
 
@@ -84,26 +112,28 @@ export class SnapshotBuilder {
   told(): void {
     this.#backendIds.told();
     this.#serviceIds.told();
-    this.#told = new Map(this.#histories);
+    this.#untold = new Set();
+    this.#lost = new Set();
   }
 
   /** How many pools `takeChanges` would tell. */
   get changedPools(): number {
-    let changed = 0;
-    for (const [name, history] of this.#histories) if (this.#told.get(name) !== history) changed++;
-    return changed;
+    return this.#untold.size;
   }
 
   /** What to change of what `save` said at the last `told` or `takeChanges`, to have what it would say now. */
   takeChanges(): SavedChanges {
-    const told = this.#told;
-    this.#told = new Map(this.#histories);
-    const pools = [...this.#histories].flatMap(([name, history]) =>
-      told.get(name) === history ? [] : (savedPool(name, history) ?? []),
-    );
-    // A table of scheme glb is not written down.
-    const kept = (name: string) => (this.#histories.get(name)?.current.scheme.number ?? L.SCHEME_GLB) !== L.SCHEME_GLB;
-    const gone = [...told.keys()].filter((name) => !kept(name));
+    const pools: SavedPool[] = [];
+    const gone = [...this.#lost];
+    for (const name of this.#untold) {
+      const history = builtNamed(this.#built, name)?.history;
+      const saved = history === undefined ? null : savedPool(name, history);
+      // A table of scheme glb is not written down.
+      if (saved === null) gone.push(name);
+      else pools.push(saved);
+    }
+    this.#untold = new Set();
+    this.#lost = new Set();
     return { backends: this.#backendIds.takeChanges(), services: this.#serviceIds.takeChanges(), pools, gone };
   }
 
@@ -111,15 +141,16 @@ export class SnapshotBuilder {
   restore(saved: SavedState, now: number): void {
     this.#backendIds.restore(saved.backends);
     this.#serviceIds.restore(saved.services);
-    this.#histories = new Map(saved.pools.map((pool) => [pool.name, restoredHistory(pool, now)]));
+    this.#restored = new Map(saved.pools.map((pool) => [pool.name, restoredHistory(pool, now)]));
   }
 
   /** Nobody reads this snapshot any more: its memory is used again. */
   release({ root, tables }: Pick<SnapshotParts, 'root' | 'tables'>): void {
-    if (this.#released.has(tables)) return;
-    this.#released.add(tables);
+    const generation = this.#generations.get(tables);
+    if (generation === undefined) return;
+    this.#generations.delete(tables);
     this.#roots.release(root);
-    this.#memory.release(tables);
+    this.#memory.release(generation);
   }
 
   /**
@@ -127,71 +158,96 @@ export class SnapshotBuilder {
    * that no table can be built for; then nothing has changed, and the next build follows the last good one.
    */
   build(spec: Spec, now = 0): SnapshotParts {
-    const pools = [...spec.pools].sort((a, b) => (a.name < b.name ? -1 : 1));
-    const built = this.#built;
-    const known = (pool: PoolSpec) => {
-      const before = built?.get(pool.name);
-      return before?.record.spec === pool ? before : undefined;
-    };
-    const fresh = pools.filter((pool) => known(pool) === undefined);
-    const numbers = this.#claim(pools, fresh, now);
-    const services = this.#servicesOf(spec.services, pools, fresh, now);
-    const histories = new Map(fresh.map((pool) => [pool, this.#historyOf(pool, numbers.get(pool) ?? [], now)]));
-    const all = pools.map(
-      (pool): Built => known(pool) ?? builtOf(pool, numbers.get(pool) ?? [], histories.get(pool) as PoolHistory),
-    );
+    const last = this.#built;
+    const areSame = last !== null && haveSameNames(last.given, spec.pools);
+    const order = areSame ? last.order : orderByName(spec.pools);
+    const before: readonly (Built | undefined)[] = areSame
+      ? last.pools
+      : order.map((at) => builtNamed(last, spec.pools[at].name));
+    const fresh: number[] = [];
+    for (let i = 0; i < order.length; i++) if (before[i]?.record.spec !== spec.pools[order[i]]) fresh.push(i);
+    const wanted = fresh.map((i) => spec.pools[order[i]]);
+    const stay = new Set(areSame ? [] : before);
+    const left = areSame || last === null ? [] : last.pools.filter((one) => !stay.has(one));
+
+    const numbers = this.#claim(wanted, left, now);
+    const services = this.#servicesOf(spec, order, areSame, wanted, now);
+    const histories = fresh.map((i, n) => this.#historyOf(wanted[n], before[i], numbers[n], now));
+    const made = fresh.map((_, n) => builtOf(wanted[n], numbers[n], histories[n]));
+    const built = builtPools(spec.pools, order, before, fresh, made, areSame ? last : null);
 
     const generation = this.#generation + 1;
-    const tables = this.#numbers.next(all.map(({ history }) => history));
+    const were = [...left, ...fresh.flatMap((i) => before[i] ?? [])];
+    const tables = this.#numbers.next(...difference(were, made));
     const root = this.#roots.write({
       generation,
       services: services.part,
-      pools: all.map(({ record }) => record),
-      histories: all.map(({ history }) => history),
-      tables: tables.numbers,
-      tunnels: [...new Map(all.flatMap(({ ends }) => ends.map((end) => [end.join(), end] as const))).values()],
-      serverIds: serverIdTable(
-        all.flatMap(({ record }, pool) => (record.hasServerIds ? record.backends.map((one) => ({ ...one, pool })) : [])),
-      ),
+      pools: built.records,
+      histories: built.histories,
+      changed: areSame ? fresh : null,
+      sums: built.sums,
+      numberOf: (table) => tables.changed.get(table) ?? this.#numbers.numberOf(table),
+      order: tables.order,
+      tunnels: built.ends,
+      serverIds: built.serverIds,
       limit: this.#backendIds.limit,
       icmp: spec.icmp,
     });
 
     this.#backendIds.commit(now);
     this.#serviceIds.commit(now);
-    const next = new Map(all.map((one) => [one.record.spec.name, one.history]));
-    if (fresh.some(({ name }) => next.get(name)?.current !== this.#histories.get(name)?.current)) this.#tables++;
-    this.#histories = next;
-    this.#built = new Map(all.map((one) => [one.record.spec.name, one]));
+    this.#note(
+      left,
+      made,
+      fresh.map((i) => before[i]),
+    );
+    this.#built = built;
+    this.#restored = new Map();
     this.#services = services;
-    this.#numbers = tables;
-    this.#memory.use(tables.list);
+    this.#numbers.take(tables);
+    this.#memory.publish(generation, tables.gone, tables.changed.keys());
+    this.#generations.set(tables.list, generation);
     this.#generation = generation;
-    const names = namesFor(services.names, pools, all);
-    return { generation, root, tables: tables.list, names };
+    return { generation, root, tables: tables.list, names: namesFor(services.names, built.pools) };
   }
 
-  /** Ids of the backends of the pools that are new or another; those of the others stay. By pool, in its order. */
-  #claim(pools: readonly PoolSpec[], fresh: readonly PoolSpec[], now: number) {
+  /** Remembers what is to be told. `before`: of what was made, in step with it. */
+  #note(left: readonly Built[], made: readonly Built[], before: readonly (Built | undefined)[]): void {
+    let tables = 0;
+    for (const { record } of left) {
+      this.#untold.delete(record.spec.name);
+      this.#lost.add(record.spec.name);
+    }
+    made.forEach(({ record, history }, n) => {
+      const { name } = record.spec;
+      const known = before[n]?.history ?? this.#restored.get(name);
+      if (known === history) return;
+      if (known?.current !== history.current) tables++;
+      this.#untold.add(name);
+      this.#lost.delete(name);
+    });
+    if (tables > 0) this.#tables++;
+  }
+
+  /** Ids of the backends of the pools that are new or another, in step with them; those of the others stay, but for pools that have left. */
+  #claim(wanted: readonly PoolSpec[], left: readonly Built[], now: number): Numbers[] {
     if (this.#built === null) this.#backendIds.begin();
-    else {
-      this.#backendIds.change();
-      const changed = new Set(fresh.map(({ name }) => name));
-      const wanted = new Set(pools.map(({ name }) => name));
-      for (const [name, { record }] of this.#built) {
-        if (wanted.has(name) && !changed.has(name)) continue;
-        for (const backend of record.spec.backends) this.#backendIds.leave(identityOf(record.spec, backend));
-      }
+    else this.#backendIds.change();
+    for (const { record } of left) this.#backendIds.leave(record.spec.name);
+    return wanted.map(({ name, backends }) => this.#backendIds.claim(name, backends, now));
+  }
+
+  /** `areSame`: names and numbers of the pools are those of the last build; `fresh`: pools that are new or another. Throws GD_SNAPSHOT_POOL and GD_SNAPSHOT_LOOP. */
+  #servicesOf(spec: Spec, order: readonly number[], areSame: boolean, fresh: readonly PoolSpec[], now: number): BuiltServices {
+    const before = this.#services;
+    const from = spec.services;
+    if (areSame && before?.from === from) {
+      this.#serviceIds.change();
+      before.guard.refuse(fresh);
+      return before;
     }
     this.#serviceIds.begin();
-    return new Map(
-      fresh.map((pool) => [pool, pool.backends.map((one) => this.#backendIds.claim(identityOf(pool, one), now))] as const),
-    );
-  }
-
-  /** Throws GD_SNAPSHOT_POOL and GD_SNAPSHOT_LOOP. */
-  #servicesOf(from: readonly ServiceSpec[], pools: readonly PoolSpec[], fresh: readonly PoolSpec[], now: number): BuiltServices {
-    const poolNumbers = new Map(pools.map((pool, i) => [pool.name, i]));
+    const poolNumbers = new Map(order.map((at, i) => [spec.pools[at].name, i]));
     const services = from.map((service): NumberedService => {
       const pool = poolNumbers.get(service.pool);
       if (pool === undefined) {
@@ -199,21 +255,17 @@ export class SnapshotBuilder {
       }
       return { spec: service, pool, id: this.#serviceIds.claim(service.name, now).id };
     });
-    const before = this.#services;
-    const guard = before?.from === from ? before.guard : new LoopGuard(from);
-    guard.refuse(guard === before?.guard ? fresh : pools);
-    const names = [...poolNumbers.keys()];
-    const isSame = before?.from === from && before.poolNames.length === names.length;
-    if (isSame && before.poolNames.every((name, i) => name === names[i])) return before;
-    const byId = new Map(services.map(({ spec, id }) => [id, { id, name: spec.name, pool: spec.pool }]));
-    return { from, poolNames: names, guard, part: servicePart(services), names: [...byId.values()] };
+    const guard = new LoopGuard(from);
+    guard.refuse(spec.pools);
+    const byId = new Map(services.map(({ spec: { name, pool }, id }) => [id, { id, name, pool }]));
+    return { from, guard, part: servicePart(services), names: [...byId.values()] };
   }
 
   /** The pool's history as it is while the table's content is the same; otherwise with a new table, the old one as `previous`. */
-  #historyOf(pool: PoolSpec, numbers: readonly { id: number; since: number }[], now: number): PoolHistory {
+  #historyOf(pool: PoolSpec, before: Built | undefined, numbers: Numbers, now: number): PoolHistory {
     const content = contentOf(pool, numbers);
-    const history = this.#histories.get(pool.name);
-    if (history?.current.content === content) return history;
+    const history = before?.history ?? this.#restored.get(pool.name);
+    if (history !== undefined && sameContent(history.current.content, content)) return history;
     const current = poolTable(pool, numbers, content, (bytes) => this.#memory.take(bytes));
     // GLB's directors keep no flows: what the row says is what its workers expect, from the first packet on.
     if (current.scheme.number === L.SCHEME_GLB) return { current, previous: null, changedAt: now };
@@ -221,45 +273,164 @@ export class SnapshotBuilder {
   }
 }
 
-function builtOf(pool: PoolSpec, numbers: readonly { id: number; since: number }[], history: PoolHistory): Built {
-  const record = poolRecord(pool, numbers);
-  return { record, history, names: namesOf(record, history.current), ends: tunnelEnds([pool]) };
+function haveSameNames(a: readonly PoolSpec[], b: readonly PoolSpec[]): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i] && a[i].name !== b[i].name) return false;
+  return true;
 }
 
-function namesFor(services: SnapshotNames['services'], pools: readonly PoolSpec[], built: readonly Built[]): SnapshotNames {
+function orderByName(pools: readonly PoolSpec[]): number[] {
+  return pools.map((_, i) => i).sort((a, b) => (pools[a].name < pools[b].name ? -1 : 1));
+}
+
+function builtOf(pool: PoolSpec, numbers: Numbers, history: PoolHistory): Built {
+  const record = poolRecord(pool, numbers);
+  const { slotsOf } = history.current;
+  // The tables' memory may be another's by the time that somebody asks.
+  movedShare(history);
+  let names: readonly NamedBackend[] | null = null;
+  return {
+    record,
+    history,
+    names: () => {
+      names ??= namesOf(record, { slotsOf });
+      return names;
+    },
+    ends: new Map(tunnelEnds([pool]).map((end) => [end.join(), end])),
+  };
+}
+
+/** What was made of the pool of a name. */
+function builtNamed(built: Pick<BuiltPools, 'pools'> | null, name: string): Built | undefined {
+  const pools = built?.pools ?? [];
+  let low = 0;
+  let high = pools.length - 1;
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    const known = pools[middle].record.spec.name;
+    if (known === name) return pools[middle];
+    if (known < name) low = middle + 1;
+    else high = middle - 1;
+  }
+  return undefined;
+}
+
+/** `made`: of those at `fresh`; the others are as `before`. `last`: a build of pools of the same names, whose sums are right where nothing fresh changes them. */
+function builtPools(
+  given: readonly PoolSpec[],
+  order: readonly number[],
+  before: readonly (Built | undefined)[],
+  fresh: readonly number[],
+  made: readonly Built[],
+  last: BuiltPools | null,
+): BuiltPools {
+  const pools = before.slice() as Built[];
+  fresh.forEach((i, n) => {
+    pools[i] = made[n];
+  });
+  if (last === null) {
+    const records = pools.map(({ record }) => record);
+    const histories = pools.map(({ history }) => history);
+    return {
+      given,
+      order,
+      pools,
+      records,
+      histories,
+      ends: endsOf(pools),
+      serverIds: serverIdTable(records),
+      sums: sumsOf(pools),
+    };
+  }
+  const [records, histories] = [last.records.slice(), last.histories.slice()];
+  fresh.forEach((i, n) => {
+    records[i] = made[n].record;
+    histories[i] = made[n].history;
+  });
+  const isSame = (what: (now: Built, was: Built) => boolean) => fresh.every((i, n) => what(made[n], last.pools[i]));
+  const ends = isSame(haveSameEnds) ? last.ends : endsOf(pools);
+  const serverIds = isSame(haveNoServerIds) ? last.serverIds : serverIdTable(records);
+  const sums = isSame(addTheSame) ? last.sums : sumsOf(pools);
+  return { given, order, pools, records, histories, ends, serverIds, sums };
+}
+
+function endsOf(pools: readonly Built[]): (readonly number[])[] {
+  const ends = new Map<string, readonly number[]>();
+  for (const one of pools) for (const [key, end] of one.ends) ends.set(key, end);
+  return [...ends.values()];
+}
+
+function haveSameEnds(now: Built, was: Built): boolean {
+  return now.ends.size === was.ends.size && [...now.ends.keys()].every((key) => was.ends.has(key));
+}
+
+function haveNoServerIds(now: Built, was: Built): boolean {
+  return !now.record.hasServerIds && !was.record.hasServerIds;
+}
+
+function isStateless({ history }: Built): boolean {
+  return history.current.scheme.number === L.SCHEME_GLB;
+}
+
+function sumsOf(pools: readonly Built[]): PoolSums {
+  return {
+    stateless: pools.reduce((sum, one) => sum + (isStateless(one) ? 1 : 0), 0),
+    mostOverhead: pools.reduce((most, { record }) => Math.max(most, record.mostOverhead), 0),
+    extras: pools.reduce((sum, { record }) => sum + record.extras, 0),
+  };
+}
+
+function addTheSame(now: Built, was: Built): boolean {
+  const [a, b] = [now.record, was.record];
+  return isStateless(now) === isStateless(was) && a.mostOverhead === b.mostOverhead && a.extras === b.extras;
+}
+
+/** Tables that only the one or only the other has: of pools as they were, and as they are. */
+function difference(were: readonly Built[], are: readonly Built[]): [gone: SharedArrayBuffer[], come: SharedArrayBuffer[]] {
+  const [before, after] = [tablesOf(were), tablesOf(are)];
+  return [[...before].filter((table) => !after.has(table)), [...after].filter((table) => !before.has(table))];
+}
+
+/** Those in which somebody has a slot. */
+function tablesOf(pools: readonly Built[]): Set<SharedArrayBuffer> {
+  const tables = new Set<SharedArrayBuffer>();
+  for (const { history } of pools) {
+    if (history.current.hasSlots) tables.add(history.current.buffer);
+    if (history.previous?.hasSlots === true) tables.add(history.previous.buffer);
+  }
+  return tables;
+}
+
+function namesFor(services: SnapshotNames['services'], built: readonly Built[]): SnapshotNames {
+  let pools: SnapshotNames['pools'] | null = null;
   let all: NamedBackend[] | null = null;
+  // One list of them all is made for the first who asks, behind the change that made it.
   const names: SnapshotNames = {
     services,
-    pools: pools.map((pool, i) => {
-      const { history } = built[i];
-      const { size, seed, digest } = history.current;
-      const scheme = pool.scheme?.name ?? 'maglev';
-      const previous = history.previous !== null;
-      return { name: pool.name, scheme, tableSize: size, seed, digest, previous, moved: movedShare(history) };
-    }),
-    // One list of them all is made for the first who asks, behind the change that made it.
+    get pools() {
+      pools ??= built.map(({ record: { spec }, history }) => {
+        const { size, seed, digest } = history.current;
+        const scheme = spec.scheme?.name ?? 'maglev';
+        const previous = history.previous !== null;
+        return { name: spec.name, scheme, tableSize: size, seed, digest, previous, moved: movedShare(history) };
+      });
+      return pools;
+    },
     get backends() {
-      all ??= joined(built.map((one) => one.names));
+      all ??= joined(built.map((one) => one.names()));
       return all;
     },
   };
-  namedByPool.set(names, () => new Map(built.map((one) => [one.record.spec.name, one.names])));
+  builtByNames.set(names, built);
   return names;
 }
 
-const namedByPool = new WeakMap<SnapshotNames, () => ReadonlyMap<string, readonly NamedBackend[]>>();
+const builtByNames = new WeakMap<SnapshotNames, readonly Built[]>();
 
-/** The names of the backends by pool, each list in the order of the pool's spec. */
-export function backendNames(names: SnapshotNames): ReadonlyMap<string, readonly NamedBackend[]> {
-  const known = namedByPool.get(names);
-  if (known !== undefined) return known();
-  const byPool = new Map<string, NamedBackend[]>();
-  for (const one of names.backends) {
-    const others = byPool.get(one.pool);
-    if (others === undefined) byPool.set(one.pool, [one]);
-    else others.push(one);
-  }
-  return byPool;
+/** The ids of a pool's backends by its name, in the order of the spec that the snapshot was built from; undefined for a pool that is not in it. */
+export function backendNumbers(names: SnapshotNames): (pool: Pick<PoolSpec, 'name'>) => Int32Array | undefined {
+  const pools = builtByNames.get(names) ?? [];
+  return ({ name }) => builtNamed({ pools }, name)?.record.numbers.ids;
 }
 
 /** As `lists.flat()`, which grows its result little by little. */

@@ -139,9 +139,8 @@ test('changes, told one by one, come to what is saved as a whole', () => {
       const builder = new SnapshotBuilder();
       let spec = START;
       builder.build(spec, 100);
-      const identities = [builder.save().backends, builder.save().services].map(
-        ({ holders }) => new Map(holders.map((one) => [one[0], one])),
-      );
+      const pieces = new Map(builder.save().backends.pools.map((one) => [one.pool, one]));
+      const identities = new Map(builder.save().services.holders.map((one) => [one[0], one]));
       const pools = new Map(builder.save().pools.map((one) => [one.name, one]));
       builder.told();
       let now = 100;
@@ -150,18 +149,16 @@ test('changes, told one by one, come to what is saved as a whole', () => {
         now += step[0] === 'nothing' ? 4000 : 10;
         builder.build(spec, now);
         const told = builder.takeChanges();
-        [told.backends, told.services].forEach(({ holders, forgotten }, i) => {
-          for (const identity of forgotten) identities[i].delete(identity);
-          for (const holder of holders) identities[i].set(holder[0], holder);
-        });
+        for (const pool of told.backends.forgotten) pieces.delete(pool);
+        for (const piece of told.backends.pools) pieces.set(piece.pool, piece);
+        for (const identity of told.services.forgotten) identities.delete(identity);
+        for (const holder of told.services.holders) identities.set(holder[0], holder);
         for (const name of told.gone) pools.delete(name);
         for (const one of told.pools) pools.set(one.name, one);
         const { backends, services, pools: saved } = builder.save();
         assert.equal(told.backends.next, backends.next);
-        assert.deepEqual(
-          identities,
-          [backends, services].map(({ holders }) => new Map(holders.map((one) => [one[0], one]))),
-        );
+        assert.deepEqual(pieces, new Map(backends.pools.map((one) => [one.pool, one])));
+        assert.deepEqual(identities, new Map(services.holders.map((one) => [one[0], one])));
         assert.deepEqual(pools, new Map(saved.map((one) => [one.name, one])));
       }
     }),

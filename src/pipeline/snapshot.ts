@@ -6,7 +6,7 @@ import { CodedError } from '../base/errors.ts';
 import { H_GENERATION, H_MAGIC, ROOT_MAGIC } from './layout.ts';
 import type { Encapsulation, SchemeSpec } from './spec.ts';
 
-export { backendNames, type SavedChanges, type SavedState, SnapshotBuilder } from './snapshot-builder.ts';
+export { backendNumbers, type SavedChanges, type SavedState, SnapshotBuilder } from './snapshot-builder.ts';
 
 /** What people call the numbers in a snapshot; for metrics, status and logs, never read per packet. */
 export interface SnapshotNames {

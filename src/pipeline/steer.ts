@@ -22,7 +22,18 @@ import { type FlowLanes, fingerprints, slotOf } from '../maglev-hash/index.ts';
 import * as tcp from '../wire/tcp.ts';
 import { appointmentNotes } from './appointment-notes.ts';
 import { isDecidedByTable, previousAnswers, siblingBackend, tableBackend } from './choice.ts';
-import { CONFIRM_WITHIN, ENTRY_CONFIRMED, ENTRY_ID_MASK, type FlowTable, findInBucket } from './flow-table.ts';
+import {
+  areAllAlive,
+  BUCKET_BYTES,
+  bestEntry,
+  CONFIRM_WITHIN,
+  ENTRY_CONFIRMED,
+  ENTRY_ID_MASK,
+  entryOf,
+  type FlowTable,
+  findInBucket,
+  isEviction,
+} from './flow-table.ts';
 import { FlowTuple } from './flow-tuple.ts';
 import {
   B_POOL,
@@ -60,11 +71,18 @@ const RECORD = BACKEND_WORDS;
 const PLACE = NEAR_PLACE;
 const POOL = B_POOL;
 const SINCE = B_SINCE;
+const BUCKET = BUCKET_BYTES / 4;
 const ID_MASK = ENTRY_ID_MASK;
 const CONFIRMED_BIT = ENTRY_CONFIRMED;
 const WITHIN = CONFIRM_WITHIN;
 const findEntry = findInBucket;
+const best4 = bestEntry;
+const placeOf = entryOf;
+const areAlive = areAllAlive;
+const evicts = isEviction;
 const slot = slotOf;
+/** Misses of one service in a row from which on the slots of a whole batch are computed at once. */
+const MISSES_IN_ROW = 3;
 const NO_TABLE = new Uint16Array(new ArrayBuffer(2));
 
 /** What steering did in one batch; added to the thread's counters. */
@@ -94,11 +112,11 @@ export function steerStage(
   const flow = new FlowTuple(view);
   const { mask, words: entries } = flows;
   const fingerprint = fingerprints(flows.key0, flows.key1, fingerprintLow, fingerprintHigh);
-  const { low: lows, high: highs } = lanes;
+  const { low: lows, high: highs, slots, runSlots } = lanes;
   const followWide = wideFlows(batch, flows, fingerprint);
   const note = appointmentNotes(batch, flows, fingerprint);
 
-  const isAlone = siblings.length === 0;
+  const isAlone = siblings.length === 0 && !flows.shared;
 
   const byQuote = quoteSteering(batch, flows, siblings, flow);
 
@@ -172,10 +190,13 @@ export function steerStage(
     else if (flows.insert(low, high, id, now, confirmed, confirmed && now < flows.recutUntil)) tally.inserts++;
   }
 
-  return function steer(snapshot: Snapshot, now: number, tally: SteerTally): void {
+  return function steer(snapshot: Snapshot, second: number, tally: SteerTally): void {
+    // The compiler then knows what it is.
+    const now = second | 0;
     const count = batch.count;
     let touched = 0;
-    for (let i = 0; i < count; i++) touched ^= entries[(lows[i] & mask) << 4];
+    // Multiplied and not shifted: then the compiler knows how large it is at most, and does not ask at each of the bucket's words.
+    for (let i = 0; i < count; i++) touched ^= entries[(lows[i] & mask) * BUCKET];
     tally.touched ^= touched;
 
     const words = snapshot.words;
@@ -189,6 +210,9 @@ export function steerStage(
     // The table of the service that was last missed, when it alone decides: what `miss` would do is then a slot and an entry.
     let missed = -1;
     let isDecided = false;
+    let inRow = 0;
+    let evictions = 0;
+    let refused = 0;
     let table: Uint16Array = NO_TABLE;
     let seed = 0;
     let size = 0;
@@ -206,7 +230,8 @@ export function steerStage(
       const initial = (tcpFlags[i] & SYN_ACK_RST) === SYN;
       const low = lows[i];
       const high = highs[i];
-      const entry = findEntry(entries, (low & mask) << 4, low, high);
+      const bucket = (low & mask) * BUCKET;
+      const entry = findEntry(entries, bucket, low, high);
       if (entry >= 0) {
         const state = entries[entry + 2];
         const seen = entries[entry + 3];
@@ -236,6 +261,7 @@ export function steerStage(
       if (entry < 0 && isAlone) {
         if (service[i] !== missed) {
           missed = service[i];
+          inRow = 0;
           const serviceAt = servicesAt + missed * SERVICE;
           isDecided = isDecidedByTable(words, serviceAt, now);
           if (isDecided) {
@@ -246,17 +272,39 @@ export function steerStage(
             members = words[poolAt + P_MEMBERS];
           }
         }
-        const id = isDecided ? words[members + table[slot(flowHash[i], seed, size)]] : -1;
+        inRow++;
+        if (inRow === MISSES_IN_ROW && isDecided && runSlots !== null) runSlots(count, seed, size);
+        let id = -1;
+        if (isDecided) {
+          const at = inRow >= MISSES_IN_ROW && runSlots !== null ? slots[i] : slot(flowHash[i], seed, size);
+          id = words[members + table[at]];
+        }
         if (id >= 0) {
           backend[i] = id;
           verdict[i] = FORWARD;
           // Why a SYN or a RST leaves no entry: see `miss`.
-          if (!initial && (tcpFlags[i] & RST) === 0 && flows.insert(low, high, id, now, false)) inserts++;
+          if (initial || (tcpFlags[i] & RST) !== 0) continue;
+          // As flow-table.ts `insert`, of a table that nobody else reads; what it changes besides is added up.
+          const turn = high & 3;
+          const best = best4(entries, bucket, now, turn);
+          if (areAlive(best)) {
+            refused++;
+            continue;
+          }
+          evictions += evicts(best);
+          inserts++;
+          const victim = bucket + placeOf(best, turn);
+          entries[victim + 1] = high;
+          entries[victim + 3] = now;
+          entries[victim + 2] = id + 1;
+          entries[victim] = low;
           continue;
         }
       }
       miss(snapshot, i, entry, initial, low, high, now, tally);
     }
+    flows.evictions += evictions;
+    flows.refused += refused;
     tally.inserts += inserts;
     tally.hits += hits;
     tally.misses += misses;

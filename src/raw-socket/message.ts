@@ -132,6 +132,26 @@ export class MessageVector {
     words[at + 2] = bytes;
   }
 
+  /**
+   * A function that makes message `i` one piece of memory: the `bytes` bytes that begin `at` bytes behind `base`. Writes what `setSegment` and `useSegments` write, with no more than
+   * a few additions for each message, where what it is given is known when it is compiled (a closure that is made once).
+   */
+  wholeMessages(base: number): (i: number, at: number, bytes: number) => void {
+    const words = this.#memory.int32;
+    const first = this.#iovecAt >> 2;
+    const stride = (this.segments * IOVEC) >> 2;
+    const high = Math.floor(base / 4294967296);
+    const low = base - high * 4294967296;
+    return (i, at, bytes) => {
+      const piece = first + i * stride;
+      const address = low + at;
+      words[piece] = address;
+      words[piece + 1] = address < 4294967296 ? high : high + 1;
+      words[piece + 2] = bytes;
+      words[i * 16 + 6] = 1;
+    };
+  }
+
   /** Message `i` is gathered from pieces `first` to `first + count − 1`, whoever's they were. */
   gather(i: number, first: number, count: number): void {
     const at = i * 16;
@@ -167,7 +187,9 @@ export class MessageVector {
 
   /** sendmmsg from message `from`: how many were taken, −1 with `errno()` set when the first was refused. Never blocks. */
   send(descriptor: number, from: number, count: number): number {
-    return sendmmsgCall(descriptor, this.#memory.address + from * HEADER, count, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const { address } = this.#memory;
+    // Nearly always all of them, from an address that is a number already.
+    return sendmmsgCall(descriptor, from === 0 ? address : address + from * HEADER, count, MSG_DONTWAIT | MSG_NOSIGNAL);
   }
 
   /** recvmmsg into messages from 0: how many arrived, −1 with `errno()` set (EAGAIN: none). Never blocks. */
@@ -180,9 +202,18 @@ export class MessageVector {
     return recvmmsgCall(descriptor, this.#memory.address, count, MSG_DONTWAIT | MSG_ERRQUEUE, 0);
   }
 
-  /** One readv into message `i`'s segments (devices know no recvmmsg): bytes, −1 with `errno()` set. */
-  readInto(descriptor: number, i: number): number {
-    return readvCall(descriptor, this.#memory.address + this.#iovecAt + i * this.segments * IOVEC, this.segments);
+  /**
+   * A function that makes one readv from `descriptor` into message `i`'s segments (devices know no recvmmsg): bytes, −1 with `errno()` set. The vector must stay referenced
+   * while it is in use. Its addresses are numbers made once: one that is computed for each call is garbage (16 bytes), and takes longer to hand over.
+   */
+  reader(descriptor: number): (i: number) => number {
+    const { segments } = this;
+    const first = this.#memory.address + this.#iovecAt;
+    // As in `pin`: beside null they are kept as they were made, where an array of nothing but numbers would make each anew when it is read.
+    const pieces: (number | null)[] = [null];
+    for (let i = 0; i < this.messages; i++) pieces.push(first + i * segments * IOVEC);
+    const readv = readvCall;
+    return (i) => readv(descriptor, pieces[i + 1] as number, segments);
   }
 
   /** One writev from the first `segments` of message `i`'s segments: bytes, −1 with `errno()` set. */

@@ -1,9 +1,10 @@
 /** A capture file of either format, read record by record. */
-import { isPcap, PcapReader } from './pcap.ts';
+import { CaptureInMemory, type CaptureSource } from './capture-source.ts';
+import { PcapReader } from './pcap.ts';
 import { isPcapng, PcapngReader } from './pcapng.ts';
 
 export interface CaptureReader {
-  /** The whole file. */
+  /** What of the file is at hand; another one after `next`, maybe. */
   readonly bytes: Uint8Array;
   /** For messages. */
   readonly name: string;
@@ -23,9 +24,9 @@ export interface CaptureReader {
 }
 
 /** A reader for the format that the first bytes tell. Throws CodedError GD_WIRE_CAPTURE_FORMAT when it is neither pcap nor pcapng. */
-export function openCapture(bytes: Uint8Array, name = 'capture'): CaptureReader {
-  if (isPcapng(bytes)) return new PcapngReader(bytes, name);
-  if (isPcap(bytes)) return new PcapReader(bytes, name);
-  // Its constructor knows the error's words.
-  return new PcapReader(bytes, name);
+export function openCapture(capture: Uint8Array | CaptureSource, name = 'capture'): CaptureReader {
+  const source = capture instanceof Uint8Array ? new CaptureInMemory(capture) : capture;
+  const at = source.reach(0, Math.min(source.size, 4));
+  // What is neither is told by the reader of pcap.
+  return isPcapng(source.bytes.subarray(at, at + source.size)) ? new PcapngReader(source, name) : new PcapReader(source, name);
 }

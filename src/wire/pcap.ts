@@ -7,6 +7,7 @@
  */
 import { CodedError } from '../base/errors.ts';
 import type { CaptureReader } from './capture.ts';
+import type { CaptureSource } from './capture-source.ts';
 
 const MAGIC_MICROSECONDS = 0xa1b2c3d4;
 const MAGIC_NANOSECONDS = 0xa1b23c4d;
@@ -25,15 +26,9 @@ export const LINKTYPE_LOOP = 108;
 export const LINKTYPE_IPV4 = 228;
 export const LINKTYPE_IPV6 = 229;
 
-/** True when the bytes begin like a classic capture file. */
-export function isPcap(bytes: Uint8Array): boolean {
-  return bytes.length >= 4 && endianOf(bytes) !== null;
-}
-
-function endianOf(bytes: Uint8Array): { little: boolean; nanoseconds: boolean } | null {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+function endianOf(view: DataView, at: number): { little: boolean; nanoseconds: boolean } | null {
   for (const little of [true, false]) {
-    const magic = view.getUint32(0, little);
+    const magic = view.getUint32(at, little);
     if (magic === MAGIC_MICROSECONDS || magic === MAGIC_NANOSECONDS) return { little, nanoseconds: magic === MAGIC_NANOSECONDS };
   }
   return null;
@@ -44,7 +39,6 @@ function endianOf(bytes: Uint8Array): { little: boolean; nanoseconds: boolean } 
  * CodedError GD_WIRE_CAPTURE_FORMAT or GD_WIRE_CAPTURE_TRUNCATED, both naming `name` and the byte offset of the fault.
  */
 export class PcapReader implements CaptureReader {
-  readonly bytes: Uint8Array;
   readonly name: string;
   readonly linkType: number;
   readonly comment = '';
@@ -53,40 +47,48 @@ export class PcapReader implements CaptureReader {
   originalLength = 0;
   seconds = 0;
   nanoseconds = 0;
-  readonly #view: DataView;
+  readonly #source: CaptureSource;
   readonly #little: boolean;
   readonly #toNanoseconds: number;
   #next = FILE_HEADER;
 
-  constructor(bytes: Uint8Array, name = 'capture') {
-    this.bytes = bytes;
+  constructor(source: CaptureSource, name = 'capture') {
+    this.#source = source;
     this.name = name;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    const order = bytes.length >= 4 ? endianOf(bytes) : null;
+    const { size } = source;
+    const at = source.reach(0, Math.min(size, FILE_HEADER));
+    const order = size >= 4 ? endianOf(source.view, at) : null;
     if (order === null) throw formatError(name, 0, 'not a capture file: the magic number is none of pcap');
-    if (bytes.length < FILE_HEADER) throw truncatedError(name, bytes.length, `the file header needs ${FILE_HEADER} bytes`);
+    if (size < FILE_HEADER) throw truncatedError(name, size, `the file header needs ${FILE_HEADER} bytes`);
     this.#little = order.little;
     this.#toNanoseconds = order.nanoseconds ? 1 : 1000;
     // The upper bits tell of a frame check sequence.
-    this.linkType = this.#view.getUint32(20, order.little) & 0xffff;
+    this.linkType = source.view.getUint32(at + 20, order.little) & 0xffff;
+  }
+
+  get bytes(): Uint8Array {
+    return this.#source.bytes;
   }
 
   next(): boolean {
+    const source = this.#source;
     const start = this.#next;
-    const left = this.bytes.length - start;
+    const left = source.size - start;
     if (left === 0) return false;
     if (left < RECORD_HEADER)
       throw truncatedError(this.name, start, `a record header needs ${RECORD_HEADER} bytes, ${left} are left`);
-    const length = this.#view.getUint32(start + 8, this.#little);
+    const header = source.reach(start, RECORD_HEADER);
+    const { view } = source;
+    const length = view.getUint32(header + 8, this.#little);
     if (length > left - RECORD_HEADER) {
       throw truncatedError(this.name, start, `the record claims ${length} bytes, ${left - RECORD_HEADER} are left`);
     }
-    this.seconds = this.#view.getUint32(start, this.#little);
-    this.nanoseconds = this.#view.getUint32(start + 4, this.#little) * this.#toNanoseconds;
-    this.at = start + RECORD_HEADER;
+    this.seconds = view.getUint32(header, this.#little);
+    this.nanoseconds = view.getUint32(header + 4, this.#little) * this.#toNanoseconds;
     this.length = length;
-    this.originalLength = this.#view.getUint32(start + 12, this.#little);
-    this.#next = this.at + length;
+    this.originalLength = view.getUint32(header + 12, this.#little);
+    this.at = source.reach(start, RECORD_HEADER + length) + RECORD_HEADER;
+    this.#next = start + RECORD_HEADER + length;
     return true;
   }
 }

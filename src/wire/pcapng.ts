@@ -9,7 +9,9 @@
  *     enhanced: body = | interface 4 | time high 4 | time low 4 | captured 4 | original 4 | frame, padded | options |
  *     option:          | code 2 | length 2 | value, padded to 4 |
  */
+import type { CodedError } from '../base/errors.ts';
 import type { CaptureReader } from './capture.ts';
+import type { CaptureSource } from './capture-source.ts';
 import { formatError, truncatedError } from './pcap.ts';
 
 const SECTION = 0x0a0d0d0a;
@@ -17,6 +19,7 @@ const INTERFACE = 1;
 const OBSOLETE_PACKET = 2;
 const SIMPLE_PACKET = 3;
 const ENHANCED_PACKET = 6;
+const READ = new Set([SECTION, INTERFACE, OBSOLETE_PACKET, SIMPLE_PACKET, ENHANCED_PACKET]);
 const BYTE_ORDER_MAGIC = 0x1a2b3c4d;
 const OPTION_END = 0;
 const OPTION_COMMENT = 1;
@@ -49,7 +52,6 @@ interface CaptureInterface {
 
 /** Reads records one after the other, without copying. Errors as PcapReader. */
 export class PcapngReader implements CaptureReader {
-  readonly bytes: Uint8Array;
   readonly name: string;
   linkType = -1;
   at = 0;
@@ -58,48 +60,72 @@ export class PcapngReader implements CaptureReader {
   seconds = 0;
   nanoseconds = 0;
   comment = '';
-  readonly #view: DataView;
+  readonly #source: CaptureSource;
+  /** Of `#source`, since the present block was reached. */
+  #view: DataView;
+  /** What to add to a place in `bytes` for its offset in the file. */
+  #base = 0;
   #little = true;
   #interfaces: CaptureInterface[] = [];
   /** The interface of the present record. */
   #present: CaptureInterface | undefined;
   #next = 0;
 
-  constructor(bytes: Uint8Array, name = 'capture') {
-    this.bytes = bytes;
+  constructor(source: CaptureSource, name = 'capture') {
+    this.#source = source;
+    this.#view = source.view;
     this.name = name;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    if (!isPcapng(bytes)) throw formatError(name, 0, 'not a pcapng file: it does not begin with a section header block');
+    const at = source.reach(0, Math.min(source.size, 4));
+    if (!isPcapng(source.bytes.subarray(at, at + source.size)))
+      throw formatError(name, 0, 'not a pcapng file: it does not begin with a section header block');
+  }
+
+  get bytes(): Uint8Array {
+    return this.#source.bytes;
+  }
+
+  /** As the source's; offsets of errors count from there on. */
+  #reach(at: number, length: number): number {
+    const place = this.#source.reach(at, length);
+    this.#view = this.#source.view;
+    this.#base = at - place;
+    return place;
   }
 
   next(): boolean {
-    while (this.#next < this.bytes.length) {
+    const { size } = this.#source;
+    while (this.#next < size) {
       const start = this.#next;
-      if (this.bytes.length - start < BLOCK_FRAME) throw truncatedError(this.name, start, 'less than a block is left');
+      if (size - start < BLOCK_FRAME) throw truncatedError(this.name, start, 'less than a block is left');
+      const at = this.#reach(start, BLOCK_FRAME);
       // A section header's type is a palindrome; its byte order must be known before its length can be read.
-      const type = this.#view.getUint32(start, this.#little);
-      if (type === SECTION) this.#readByteOrder(start);
-      const length = this.#view.getUint32(start + 4, this.#little);
-      if (length < BLOCK_FRAME || length % 4 !== 0)
-        throw formatError(this.name, start, `a block can not be ${length} bytes long`);
+      const type = this.#view.getUint32(at, this.#little);
+      if (type === SECTION) this.#readByteOrder(at);
+      const length = this.#view.getUint32(at + 4, this.#little);
+      if (length < BLOCK_FRAME || length % 4 !== 0) throw this.#error(at, `a block can not be ${length} bytes long`);
       const end = start + length;
-      if (end > this.bytes.length) {
-        throw truncatedError(this.name, start, `the block claims ${length} bytes, ${this.bytes.length - start} are left`);
+      if (end > size) {
+        throw truncatedError(this.name, start, `the block claims ${length} bytes, ${size - start} are left`);
       }
-      if (this.#view.getUint32(end - 4, this.#little) !== length) {
-        throw formatError(this.name, end - 4, 'the two lengths of a block differ');
-      }
+      // Of blocks that are stepped over only the lengths are looked at, however long they are.
+      const isRead = READ.has(type);
+      const last = isRead ? this.#reach(start, length) + length - 4 : this.#reach(end - 4, 4);
+      if (this.#view.getUint32(last, this.#little) !== length) throw this.#error(last, 'the two lengths of a block differ');
       this.#next = end;
-      if (this.#readBlock(type, start, end - 4)) return true;
+      if (isRead && this.#readBlock(type, last + 4 - length, last)) return true;
     }
     return false;
+  }
+
+  #error(at: number, what: string): CodedError {
+    return formatError(this.name, this.#base + at, what);
   }
 
   #readByteOrder(start: number): void {
     const magic = this.#view.getUint32(start + 8, true);
     if (magic === BYTE_ORDER_MAGIC) this.#little = true;
     else if (this.#view.getUint32(start + 8) === BYTE_ORDER_MAGIC) this.#little = false;
-    else throw formatError(this.name, start + 8, 'the byte-order magic is wrong');
+    else throw this.#error(start + 8, 'the byte-order magic is wrong');
   }
 
   /** Takes in the block from `start` whose body ends at `end`; true when it is a packet. */
@@ -139,15 +165,13 @@ export class PcapngReader implements CaptureReader {
   }
 
   #need(start: number, end: number, bytes: number): void {
-    if (end - start < bytes) throw formatError(this.name, start, `the block is too short for its type`);
+    if (end - start < bytes) throw this.#error(start, `the block is too short for its type`);
   }
 
   #take(start: number, index: number, captured: number, original: number, frameAt: number, end: number): void {
     const from = this.#interfaces[index];
-    if (from === undefined)
-      throw formatError(this.name, start, `the packet names interface ${index}, which the section does not describe`);
-    if (captured > end - start - frameAt)
-      throw formatError(this.name, start, `a frame of ${captured} bytes does not fit its block`);
+    if (from === undefined) throw this.#error(start, `the packet names interface ${index}, which the section does not describe`);
+    if (captured > end - start - frameAt) throw this.#error(start, `a frame of ${captured} bytes does not fit its block`);
     this.linkType = from.linkType;
     this.at = start + frameAt;
     this.length = captured;
@@ -168,7 +192,7 @@ export class PcapngReader implements CaptureReader {
         const exponent = this.bytes[at] & 0x7f;
         ticksPerSecond = (this.bytes[at] & 0x80) !== 0 ? 2 ** exponent : 10 ** exponent;
         // The division in readTime is exact below 2^45 ticks per second.
-        if (ticksPerSecond >= 2 ** 45) throw formatError(this.name, at, 'a time resolution finer than picoseconds is not read');
+        if (ticksPerSecond >= 2 ** 45) throw this.#error(at, 'a time resolution finer than picoseconds is not read');
       }
       if (code === OPTION_TIME_OFFSET && length >= 8) {
         const low = this.#view.getUint32(this.#little ? at : at + 4, this.#little);
@@ -185,7 +209,7 @@ export class PcapngReader implements CaptureReader {
       const code = this.#view.getUint16(at, this.#little);
       const length = this.#view.getUint16(at + 2, this.#little);
       if (code === OPTION_END) return;
-      if (at + 4 + length > end) throw formatError(this.name, at, `an option of ${length} bytes does not fit its block`);
+      if (at + 4 + length > end) throw this.#error(at, `an option of ${length} bytes does not fit its block`);
       take(code, at + 4, length);
       at += 4 + ((length + 3) & ~3);
     }

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { FlowTable } from '../../src/pipeline/flow-table.ts';
 import type { BackendState } from '../../src/pipeline/spec.ts';
 import { packet } from '../builder/packet.ts';
+import fc from '../property.ts';
 import { backends, Rig, SERVICE4, specOf } from './rig.ts';
 
 const frame = (sport: number, flags = 'ACK') => packet().ipv4({ dst: SERVICE4 }).tcp({ sport, dport: 443, flags }).bytes();
@@ -182,6 +183,33 @@ test('flows that another thread has, whatever their number, take no place of a l
     Array.from(changed).filter((word, i) => i % 4 === 3 && word === 100).length,
     64,
     'what was here is of flows that went elsewhere',
+  );
+});
+
+test('a thread that is alone keeps the same entries, and counts the same, as one beside another that knows nothing', () => {
+  const word = fc.record({
+    now: fc.constantFrom(0, 0, 0, 1, 30, 700),
+    packets: fc.array(fc.tuple(fc.nat(120), fc.constantFrom('ACK', 'ACK', 'ACK', 'SYN', 'RST', 'PSH,ACK')), {
+      minLength: 1,
+      maxLength: 16,
+    }),
+  });
+  fc.assert(
+    fc.property(fc.array(word, { minLength: 1, maxLength: 30 }), (batches) => {
+      const [alone, beside] = [[], [new FlowTable(32, Int32Array.of(11, 22))]].map((siblings) => {
+        return new Rig(specOf({ backends: backends(7) }), undefined, { entries: 32, siblings });
+      });
+      let now = 100;
+      for (const { now: later, packets } of batches) {
+        now += later;
+        const frames = packets.map(([client, flags]) => frame(10_000 + client, flags));
+        const found = [alone, beside].map((rig) => rig.run(frames, { now }).map(({ backend }) => backend));
+        assert.deepEqual(found[0], found[1]);
+      }
+      assert.deepEqual(alone.flows.words, beside.flows.words);
+      assert.deepEqual(alone.bank, beside.bank);
+    }),
+    { numRuns: 60 },
   );
 });
 

@@ -1,15 +1,16 @@
 /** Packets from a capture file, as fast as they are asked for. See README.md beside this file. */
-import { readFileSync } from 'node:fs';
 import type { Batch, CaptureTimes, IngressFacts } from '../../base/batch.ts';
 import { LINK_ETHERNET, LINK_RAW_IP } from '../../base/batch.ts';
 import { CodedError } from '../../base/errors.ts';
 import { VERDICT_REPLY } from '../../base/verdict.ts';
 import type { CaptureReader } from '../../wire/capture.ts';
 import { openCapture } from '../../wire/capture.ts';
+import type { CaptureSource } from '../../wire/capture-source.ts';
 import { LINKTYPE_ETHERNET, LINKTYPE_IPV4, LINKTYPE_IPV6, LINKTYPE_RAW } from '../../wire/pcap.ts';
 import type { DriverStatistics, Ingress } from '../driver.ts';
 import { clearFrame, markTruncated, placeFrame } from '../frame.ts';
 import { CaptureFile } from './capture-file.ts';
+import { openCaptureFile } from './capture-window.ts';
 import { inferFacts, USUAL_INNER_MTU } from './merged-frame.ts';
 
 export interface PcapFileIngressOptions {
@@ -32,20 +33,28 @@ export class PcapFileIngress implements Ingress {
   readonly #reader: CaptureReader;
   readonly #replies: CaptureFile | null;
   readonly #innerMtu: number;
+  readonly #closeFile: () => void;
   #next = 0;
   #more: boolean;
+  #torn: CodedError | null = null;
 
   /** Reads and checks the whole file first, so that a broken one is refused before anything is sent. Throws CodedError. */
   constructor(options: PcapFileIngressOptions) {
-    const bytes = readFile(options.path);
+    const { source, close } = openCaptureFile(options.path);
+    this.#closeFile = close;
     this.name = `pcap-file:${options.path}`;
     this.#innerMtu = options.innerMtu ?? USUAL_INNER_MTU;
-    const link = linkOf(bytes, options.path);
-    this.facts = { link, hopDone: false, canPass: false, headerVerified: false };
-    this.#reader = openCapture(bytes, options.path);
-    this.#more = this.#reader.next();
-    const linkType = link === LINK_ETHERNET ? LINKTYPE_ETHERNET : LINKTYPE_RAW;
-    this.#replies = options.replies === undefined ? null : new CaptureFile(options.replies, linkType);
+    try {
+      const link = linkOf(source, options.path);
+      this.facts = { link, hopDone: false, canPass: false, headerVerified: false };
+      this.#reader = openCapture(source, options.path);
+      this.#more = this.#reader.next();
+      const linkType = link === LINK_ETHERNET ? LINKTYPE_ETHERNET : LINKTYPE_RAW;
+      this.#replies = options.replies === undefined ? null : new CaptureFile(options.replies, linkType);
+    } catch (error) {
+      close();
+      throw error;
+    }
   }
 
   get exhausted(): boolean {
@@ -56,9 +65,9 @@ export class PcapFileIngress implements Ingress {
     return this.#replies?.lastErrno ?? 0;
   }
 
-  /** GD_IO_PCAP_WRITE of the last write of replies that failed, null when none did. */
+  /** Why reading ended before the file's end (somebody changed it meanwhile), or GD_IO_PCAP_WRITE of the last write of replies that failed; null when all is well. */
   get failure(): CodedError | null {
-    return this.#replies?.failure ?? null;
+    return this.#torn ?? this.#replies?.failure ?? null;
   }
 
   /** Also fills `batch.captureTimes`. A batch ends where the second changes: one time for all of it is then exact. */
@@ -78,10 +87,21 @@ export class PcapFileIngress implements Ingress {
       if (batch.reason[count] === 0) inferFacts(batch, count, this.#innerMtu);
       count++;
       this.#next++;
-      this.#more = reader.next();
+      this.#more = this.#advance();
     }
     batch.count = count;
     return count;
+  }
+
+  /** The file was read once and was right; that it still is nobody promises. */
+  #advance(): boolean {
+    try {
+      return this.#reader.next();
+    } catch (error) {
+      if (!(error instanceof CodedError)) throw error;
+      this.#torn = error;
+      return false;
+    }
   }
 
   reply(batch: Batch): void {
@@ -97,6 +117,7 @@ export class PcapFileIngress implements Ingress {
 
   close(): void {
     this.#more = false;
+    this.#closeFile();
     this.#replies?.close();
   }
 }
@@ -105,19 +126,9 @@ function timesOf(capacity: number): CaptureTimes {
   return { seconds: new Float64Array(capacity), nanoseconds: new Int32Array(capacity) };
 }
 
-function readFile(path: string): Uint8Array {
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    throw new CodedError('GD_IO_PCAP_READ', `${path}: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-    });
-  }
-}
-
 /** The one kind of frame that the file holds. Reads all of it, so that every fault of its format shows here. */
-function linkOf(bytes: Uint8Array, path: string): IngressFacts['link'] {
-  const reader = openCapture(bytes, path);
+function linkOf(source: CaptureSource, path: string): IngressFacts['link'] {
+  const reader = openCapture(source, path);
   let link: IngressFacts['link'] | null = null;
   for (let record = 0; reader.next(); record++) {
     const found = linkFact(reader.linkType);

@@ -31,6 +31,9 @@ const UNREACHABLE = dropReason('send-unreachable');
 const SEND_BUFFER = 8 * 1024 * 1024;
 /** struct sockaddr_in (16 bytes) or sockaddr_in6 (28), padded. */
 const NAME_BYTES = 32;
+const NAME_WORDS = NAME_BYTES >> 2;
+// Module-local: an imported constant is loaded from its module at every use (src/wire/README.md, "Constants").
+const FORWARD = VERDICT_FORWARD;
 /** Messages of one system call: a batch of single packets, or the segments of a dozen super-packets. */
 const MESSAGES = 512;
 
@@ -57,6 +60,7 @@ export class RawEgress implements Egress {
   readonly #queue4: SendQueue;
   readonly #queue6: SendQueue;
   readonly #bank: Float64Array;
+  #singles: { readonly batch: Batch; readonly gather: () => number } | null = null;
   #open = true;
   /** EAFNOSUPPORT once a packet was for a family that the kernel does not have. */
   #familyErrno = 0;
@@ -81,6 +85,19 @@ export class RawEgress implements Egress {
 
   /** `rawOnly`: of the packets those alone that no UDP socket could send. */
   send(batch: Batch, rawOnly = false): void {
+    if (!rawOnly && batch.trains === 0 && batch.outerFragmented === 0 && batch.count <= MESSAGES) {
+      let singles = this.#singles;
+      if (singles === null || singles.batch !== batch) {
+        singles = { batch, gather: singlesOf(batch, this.#queue4) };
+        this.#singles = singles;
+      }
+      const messages = singles.gather();
+      if (messages >= 0) {
+        this.#queue4.count = messages;
+        if (messages > 0) this.#queue4.flush(this.#descriptor4, batch, 0);
+        return;
+      }
+    }
     for (let i = 0; i < batch.count; i++) {
       if (batch.verdict[i] !== VERDICT_FORWARD || (rawOnly && batch.rawOnly[i] === 0)) continue;
       const six = batch.outerFamily[i] === 6;
@@ -108,6 +125,34 @@ export class RawEgress implements Egress {
     closeDescriptor(this.#descriptor4);
     if (this.#descriptor6 >= 0) closeDescriptor(this.#descriptor6);
   }
+}
+
+/**
+ * A function that prepares the packets of `batch` that leave, each as one message, and returns how many these are; −1 when there is one that is no single packet over IPv4: then nothing
+ * is prepared. A closure over one batch, as the stages are (pipeline/pipeline.ts).
+ */
+function singlesOf(batch: Batch, queue: SendQueue): () => number {
+  const { verdict, outerFamily, recordAt, segmentCount, outAt, outLength } = batch;
+  const { view, address } = batch.arena;
+  const { vector, owner } = queue;
+  const words = vector.int32;
+  const whole = vector.wholeMessages(address);
+  const destination = (vector.nameAt(0) >> 2) + 1;
+
+  return function gather(): number {
+    const count = batch.count;
+    let message = 0;
+    for (let i = 0; i < count; i++) {
+      if (verdict[i] !== FORWARD) continue;
+      if (outerFamily[i] !== 4 || recordAt[i] >= 0 || segmentCount[i] !== 1) return -1;
+      const at = outAt[i];
+      owner[message] = i;
+      whole(message, at, outLength[i]);
+      words[destination + message * NAME_WORDS] = view.getInt32(at + 16, true);
+      message++;
+    }
+    return message;
+  };
 }
 
 /** Segment `k` of packet `i`, and its destination again beside it: copied as words, which keeps network byte order as it is. */
