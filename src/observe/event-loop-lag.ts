@@ -1,7 +1,6 @@
 /**
  * How late main's event loop comes to what is due: the gauges of the client library, by its names, measured more rarely. The library has a timer go off a hundred
- * times a second, which in a director without traffic is most of what the whole process does, on a processor that packets may wait for. It also counts the
- * timer's 10 ms as delay; here what is told is the delay alone.
+ * times a second, 0.4 % of a processor that packets may wait for (measured, with nothing else to do). It also counts the timer's 10 ms as delay; here what is told is the delay alone.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Gauge, type Registry } from 'prom-client';

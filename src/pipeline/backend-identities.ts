@@ -7,8 +7,7 @@
  * anything. So a thousand pools of two hundred backends cost a thousand pieces, and a backend that goes down and comes back none.
  */
 import { formatAddress, sameAddress } from '../base/address.ts';
-import { CodedError } from '../base/errors.ts';
-import { REUSE_AFTER } from './identity.ts';
+import { IdentityTransaction } from './identity-transaction.ts';
 
 /** A backend as its pool's piece knows it. */
 export interface Member {
@@ -52,76 +51,21 @@ export interface SavedPieceChanges extends SavedPieces {
 const NOBODY: readonly never[] = [];
 const NO_NUMBERS = new Int32Array(0);
 
-/** One build is one transaction, as with IdentityRegistry: `begin` or `change`, a `claim` for each pool that is new or another, `commit`. */
-export class BackendIdentities {
-  readonly #pieces = new Map<string, PoolPiece>();
-  readonly #limit: number;
-  #next = 0;
-  #nextClaimed = 0;
-  /** Pieces that the build has made or asked for, by pool. */
-  #claimed = new Map<string, PoolPiece>();
-  /** Ids that were taken from somebody who is gone, for a claimant. */
-  #recycled = new Set<number>();
-  /** Pools that leave; null: those that do not claim. */
-  #leaving: Set<string> | null = null;
-  /** Pools whose piece is another than when `takeChanges` was last asked. */
-  #touched = new Set<string>();
-  #changes = 0;
-
+/** A `claim` for each pool that is part of the build, or after `change` for each that is new or another. Ids that were taken are told by themselves. */
+export class BackendIdentities extends IdentityTransaction<PoolPiece, number> {
   constructor(limit: number) {
-    this.#limit = limit;
-  }
-
-  /** Whoever does not claim leaves. */
-  begin(): void {
-    this.#claimed = new Map();
-    this.#recycled = new Set();
-    this.#leaving = null;
-    this.#nextClaimed = this.#next;
-  }
-
-  /** As `begin`, but pools that were part of the last build are part of this one too, without a claim. */
-  change(): void {
-    this.begin();
-    this.#leaving = new Set();
-  }
-
-  /** After `change`: the pool is no longer part of the build. */
-  leave(pool: string): void {
-    this.#leaving?.add(pool);
-  }
-
-  /** Grows with every commit after which an id means somebody it did not mean before. */
-  get changes(): number {
-    return this.#changes;
-  }
-
-  /** One above the highest id given, those claimed since `begin` included. */
-  get limit(): number {
-    return this.#nextClaimed;
+    super(limit, 'backends');
   }
 
   /** Everything that is known, for `restore`. The pieces are those in use, which never change. */
   save(): SavedPieces {
-    return { next: this.#next, pools: [...this.#pieces.values()] };
-  }
-
-  /** What is known now has been written down. */
-  told(): void {
-    this.#touched = new Set();
+    return { next: this.next, pools: [...this.kept.values()] };
   }
 
   /** What `save` would say otherwise than when this was last asked. */
   takeChanges(): SavedPieceChanges {
-    const pools: PoolPiece[] = [];
-    const forgotten: string[] = [];
-    for (const pool of this.#touched) {
-      const piece = this.#pieces.get(pool);
-      if (piece === undefined) forgotten.push(pool);
-      else pools.push(piece);
-    }
-    this.#touched = new Set();
-    return { next: this.#next, pools, forgotten };
+    const { kept, forgotten } = this.takeTouched();
+    return { next: this.next, pools: kept.map(([, piece]) => piece), forgotten };
   }
 
   /**
@@ -141,14 +85,14 @@ export class BackendIdentities {
       sinces.length === present.length &&
       ids.every((id, i) => isRight(id, sinces[i])) &&
       gone.every(({ id, since }) => isRight(id, since));
-    const fits = Number.isInteger(next) && next >= 0 && next <= this.#limit && pools.every(areRight);
+    const fits = Number.isInteger(next) && next >= 0 && next <= this.most && pools.every(areRight);
     const names = new Set(pools.map(({ pool }) => pool));
     if (!fits || taken.size !== given || names.size !== pools.length) {
       throw new RangeError('the identities of backends contradict themselves');
     }
-    this.#next = next;
-    this.#pieces.clear();
-    for (const piece of pools) this.#pieces.set(piece.pool, piece);
+    this.next = next;
+    this.kept.clear();
+    for (const piece of pools) this.kept.set(piece.pool, piece);
   }
 
   /**
@@ -156,10 +100,10 @@ export class BackendIdentities {
    * or recently gone.
    */
   claim(pool: string, backends: readonly Member[], now: number): Numbers {
-    const known = this.#pieces.get(pool);
+    const known = this.kept.get(pool);
     const stays = known !== undefined && areSame(known.present, backends);
     if (stays) {
-      this.#claimed.set(pool, known);
+      this.claimed.set(pool, known);
       return known;
     }
     return known === undefined ? this.#first(pool, backends, now) : this.#another(known, backends, now);
@@ -172,16 +116,16 @@ export class BackendIdentities {
     // Of the same name twice it may be the same twice.
     if (names.size < backends.length) return this.#another(piece, backends, now);
     const ids = new Int32Array(backends.length);
-    for (let i = 0; i < ids.length; i++) ids[i] = this.#give(now);
+    for (let i = 0; i < ids.length; i++) ids[i] = this.give(now);
     const first = { ...piece, present: backends, ids, sinces: new Int32Array(ids.length).fill(now) };
-    this.#claimed.set(pool, first);
+    this.claimed.set(pool, first);
     return first;
   }
 
   /** The pool has other backends than it had, or in another order. */
   #another(before: PoolPiece, backends: readonly Member[], now: number): Numbers {
     const left = new Map<string, GoneMember>();
-    for (const one of before.gone) if (!this.#recycled.has(one.id)) left.set(keyOf(one), one);
+    for (const one of before.gone) if (!this.recycled.has(one.id)) left.set(keyOf(one), one);
     before.present.forEach(({ name, address }, i) => {
       left.set(keyOf({ name, address }), { name, address, id: before.ids[i], since: before.sinces[i], gone: now });
     });
@@ -194,73 +138,62 @@ export class BackendIdentities {
       return one;
     });
     // Before an id is taken from anybody: who is left is gone, who was claimed is not.
-    this.#claimed.set(before.pool, { ...before, gone: [...left.values()] });
+    this.claimed.set(before.pool, { ...before, gone: [...left.values()] });
     backends.forEach((member, i) => {
       const same = present.get(keys[i]);
-      const { id, since } = same ?? known[i] ?? { id: this.#give(now), since: now };
+      const { id, since } = same ?? known[i] ?? { id: this.give(now), since: now };
       if (same === undefined) present.set(keys[i], { member, id, since });
       numbers.ids[i] = id;
       numbers.sinces[i] = since;
     });
     const each = [...present.values()];
     const isEach = each.length === backends.length;
-    this.#claimed.set(before.pool, {
+    this.claimed.set(before.pool, {
       pool: before.pool,
       present: isEach ? backends : each.map(({ member }) => member),
       ids: isEach ? numbers.ids : Int32Array.from(each, ({ id }) => id),
       sinces: isEach ? numbers.sinces : Int32Array.from(each, ({ since }) => since),
-      gone: [...left.values()].filter(({ id }) => !this.#recycled.has(id)),
+      gone: [...left.values()].filter(({ id }) => !this.recycled.has(id)),
     });
     return numbers;
   }
 
-  #give(now: number): number {
-    return this.#nextClaimed < this.#limit ? this.#nextClaimed++ : this.#recycle(now);
-  }
-
-  #recycle(now: number): number {
+  protected longestGone(): { id: number; gone: number; taken: number } | null {
     let oldest: GoneMember | null = null;
     const look = ({ gone }: PoolPiece) => {
       for (const one of gone) {
-        if (this.#recycled.has(one.id)) continue;
+        if (this.recycled.has(one.id)) continue;
         if (oldest === null || one.gone < oldest.gone) oldest = one;
       }
     };
-    for (const piece of this.#pieces.values()) look(this.#claimed.get(piece.pool) ?? piece);
+    for (const piece of this.kept.values()) look(this.claimed.get(piece.pool) ?? piece);
     const found = oldest as GoneMember | null;
-    if (found === null || now - found.gone < REUSE_AFTER) {
-      throw new CodedError('GD_SNAPSHOT_IDS', `more than ${this.#limit} backends within ${REUSE_AFTER} seconds`, {
-        hint: 'remove backends from the configuration, or wait until old ones are forgotten',
-      });
-    }
-    this.#recycled.add(found.id);
-    return found.id;
+    return found === null ? null : { id: found.id, gone: found.gone, taken: found.id };
   }
 
   /** The build succeeded: who was not claimed is gone since `now`. */
   commit(now: number): void {
-    if (this.#recycled.size > 0 || this.#nextClaimed !== this.#next) this.#changes++;
-    this.#next = this.#nextClaimed;
-    const leaving = this.#leaving ?? this.#pieces.keys();
+    const leaving = this.leaving ?? this.kept.keys();
     for (const pool of [...leaving]) {
-      const piece = this.#pieces.get(pool);
-      if (piece !== undefined && piece.present.length > 0 && !this.#claimed.has(pool)) this.#put(allGone(piece, now));
+      const piece = this.kept.get(pool);
+      if (piece !== undefined && piece.present.length > 0 && !this.claimed.has(pool)) this.#put(allGone(piece, now));
     }
-    for (const piece of this.#claimed.values()) if (this.#pieces.get(piece.pool) !== piece) this.#put(piece);
-    if (this.#recycled.size > 0) for (const piece of [...this.#pieces.values()]) this.#put(this.#withoutRecycled(piece));
+    for (const piece of this.claimed.values()) if (this.kept.get(piece.pool) !== piece) this.#put(piece);
+    if (this.recycled.size > 0) for (const piece of [...this.kept.values()]) this.#put(this.#withoutRecycled(piece));
+    this.settle();
   }
 
   #put(piece: PoolPiece): void {
-    const before = this.#pieces.get(piece.pool);
+    const before = this.kept.get(piece.pool);
     const isEmpty = piece.present.length + piece.gone.length === 0;
     if (before === piece || (before === undefined && isEmpty)) return;
-    this.#touched.add(piece.pool);
-    if (isEmpty) this.#pieces.delete(piece.pool);
-    else this.#pieces.set(piece.pool, piece);
+    this.touched.add(piece.pool);
+    if (isEmpty) this.kept.delete(piece.pool);
+    else this.kept.set(piece.pool, piece);
   }
 
   #withoutRecycled(piece: PoolPiece): PoolPiece {
-    const gone = piece.gone.filter(({ id }) => !this.#recycled.has(id));
+    const gone = piece.gone.filter(({ id }) => !this.recycled.has(id));
     return gone.length === piece.gone.length ? piece : { ...piece, gone };
   }
 }
