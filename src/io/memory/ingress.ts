@@ -36,6 +36,8 @@ export class MemoryIngress implements Ingress {
   readonly #frames: readonly Uint8Array[];
   readonly #virtio: readonly (FrameFacts | undefined)[];
   readonly #burst: number;
+  readonly #endless: boolean;
+  /** A whole number, also without an end: Infinity less one would be a number on the heap each round. */
   #rounds: number;
   #next = 0;
 
@@ -44,7 +46,9 @@ export class MemoryIngress implements Ingress {
     this.#frames = options.frames;
     this.#virtio = options.virtio ?? [];
     this.#burst = options.burst ?? Number.POSITIVE_INFINITY;
-    this.#rounds = options.frames.length === 0 ? 0 : (options.rounds ?? 1);
+    const rounds = options.frames.length === 0 ? 0 : (options.rounds ?? 1);
+    this.#endless = rounds === Number.POSITIVE_INFINITY;
+    this.#rounds = this.#endless ? 1 : rounds;
   }
 
   get exhausted(): boolean {
@@ -70,7 +74,7 @@ export class MemoryIngress implements Ingress {
       count++;
       if (++this.#next === this.#frames.length) {
         this.#next = 0;
-        this.#rounds--;
+        if (!this.#endless) this.#rounds--;
       }
     }
     batch.count = count;
